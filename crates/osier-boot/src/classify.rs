@@ -1,0 +1,541 @@
+//! From console text to a diagnosis. The kernel texts are those of Linux 5.10 to 6.12
+//! (`init/main.c`, `init/do_mounts.c`, `init/initramfs.c`, `kernel/exit.c`, `io_apic.c`).
+
+use crate::emulator::GuestStatus;
+use crate::script::GuestEnding;
+use crate::verdict::{Diagnosis, Observation, Outcome, RootFault, Verdict};
+
+/// Texts after which process 1 as it was meant can no longer come up. The runner stops waiting
+/// soon after one of them, so that a fault costs seconds and not a time limit.
+pub(crate) const SETTLING: &[&str] =
+    &["Kernel panic - not syncing", FAILED_TO_EXECUTE, NOT_EXECUTED, "reboot: System halted"];
+
+/// What QEMU says when KVM cannot go on; QEMU itself then stands still.
+pub(crate) const KVM_BROKEN: &[&str] = &["KVM internal error", "kvm run failed"];
+
+const PANIC: &str = "Kernel panic - not syncing: ";
+const FAILED_TO_EXECUTE: &str = "Failed to execute ";
+const NOT_EXECUTED: &str = "exists but couldn't execute it (error ";
+const NO_INIT_FOUND: &str = "No working init found";
+const UNPACK: &str = "Initramfs unpacking failed: ";
+const NO_ROOT: &str = "VFS: Unable to mount root fs";
+const OPEN_ROOT: &str = "Cannot open root device \"";
+
+/// The first lines of x86 firmware on a serial console.
+const FIRMWARE: &[&str] = &[
+    "SeaBIOS (",
+    "Machine UUID",
+    "iPXE",
+    "Press Ctrl-B",
+    "Booting from ",
+    "Boot failed",
+    "No bootable device",
+    "Probing EDD",
+    "BdsDxe:",
+    "qboot",
+];
+
+/// Draws the diagnosis from what was observed. Pure: the same observation gives the same words.
+pub fn classify(seen: &Observation<'_>) -> Diagnosis {
+    let lines = Lines::new(seen);
+    let found = qemu_fault(seen)
+        .or_else(|| init_could_not_run(&lines))
+        .or_else(|| booted(seen))
+        .or_else(|| panicked(&lines))
+        .unwrap_or_else(|| from_outcome(seen, &lines));
+    let Found { verdict, evidence, cause, hint } = found;
+    Diagnosis { code: verdict.code(), summary: verdict.to_string(), verdict, evidence, cause, hint }
+}
+
+struct Found {
+    verdict: Verdict,
+    evidence: Vec<String>,
+    cause: String,
+    hint: String,
+}
+
+impl Found {
+    fn new(
+        verdict: Verdict,
+        evidence: &[&str],
+        cause: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Found {
+        let evidence = evidence.iter().map(|line| line.trim().to_owned()).collect();
+        Found { verdict, evidence, cause: cause.into(), hint: hint.into() }
+    }
+}
+
+/// The lines before the proof, or all if there is none.
+struct Lines<'a>(Vec<&'a str>);
+
+impl<'a> Lines<'a> {
+    fn new(seen: &Observation<'a>) -> Lines<'a> {
+        let unproved = match seen.proved.and(seen.console.find(seen.proof)) {
+            Some(place) => &seen.console[..place],
+            None => seen.console,
+        };
+        Lines(unproved.lines().collect())
+    }
+
+    fn first(&self, text: &str) -> Option<&'a str> {
+        self.0.iter().copied().find(|line| line.contains(text))
+    }
+
+    fn last_text(&self) -> &'a str {
+        self.0.iter().rev().find(|line| !line.trim().is_empty()).map_or("", |line| line.trim())
+    }
+
+    fn any(&self, texts: &[&str]) -> Option<&'a str> {
+        self.0.iter().copied().find(|line| texts.iter().any(|text| line.contains(text)))
+    }
+}
+
+fn qemu_fault(seen: &Observation<'_>) -> Option<Found> {
+    let words = |found: &str| found.lines().next().unwrap_or("").trim().to_owned();
+    let said = seen.messages.lines().find(|line| KVM_BROKEN.iter().any(|text| line.contains(text)));
+    let (message, cause, hint) = match &seen.outcome {
+        _ if said.is_some() => (
+            words(said.unwrap_or("")),
+            "this host's KVM does not run guests as real hardware does",
+            "boot without KVM",
+        ),
+        Outcome::EmulatorFailed { message } => (
+            message.clone(),
+            "QEMU could not be started",
+            "look at the message; `osier doctor` tries QEMU by itself",
+        ),
+        Outcome::GuestEnded { status: GuestStatus::Code(code), .. }
+            if *code != 0 && !seen.messages.trim().is_empty() =>
+        {
+            (
+                words(seen.messages),
+                "QEMU refused its arguments or a file, or gave up",
+                "look at the machine's devices and extra arguments",
+            )
+        }
+        Outcome::GuestEnded { status: GuestStatus::Signal(signal), .. } => (
+            match words(seen.messages) {
+                text if text.is_empty() => format!("killed by signal {signal}"),
+                text => format!("killed by signal {signal}: {text}"),
+            },
+            "QEMU crashed, or something on this host killed it (no memory left, say)",
+            "try again; look at the host's kernel log",
+        ),
+        _ => return None,
+    };
+    let evidence: Vec<&str> = seen.messages.lines().take(5).collect();
+    Some(Found::new(Verdict::EmulatorFailed { message }, &evidence, cause, hint))
+}
+
+fn booted(seen: &Observation<'_>) -> Option<Found> {
+    let proved = seen.proved.filter(|_| seen.outcome == Outcome::Done)?;
+    let boot_seconds = (proved.as_secs_f64() * 1000.0).round() / 1000.0;
+    Some(Found::new(Verdict::Booted { boot_seconds }, &[seen.proof], "", ""))
+}
+
+/// The kernel's refusal to execute the init that it was told to execute.
+fn init_could_not_run(lines: &Lines<'_>) -> Option<Found> {
+    let refused = |line: &&str| refusal(line).is_some();
+    let refusals: Vec<&str> = lines.0.iter().copied().filter(refused).collect();
+    let no_init = lines.first(NO_INIT_FOUND);
+    let (path, errno) = match refusals.first().and_then(|line| refusal(line)) {
+        Some((path, errno)) => (Some(path), Some(errno)),
+        None => {
+            no_init?;
+            (None, None)
+        }
+    };
+    let everything = refusals.iter().filter_map(|line| refusal(line)).all(|(_, e)| e == 8)
+        && refusals.len() > 1
+        && no_init.is_some();
+    let unpack = lines.first(UNPACK);
+    let (why, mut cause, hint) = init_errno(errno, everything);
+    if unpack.is_some() {
+        cause = "the initramfs is damaged, so that files are missing or cut short";
+    }
+    let mut evidence: Vec<&str> = unpack.into_iter().collect();
+    evidence.extend(refusals.into_iter().take(3));
+    evidence.extend(no_init);
+    evidence.extend(lines.first("can't access tty; job control turned off"));
+    let verdict = Verdict::InitCouldNotRun { path, errno, why: why.to_owned() };
+    Some(Found::new(verdict, &evidence, cause, hint))
+}
+
+/// Path and error number in the three texts for a refused init.
+fn refusal(line: &str) -> Option<(String, i32)> {
+    let (path, rest) = if let Some((_, rest)) = line.split_once(FAILED_TO_EXECUTE) {
+        rest.split_once(" (error ")?
+    } else if let Some((before, rest)) = line.split_once(NOT_EXECUTED) {
+        (before.split_once("Starting init: ")?.1, rest)
+    } else {
+        line.split_once("Requested init ")?.1.split_once(" failed (error ")?
+    };
+    let errno: i32 = rest.split(')').next()?.strip_prefix('-')?.parse().ok()?;
+    Some((path.trim().to_owned(), errno))
+}
+
+fn init_errno(errno: Option<i32>, everything: bool) -> (&'static str, &'static str, &'static str) {
+    match errno {
+        Some(8) if everything => (
+            "the kernel cannot execute programs of this kind (error 8, ENOEXEC)",
+            "every program was refused: the kernel is built without BINFMT_ELF, or is a 32-bit kernel (64BIT off) for 64-bit programs, or the programs are for another architecture",
+            "compare the kernel's BINFMT_ELF and 64BIT with the ELF class and machine of init",
+        ),
+        Some(8) => (
+            "not in a format that this kernel executes (error 8, ENOEXEC)",
+            "an ELF for another architecture, a 32-bit one without IA32_EMULATION, a script on a kernel without BINFMT_SCRIPT, a script without its #! line, or an empty file",
+            "look at the first bytes of init, and at the kernel's BINFMT_SCRIPT and IA32_EMULATION",
+        ),
+        Some(2) => (
+            "the file, or the interpreter that it names, does not exist (error 2, ENOENT)",
+            "the dynamic loader (PT_INTERP) or the program in the #! line is not in the image; a script with CR line ends names an interpreter that ends in a CR",
+            "put the interpreter into the manifest, link init statically, or take the carriage returns out",
+        ),
+        Some(13) => (
+            "it may not be executed (error 13, EACCES)",
+            "the file's mode has no x bit, or it is not a regular file",
+            "give init mode 755 in the manifest",
+        ),
+        Some(40) => (
+            "its symbolic links lead nowhere (error 40, ELOOP)",
+            "a symbolic link points to itself",
+            "look at the links on the path of init",
+        ),
+        Some(26) => (
+            "it is not finished (error 26, ETXTBSY)",
+            "the initramfs ends in the middle of this file, so that the kernel still holds it open for writing",
+            "write the image again; look at the size of the initramfs",
+        ),
+        Some(12) => (
+            "there is not enough memory for it (error 12, ENOMEM)",
+            "the machine has too little memory for the initramfs and its programs",
+            "give the machine more memory",
+        ),
+        Some(_) => (
+            "the kernel refused it (the number is in errno(3))",
+            "the program file is damaged, or of a kind that this kernel does not know",
+            "look at the program with readelf or at its first line",
+        ),
+        None => (
+            "there is none",
+            "the root file system has no /sbin/init, /etc/init, /bin/init or /bin/sh",
+            "deliver an init in the manifest, or name one with init=",
+        ),
+    }
+}
+
+fn panicked(lines: &Lines<'_>) -> Option<Found> {
+    let index = lines.0.iter().position(|line| line.contains(PANIC))?;
+    let panic = lines.0[index];
+    let (_, reason) = panic.split_once(PANIC)?;
+    if reason.contains("IO-APIC + timer doesn't work") {
+        return Some(Found::new(
+            Verdict::TimerFlake,
+            &[panic],
+            "the translator did not deliver timer ticks in time to a kernel that tests for them",
+            "try again; `no_timer_check` on the command line switches the test off",
+        ));
+    }
+    if let Some((_, code)) = reason.split_once("Attempted to kill init! exitcode=0x") {
+        let digits = code.split(|c: char| !c.is_ascii_hexdigit()).next().unwrap_or("");
+        let code = i32::from_str_radix(digits, 16).unwrap_or(0);
+        return Some(init_ended(code, &lines.0[..index], panic));
+    }
+    if reason.contains(NO_ROOT) {
+        return Some(no_root(lines, panic));
+    }
+    let oops =
+        ["BUG: ", "Oops: ", "Unable to handle kernel", "general protection fault", "Out of memory"];
+    let mut evidence: Vec<&str> = Lines(lines.0[..index].to_vec()).any(&oops).into_iter().collect();
+    evidence.push(panic);
+    let memory = reason.contains("memory");
+    Some(Found::new(
+        Verdict::KernelPanic { line: format!("{}{}", PANIC, reason.trim()) },
+        &evidence,
+        if memory {
+            "the machine has too little memory for this kernel and initramfs"
+        } else {
+            "the kernel met a state that it cannot go on from"
+        },
+        if memory {
+            "give the machine more memory"
+        } else {
+            "look at the console log above the panic"
+        },
+    ))
+}
+
+/// `status` as wait(2) has it: the signal in the low seven bits, the exit code above the low byte.
+fn init_ended(status: i32, before: &[&str], panic: &str) -> Found {
+    let signal = (status & 0x7f != 0).then_some(status & 0x7f);
+    let exit_code = signal.is_none().then_some((status >> 8) & 0xff);
+    let segfault = before.iter().rev().copied().find(|line| {
+        line.contains("[1]: segfault at")
+            || line.contains("[1]: unhandled")
+            || line.contains("traps: ")
+    });
+    let last = before.iter().rev().copied().find(|line| !line.trim().is_empty());
+    let mut evidence: Vec<&str> = segfault.or(last).into_iter().collect();
+    evidence.push(panic);
+    let (cause, hint) = match (exit_code, signal) {
+        (Some(127), _) => (
+            "init, or a command of its script, was not found, or a shared library of it is missing",
+            "look at the line before the panic; deliver what it names",
+        ),
+        (Some(_), _) => (
+            "process 1 returned; it must run until it switches the machine off",
+            "let init end with reboot or poweroff, or wait for its children for ever",
+        ),
+        (_, Some(4)) => (
+            "the program uses instructions that this machine's processor does not have",
+            "build for a plainer processor, or set the machine's cpu",
+        ),
+        _ => (
+            "the program crashed: a damaged binary, a wrong C library, or too little memory",
+            "run the program of the same image in a shell of its build environment",
+        ),
+    };
+    Found::new(Verdict::InitEnded { exit_code, signal }, &evidence, cause, hint)
+}
+
+fn no_root(lines: &Lines<'_>, panic: &str) -> Found {
+    let device = block_device(panic);
+    let unpack = lines.first(UNPACK);
+    let open = lines.first(OPEN_ROOT);
+    let root = open.and_then(|line| line.split_once(OPEN_ROOT)?.1.split('"').next());
+    let root = root.filter(|name| !name.is_empty() && *name != "(null)").map(str::to_owned);
+    let tried = lines.first("No filesystem could mount root, tried:");
+    let mut evidence: Vec<&str> = [unpack, open, tried].into_iter().flatten().collect();
+    evidence.push(panic);
+    let absent = open.is_some_and(|line| line.contains("error -6") || line.contains("error -19"));
+
+    if let Some((_, message)) = unpack.and_then(|line| line.split_once(UNPACK)) {
+        let message = message.trim().to_owned();
+        let method = message.strip_prefix("compression method ").and_then(|m| m.split(' ').next());
+        return match method {
+            Some(method) => Found::new(
+                Verdict::NoRoot {
+                    fault: RootFault::InitramfsCompression { method: method.to_owned() },
+                },
+                &evidence,
+                format!(
+                    "the initramfs is compressed by {method}, and the kernel has no {} for it",
+                    rd_symbol(method)
+                ),
+                format!(
+                    "switch {} on, or compress the initramfs in another way",
+                    rd_symbol(method)
+                ),
+            ),
+            None => Found::new(
+                Verdict::NoRoot { fault: RootFault::InitramfsDamaged { message } },
+                &evidence,
+                "the initramfs was cut short or changed, or did not fit into memory",
+                "write the image again; give the machine more memory if it is large",
+            ),
+        };
+    }
+    let (fault, cause, hint) = match (device, root) {
+        (Some(device), Some(root)) if device != (0, 0) && absent => (
+            RootFault::NoPartition { root, device },
+            "the disk has no such partition, or the kernel does not know the kind of its partition table (MSDOS_PARTITION, EFI_PARTITION)",
+            "compare root= with the image's partitions, and PARTITION_ADVANCED with the table's kind",
+        ),
+        (_, Some(root)) if absent => (
+            RootFault::NoDevice { root },
+            "root= names a device that the machine does not have, or the kernel has no driver for its controller or its disks",
+            "sd* needs BLK_DEV_SD and the controller's driver, vd* VIRTIO_PCI and VIRTIO_BLK, all of them PCI",
+        ),
+        (Some(device), _) if device != (0, 0) => (
+            RootFault::NoFileSystem {
+                device,
+                tried: tried
+                    .and_then(|line| line.split_once("tried:"))
+                    .map_or("", |t| t.1)
+                    .trim()
+                    .to_owned(),
+            },
+            "the device is there, but its file system is none that the kernel has a driver for, or it is damaged",
+            "compare the image's file system with the kernel's (EXT4_FS, SQUASHFS, ...)",
+        ),
+        (Some(_), None) => {
+            let unpacked =
+                lines.any(&["Unpacking initramfs", "Trying to unpack rootfs image"]).is_some();
+            let fault = RootFault::NoInit { unpacked };
+            if unpacked {
+                (
+                    fault,
+                    "the initramfs was unpacked, but holds no /init (or not the one that rdinit= names), or is a cpio of another format than newc; and there is no root= to fall back to",
+                    "deliver /init in the manifest",
+                )
+            } else {
+                (
+                    fault,
+                    "no initramfs was given, the kernel is built without BLK_DEV_INITRD, or (on a quiet console) it holds no /init; and there is no root= to fall back to",
+                    "look at the kernel's BLK_DEV_INITRD and at the initramfs' /init",
+                )
+            }
+        }
+        (device, _) => (
+            RootFault::Other { device },
+            "the kernel could not mount what root= names",
+            "look at the console log above the panic",
+        ),
+    };
+    Found::new(Verdict::NoRoot { fault }, &evidence, cause, hint)
+}
+
+/// The kernel option for a decompressor, by the kernel's name of the method.
+fn rd_symbol(method: &str) -> String {
+    format!("RD_{}", method.to_ascii_uppercase())
+}
+
+/// `unknown-block(8,1)`.
+fn block_device(line: &str) -> Option<(u32, u32)> {
+    let (_, rest) = line.rsplit_once("unknown-block(")?;
+    let (major, minor) = rest.split(')').next()?.split_once(',')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+fn from_outcome(seen: &Observation<'_>, lines: &Lines<'_>) -> Found {
+    let last = seen.console.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("").trim();
+    let evidence: &[&str] = if last.is_empty() { &[] } else { &[last] };
+    let silent = seen.proved.is_none()
+        && lines.0.iter().all(|line| {
+            let line = line.trim();
+            line.is_empty() || FIRMWARE.iter().any(|text| line.contains(text))
+        });
+    if silent && seen.outcome != Outcome::TooMuchOutput {
+        let ended = matches!(
+            seen.outcome,
+            Outcome::GuestEnded { .. } | Outcome::OtherEnd { .. } | Outcome::Done
+        );
+        return Found::new(
+            Verdict::NoConsoleOutput,
+            evidence,
+            if ended {
+                "the guest ran and ended unseen: console= names another port, or the kernel has no driver for it (TTY, SERIAL_8250_CONSOLE, SERIAL_AMBA_PL011_CONSOLE), or it failed before it had one"
+            } else {
+                "the kernel did not start, or console= names a port that the machine does not have"
+            },
+            "compare console= with the machine's console, and look at the kernel's serial options",
+        );
+    }
+    match &seen.outcome {
+        Outcome::TooMuchOutput => Found::new(
+            Verdict::TooMuchOutput,
+            evidence,
+            "something in the guest repeats itself, such as a getty or a service that is started again and again",
+            "look at the end of the console log",
+        ),
+        Outcome::NoProgress { waiting_for, quiet } => {
+            no_progress(seen, lines, waiting_for, quiet.as_secs())
+        }
+        Outcome::TimedOut { waiting_for, limit } => {
+            let waiting_for = waiting_for.clone();
+            let hint = format!(
+                "look at the end of the console log; the limit was {} s, raise it if the guest was still at work",
+                limit.as_secs()
+            );
+            if seen.proved.is_some() {
+                let cause = "the guest did something else than the script expects";
+                return Found::new(
+                    Verdict::ExpectationFailed { waiting_for },
+                    evidence,
+                    cause,
+                    hint,
+                );
+            }
+            if let Some(found) = root_wait(lines) {
+                return found;
+            }
+            Found::new(
+                Verdict::TimeOut { waiting_for },
+                evidence,
+                "the guest is slow, or waits for something",
+                hint,
+            )
+        }
+        Outcome::OtherEnd { expected, found } => {
+            let waiting_for = format!("the guest to {expected}");
+            let cause = match (expected, found) {
+                (GuestEnding::PowerOff, Some(GuestEnding::Halt)) => {
+                    "the kernel cannot switch the machine off; on x86 it needs ACPI for that"
+                        .to_owned()
+                }
+                (_, Some(found)) => format!("the kernel announced: {found}"),
+                (_, None) => "the kernel announced no end at all".to_owned(),
+            };
+            let hint = "compare the end in the script with what init does last";
+            let verdict = match seen.proved {
+                Some(_) => Verdict::ExpectationFailed { waiting_for },
+                None => Verdict::GuestEndedEarly { waiting_for, how: *found },
+            };
+            Found::new(verdict, evidence, cause, hint)
+        }
+        Outcome::GuestEnded { waiting_for, .. } => {
+            let how = GuestEnding::announced(seen.console);
+            Found::new(
+                Verdict::GuestEndedEarly { waiting_for: waiting_for.clone(), how },
+                evidence,
+                match how {
+                    Some(GuestEnding::Panic) => {
+                        "the kernel panicked after process 1 had proved itself"
+                    }
+                    Some(_) => "something in the guest ended it",
+                    None => "the processor was reset without a word from the kernel",
+                },
+                "look at the end of the console log",
+            )
+        }
+        Outcome::Done | Outcome::Settled | Outcome::EmulatorFailed { .. } => Found::new(
+            Verdict::NotProved,
+            evidence,
+            "process 1 does not print the value it finds in /.osier/challenge, or something else is process 1",
+            "let init print `osier-booted:` and that value on the console",
+        ),
+    }
+}
+
+fn no_progress(seen: &Observation<'_>, lines: &Lines<'_>, waiting_for: &str, quiet: u64) -> Found {
+    if seen.proved.is_none()
+        && let Some(found) = root_wait(lines)
+    {
+        return found;
+    }
+    let last = match seen.proved {
+        Some(_) => seen.console.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or(""),
+        None => lines.last_text(),
+    };
+    let last = last.trim();
+    let asks = last.ends_with(['#', '$', ':', '>', '?']);
+    Found::new(
+        Verdict::NoProgress { last_line: last.to_owned() },
+        &[last],
+        if asks {
+            format!("the guest waits for input; for {quiet} s it neither printed nor computed")
+        } else {
+            format!("the guest sleeps or hangs; for {quiet} s it neither printed nor computed")
+        },
+        format!("the script was waiting for {waiting_for}"),
+    )
+}
+
+/// `rootwait` without the device: no panic, for ever.
+fn root_wait(lines: &Lines<'_>) -> Option<Found> {
+    let line =
+        lines.0.iter().rev().copied().find(|line| line.contains("Waiting for root device"))?;
+    let root =
+        line.split_once("Waiting for root device")?.1.trim().trim_end_matches('.').to_owned();
+    Some(Found::new(
+        Verdict::NoRoot { fault: RootFault::Waiting { root } },
+        &[line],
+        "rootwait is given and the device never appears: no such device on the machine, or no driver for it",
+        "take rootwait off to see the reason; behind mptsas a disk needs a wwn",
+    ))
+}
+
+#[cfg(test)]
+#[path = "classify_tests.rs"]
+mod tests;

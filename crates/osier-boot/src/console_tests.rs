@@ -1,0 +1,125 @@
+use std::io::Write as _;
+
+use rustix::pipe::{PipeFlags, pipe_with};
+
+use super::*;
+
+fn clean(input: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    Cleaner::default().clean(input, &mut out);
+    out
+}
+
+#[test]
+fn escapes_and_carriage_returns_go() {
+    for (input, expected) in [
+        (&b"plain\r\n"[..], &b"plain\n"[..]),
+        (b"\x1b[1;31mred\x1b[0m", b"red"),
+        (b"\x1bc\x1b[?7l\x1b[2J\x1b(Btext", b"text"),
+        (b"\x1b]0;title\x07text\x1b]0;title\x1b\\more", b"textmore"),
+        (b"\x1b[6n~ # \0", b"~ # "),
+        (b"a\x1b]never ended\nb", b"a\nb"),
+        (b"\xff\xfe\n", b"\xff\xfe\n"),
+    ] {
+        assert_eq!(clean(input), expected);
+    }
+}
+
+#[test]
+fn cleaning_does_not_depend_on_how_the_stream_is_cut() {
+    let input = b"a\x1b[1;31mb\r\n\x1b]0;t\x1b\\c\x1b(Bd\x1b[0m\0e";
+    for cut in 0..=input.len() {
+        let (mut cleaner, mut out) = (Cleaner::default(), Vec::new());
+        cleaner.clean(&input[..cut], &mut out);
+        cleaner.clean(&input[cut..], &mut out);
+        assert_eq!(out, b"ab\ncde", "cut at {cut}");
+    }
+}
+
+struct Feed {
+    console: Console,
+    stdout: Option<File>,
+    folder: tempfile::TempDir,
+}
+
+fn feed(settling: &'static [&'static str]) -> Feed {
+    let folder = tempfile::tempdir().unwrap();
+    let (stdout, write) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+    let (stderr, _) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+    let log = folder.path().join("serial.log");
+    let console = Console::read(stdout, stderr, &log, "osier-booted:77", settling).unwrap();
+    Feed { console, stdout: Some(File::from(write)), folder }
+}
+
+impl Feed {
+    fn write(&mut self, bytes: &[u8]) {
+        self.stdout.as_mut().unwrap().write_all(bytes).unwrap();
+    }
+
+    fn finish(&mut self) -> Vec<u8> {
+        self.stdout = None;
+        self.console.wait_closed(Duration::from_secs(20));
+        assert_eq!(self.console.record().open, 0);
+        std::fs::read(self.folder.path().join("serial.log")).unwrap()
+    }
+}
+
+#[test]
+fn the_log_is_byte_for_byte_and_the_proof_is_seen_once() {
+    let mut feed = feed(&["Kernel panic"]);
+    feed.write(b"\x1b[1mstart\r\n\xff\xfe osier-boo");
+    feed.write(b"ted:77");
+    feed.write(b" \r\nKernel panic\n");
+    let log = feed.finish();
+    assert_eq!(log, b"\x1b[1mstart\r\n\xff\xfe osier-booted:77 \r\nKernel panic\n");
+    let record = feed.console.record();
+    assert_eq!(record.text(), "start\n\u{fffd}\u{fffd} osier-booted:77 \nKernel panic\n");
+    assert_eq!(record.proved.unwrap().1, "start\nXX osier-booted:77 \n".len() as u64);
+    assert!(record.settled.is_none(), "what comes behind the proof settles nothing");
+}
+
+#[test]
+fn a_hopeless_text_is_noticed_before_the_proof() {
+    let mut feed = feed(&["Kernel panic"]);
+    feed.write(b"Kernel pan");
+    feed.write(b"ic - x\n");
+    feed.finish();
+    assert!(feed.console.record().settled.is_some());
+    assert!(feed.console.record().proved.is_none());
+}
+
+#[test]
+fn memory_and_log_are_bounded() {
+    let mut feed = feed(&[]);
+    feed.write(b"the beginning\n");
+    let block = [b'x'; 1 << 20];
+    for _ in 0..70 {
+        feed.write(&block);
+    }
+    feed.write(b"\nthe end\n");
+    let log = feed.finish();
+    assert_eq!(log.len() as u64, LOG_LIMIT);
+    let record = feed.console.record();
+    assert!(record.overflow);
+    assert!(
+        record.head.len() == HEAD && record.tail.len() <= 2 * TAIL && record.tail.len() >= TAIL
+    );
+    assert_eq!(record.end(), 14 + (70 << 20) + 9);
+    let text = record.text();
+    assert!(text.starts_with("the beginning\n") && text.ends_with("\nthe end\n"));
+    assert!(text.contains("bytes left out"));
+}
+
+#[test]
+fn a_text_of_medium_size_is_whole() {
+    let mut feed = feed(&[]);
+    let line = [b'y'; 1023];
+    for number in 0u32..9000 {
+        feed.write(&[&line[..1013], format!("{number:010}\n").as_bytes()].concat());
+    }
+    feed.finish();
+    let record = feed.console.record();
+    assert!(record.tail_start > 0);
+    let text = record.text();
+    assert!(text.starts_with("yyy") && text.ends_with("0000008999\n"));
+}

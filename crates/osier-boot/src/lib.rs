@@ -1,0 +1,44 @@
+//! Boots images in QEMU, reads the console and gives a verdict.
+//!
+//! | module | owns |
+//! | --- | --- |
+//! | [`machine`] | what is emulated, and QEMU's arguments for it |
+//! | [`emulator`] | the wall to whatever runs QEMU (the sandbox) |
+//! | [`challenge`] | the value that proves that process 1 ran |
+//! | [`script`] | what is expected, sent and waited for |
+//! | [`console`] | the recorded console and the search in it |
+//! | [`verdict`] | from console text to a diagnosis |
+//! | [`runner`] | one boot plan from start to report |
+//! | [`kvm`] | whether this host's KVM can be used |
+//! | [`interactive`] | the console for a person |
+//!
+//! A guest counts as booted only when process 1 has printed a value that it could
+//! learn only from the files osier appended to the initramfs (or from `fw_cfg`), and when it then
+//! ended as the script says. QEMU's exit status proves nothing: a panic, a silent
+//! reboot and a success all end with 0.
+
+pub mod challenge;
+mod classify;
+pub mod console;
+mod disk;
+pub mod emulator;
+pub mod interactive;
+pub mod kvm;
+pub mod machine;
+mod playing;
+pub mod runner;
+pub mod script;
+pub mod verdict;
+
+pub use challenge::Challenge;
+pub use disk::{Bus, Disk};
+pub use emulator::{
+    ConsoleEnds, Emulator, EmulatorError, Guest, GuestExit, GuestStatus, QemuCall, QemuFile,
+};
+pub use machine::{Accelerator, Architecture, Board, Machine, MachineError};
+pub use runner::{BootError, BootEvent, BootPlan, BootRecord, BootReport, boot};
+pub use script::{Action, BootScript, GuestEnding, Pattern, Script, ScriptError};
+pub use verdict::{Diagnosis, Verdict};
+
+#[cfg(test)]
+mod shell_guest;

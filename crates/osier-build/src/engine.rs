@@ -1,0 +1,919 @@
+//! The scheduler: one thread owns all state, workers run steps, completions arrive on one channel.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, mpsc};
+use std::time::{Duration, Instant};
+
+use osier_sandbox::{Killer, Launcher};
+use osier_store::{BlobError, Digest, FileError, IoContext, Key, LayerStack, Record, Store, Tree};
+
+use crate::graph::{Component, ComponentId, Environment, Graph, Step, StepCheck, StepId};
+use crate::key::{KnownInput, step_key};
+use crate::step_run::{OUTPUT, SOURCE_DATE, StepCall, StepEnd, StepUse};
+use crate::{Event, Failure, FailureCause};
+
+/// Unpacks build environments; the program gives the one for Debian packages.
+pub trait Provision: Sync {
+    /// Unpacks an environment into an existing empty folder, from blobs of the store.
+    fn unpack(&self, environment: &Environment, store: &Store, into: &Path) -> Result<(), String>;
+}
+
+/// How a build goes about its work; nothing here enters a key.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How many jobs may run at one time.
+    pub jobs: usize,
+    /// Whether what does not depend on a failure is still built.
+    pub keep_going: bool,
+    /// Bytes of disk that are left free: no step starts below that.
+    pub reserve: u64,
+}
+
+/// Everything that a build needs.
+pub struct Engine<'a> {
+    /// Where results are kept.
+    pub store: &'a Store,
+    /// Starts sandboxes.
+    pub launcher: &'a Launcher,
+    /// Unpacks build environments.
+    pub provision: &'a dyn Provision,
+    /// The checks that kinds can name.
+    pub checks: &'a [&'a dyn StepCheck],
+    /// Is told what happens.
+    pub events: &'a (dyn Fn(Event) + Sync),
+    /// Set from outside to stop the build in a state that resumes.
+    pub interrupted: &'a AtomicBool,
+    /// How to go about it.
+    pub settings: Settings,
+    /// Layers made by hand, by step: they serve this build and are recorded under no key of a recipe.
+    pub hand_made: BTreeMap<StepId, (Key, PathBuf)>,
+    /// Held while an environment is unpacked, so that no two workers unpack the same one.
+    pub unpacking: Mutex<()>,
+}
+
+/// The outputs of one component.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ComponentResult {
+    /// The key of its last step.
+    pub key: Key,
+    /// The output digests by name; `main` comes first.
+    pub outputs: Vec<(String, Digest)>,
+    /// Whether it was in the store already.
+    pub cached: bool,
+}
+
+/// The outputs of all components of a build.
+pub type Results = BTreeMap<ComponentId, ComponentResult>;
+
+/// What is known before anything runs.
+#[derive(Debug, Default)]
+pub struct Survey {
+    /// The components whose results are known.
+    pub done: Results,
+    /// The steps whose keys are known, by step.
+    pub keys: BTreeMap<StepId, Key>,
+    /// The components that must be built, or whose inputs must.
+    pub open: Vec<ComponentId>,
+    /// The steps that have to run, as far as their keys are known; all steps of other open components.
+    pub steps: Vec<StepId>,
+}
+
+/// Why a build has no results.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// Steps failed.
+    #[error("{} step(s) failed", .0.len())]
+    Failed(Vec<Failure>),
+    /// The build was asked to stop.
+    #[error("interrupted; the next build goes on from here")]
+    Interrupted,
+    /// The disk is below the reserve.
+    #[error(
+        "{free} bytes of disk are free, and the reserve is {reserve}; make room (`osier gc` helps) and build again: it goes on from here"
+    )]
+    NoSpace {
+        /// Free bytes.
+        free: u64,
+        /// Bytes that must stay free.
+        reserve: u64,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] FileError),
+    /// Stored bytes were damaged, again and again.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+}
+
+/// The sandbox of a step, ready to be entered.
+#[derive(Debug)]
+pub struct Entered {
+    /// What to start.
+    pub spec: osier_sandbox::Spec,
+    /// In which state the step's files are.
+    pub state: EnteredState,
+    /// The step's key.
+    pub key: Key,
+    /// Holds what the sandbox needs; must live as long as the sandbox.
+    pub scratch: osier_store::Scratch,
+}
+
+/// In which state a step is entered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EnteredState {
+    /// As the failed try left it; what is changed stays in the failed layer.
+    Failed,
+    /// As it was when the step had ended well; what is changed is thrown away.
+    Done,
+    /// As it is when the step begins; what is changed is thrown away.
+    NotRun,
+}
+
+/// Why a step cannot be entered.
+#[derive(Debug, thiserror::Error)]
+pub enum EnterError {
+    /// What its component needs is not built.
+    #[error("{0} cannot be entered before what it needs is built")]
+    InputsNotBuilt(String),
+    /// A step below it is not done.
+    #[error("{0} comes before it and is not done")]
+    StepNotDone(String),
+    /// As for builds.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+}
+
+/// The scheduler's knowledge of one build.
+struct State<'g> {
+    graph: &'g Graph,
+    keys: Vec<Option<Key>>,
+    layers: Vec<Option<PathBuf>>,
+    wanted: Vec<bool>,
+    waiters: Vec<Vec<StepId>>,
+    results: Vec<Option<ComponentResult>>,
+    keyed: Vec<bool>,
+    dependants: Vec<Vec<ComponentId>>,
+    ready: VecDeque<StepId>,
+    ran: Vec<bool>,
+}
+
+/// A finished piece of work: a step, and the outputs where it was its component's last.
+struct Done {
+    step: StepId,
+    result: Result<(Option<StepUse>, Option<Vec<(String, Digest)>>), StepEnd>,
+}
+
+/// What a worker needs to know of a step, so that it touches no state of the scheduler.
+struct Job<'g> {
+    component: &'g Component,
+    step: &'g Step,
+    key: Key,
+    /// Whether the step has to run; else only its output is taken.
+    run: bool,
+    /// The layers below, the topmost first.
+    below: Vec<PathBuf>,
+    /// The layers of the component's own steps, the topmost first, where this step is the last one.
+    own: Option<Vec<PathBuf>>,
+    needs: Vec<KnownInput>,
+    tools: Vec<KnownInput>,
+}
+
+fn index(position: usize) -> u32 {
+    u32::try_from(position).expect("a graph has fewer than 2^32 nodes")
+}
+
+impl<'g> State<'g> {
+    fn new(graph: &'g Graph) -> Self {
+        let mut dependants = vec![Vec::new(); graph.components.len()];
+        for (position, component) in graph.components.iter().enumerate() {
+            let id = ComponentId(index(position));
+            for other in before(graph, component) {
+                dependants[other.0 as usize].push(id);
+            }
+        }
+        Self {
+            graph,
+            keys: vec![None; graph.steps.len()],
+            layers: vec![None; graph.steps.len()],
+            wanted: vec![false; graph.steps.len()],
+            waiters: vec![Vec::new(); graph.steps.len()],
+            results: vec![None; graph.components.len()],
+            keyed: vec![false; graph.components.len()],
+            dependants,
+            ready: VecDeque::new(),
+            ran: vec![false; graph.components.len()],
+        }
+    }
+
+    fn inputs(&self, inputs: &[crate::Input]) -> Option<Vec<KnownInput>> {
+        let mut known = Vec::with_capacity(inputs.len());
+        for input in inputs {
+            let result = self.results[input.component.0 as usize].as_ref()?;
+            let found = result.outputs.iter().find(|(name, _)| *name == input.output)?;
+            known.push(KnownInput {
+                name: self.graph.component(input.component).name.clone(),
+                output: input.output.clone(),
+                digest: found.1,
+            });
+        }
+        Some(known)
+    }
+
+    /// Computes the keys of a component's steps once everything they cover is known.
+    fn key(&mut self, engine: &Engine<'_>, id: ComponentId) -> bool {
+        let component = self.graph.component(id);
+        let (Some(needs), Some(tools)) =
+            (self.inputs(&component.needs), self.inputs(&component.tools))
+        else {
+            return false;
+        };
+        for step_id in &component.steps {
+            let step = self.graph.step(*step_id);
+            let below = match step.below {
+                None => None,
+                Some(below) => match self.keys[below.0 as usize] {
+                    None => return false,
+                    Some(key) => Some(key),
+                },
+            };
+            let key = match engine.hand_made.get(step_id) {
+                Some((key, layer)) => {
+                    self.layers[step_id.0 as usize] = Some(layer.clone());
+                    *key
+                }
+                None => step_key(component, step, below.as_ref(), &needs, &tools, engine.checks),
+            };
+            self.keys[step_id.0 as usize] = Some(key);
+        }
+        self.keyed[id.0 as usize] = true;
+        true
+    }
+
+    /// Takes up a component: its result from the index, or else its last step is wanted.
+    fn take_up(&mut self, engine: &Engine<'_>, first: ComponentId) {
+        let mut waiting = vec![first];
+        while let Some(id) = waiting.pop() {
+            let position = id.0 as usize;
+            if self.keyed[position] || !self.key(engine, id) {
+                continue;
+            }
+            let component = self.graph.component(id);
+            let Some(last) = component.steps.last() else { continue };
+            let key = self.keys[last.0 as usize].expect("keyed just now");
+            let found = engine.store.index().outputs(&key).map(<[_]>::to_vec);
+            if let Some(outputs) = found {
+                self.results[position] = Some(ComponentResult { key, outputs, cached: true });
+            } else {
+                self.want(engine, *last);
+            }
+            // A chain that starts on one of this component's steps needs just the keys.
+            waiting.extend(self.dependants[position].iter().copied());
+        }
+    }
+
+    fn want(&mut self, engine: &Engine<'_>, id: StepId) {
+        let position = id.0 as usize;
+        if self.wanted[position] {
+            return;
+        }
+        self.wanted[position] = true;
+        if self.layers[position].is_none() {
+            let key = self.keys[position].expect("a wanted step is keyed");
+            let recorded = engine.store.index().has_layer(&key);
+            let place = engine.store.layer_path(&key);
+            if recorded && place.is_dir() {
+                self.layers[position] = Some(place);
+            }
+        }
+        let step = self.graph.step(id);
+        // The layers below are mounted too, so each must be there even when the top one is.
+        let waits = step.below.is_some_and(|below| {
+            self.want(engine, below);
+            self.layers[below.0 as usize].is_none()
+        });
+        if waits {
+            let below = step.below.expect("waits on it");
+            self.waiters[below.0 as usize].push(id);
+        } else {
+            self.ready.push_back(id);
+        }
+    }
+
+    /// The key of the foreign step that a component starts from.
+    fn from(&self, id: ComponentId) -> Option<Key> {
+        let first = self.graph.component(id).steps.first()?;
+        let below = self.graph.step(*first).below?;
+        self.keys[below.0 as usize]
+    }
+
+    /// What waits on a step can go on, now that its layer is there.
+    fn release(&mut self, id: StepId) {
+        for waiter in std::mem::take(&mut self.waiters[id.0 as usize]).into_iter().rev() {
+            self.ready.push_front(waiter);
+        }
+    }
+
+    /// Describes the work of a ready step; nothing where its layer is there and no output is asked of it.
+    fn job(&self, engine: &Engine<'_>, id: StepId) -> Option<Job<'g>> {
+        let step = self.graph.step(id);
+        let component = self.graph.component(step.component);
+        let run = self.layers[id.0 as usize].is_none();
+        let last = component.steps.last() == Some(&id);
+        if !run && !last {
+            return None;
+        }
+        let key = self.keys[id.0 as usize].expect("a ready step is keyed");
+        let own = last.then(|| {
+            let place = |step: &StepId| {
+                let key =
+                    self.keys[step.0 as usize].expect("the steps of a keyed component are keyed");
+                self.layers[step.0 as usize]
+                    .clone()
+                    .unwrap_or_else(|| engine.store.layer_path(&key))
+            };
+            component.steps.iter().rev().map(place).collect()
+        });
+        Some(Job {
+            component,
+            step,
+            key,
+            run,
+            below: self.stack(id),
+            own,
+            needs: self.inputs(&component.needs).unwrap_or_default(),
+            tools: self.inputs(&component.tools).unwrap_or_default(),
+        })
+    }
+
+    /// A component's outputs are known: what depends on it is taken up.
+    fn finish(
+        &mut self,
+        engine: &Engine<'_>,
+        id: ComponentId,
+        key: Key,
+        outputs: Vec<(String, Digest)>,
+    ) {
+        let position = id.0 as usize;
+        let cached = !self.ran[position];
+        let component = self.graph.component(id).name.clone();
+        (engine.events)(Event::ComponentFinished { component, cached });
+        self.results[position] = Some(ComponentResult { key, outputs, cached });
+        for dependant in self.dependants[position].clone() {
+            self.take_up(engine, dependant);
+        }
+    }
+
+    /// The layers below a step, the topmost first.
+    fn stack(&self, id: StepId) -> Vec<PathBuf> {
+        let mut layers = Vec::new();
+        let mut next = self.graph.step(id).below;
+        while let Some(below) = next {
+            layers.extend(self.layers[below.0 as usize].clone());
+            next = self.graph.step(below).below;
+        }
+        layers
+    }
+}
+
+/// The components that must be keyed or done before this one.
+fn before<'g>(
+    graph: &'g Graph,
+    component: &'g Component,
+) -> impl Iterator<Item = ComponentId> + 'g {
+    let inputs = component.needs.iter().chain(&component.tools).map(|input| input.component);
+    let below = component.steps.iter().filter_map(|id| graph.step(*id).below);
+    let below = below.map(|id| graph.step(id).component);
+    inputs.chain(below.filter(|id| !std::ptr::eq(graph.component(*id), component)))
+}
+
+impl Engine<'_> {
+    /// Finds out what is done already, without running anything.
+    pub fn survey(&self, graph: &Graph) -> Survey {
+        let mut state = State::new(graph);
+        for position in 0..graph.components.len() {
+            state.take_up(self, ComponentId(index(position)));
+        }
+        let mut survey = Survey::default();
+        for (position, result) in state.results.iter().enumerate() {
+            let id = ComponentId(index(position));
+            match result {
+                Some(result) => {
+                    survey.done.insert(id, result.clone());
+                }
+                None => {
+                    survey.open.push(id);
+                    let steps = &graph.component(id).steps;
+                    let keyed = state.keyed[position];
+                    let open = |step: &&StepId| !keyed || state.layers[step.0 as usize].is_none();
+                    survey.steps.extend(steps.iter().filter(open));
+                }
+            }
+        }
+        for (position, key) in state.keys.iter().enumerate() {
+            if let Some(key) = key {
+                survey.keys.insert(StepId(index(position)), *key);
+            }
+        }
+        survey
+    }
+
+    /// Builds every component of the graph.
+    ///
+    /// Damaged bytes that it meets are forgotten and made again.
+    pub fn run(&self, graph: &Graph) -> Result<Results, BuildError> {
+        for _ in 0..3 {
+            match self.attempt(graph) {
+                Err(BuildError::Blob(BlobError::Corrupt { expected, .. })) => {
+                    self.forget(&expected)?
+                }
+                result => return result,
+            }
+        }
+        self.attempt(graph)
+    }
+
+    /// Forgets every result that leads to damaged or missing bytes.
+    fn forget(&self, digest: &Digest) -> Result<(), FileError> {
+        let results: Vec<_> = self.store.index().results().collect();
+        for (key, digests) in results {
+            let leads = digests.iter().any(|found| {
+                found == digest
+                    || self.store.tree(found).is_ok_and(|tree| {
+                        tree.iter().any(|(_, node)| {
+                            matches!(node, osier_store::TreeNode::File { content, .. } if content == digest)
+                        })
+                    })
+            });
+            if leads {
+                self.store.index().append(Record::Forget(key))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn attempt(&self, graph: &Graph) -> Result<Results, BuildError> {
+        let mut state = State::new(graph);
+        for position in 0..graph.components.len() {
+            state.take_up(self, ComponentId(index(position)));
+        }
+        let done = state.results.iter().flatten().count();
+        let components = graph.components.len();
+        (self.events)(Event::Planned { components, done });
+        if done == components {
+            return Ok(collect(state));
+        }
+        let times = Times::read(self.store);
+        let killers: Mutex<BTreeMap<StepId, Killer>> = Mutex::default();
+        let (sender, receiver) = mpsc::channel();
+        let mut failures = Vec::new();
+        let mut fatal = None;
+        let mut running = 0usize;
+        let mut new_times = Vec::new();
+        std::thread::scope(|scope| {
+            loop {
+                let stop = self.interrupted.load(Ordering::Relaxed);
+                let start =
+                    !stop && fatal.is_none() && (failures.is_empty() || self.settings.keep_going);
+                while start && running < self.settings.jobs.max(1) {
+                    let Some(id) = state.ready.pop_front() else { break };
+                    let Some(job) = state.job(self, id) else {
+                        state.release(id);
+                        continue;
+                    };
+                    let free = crate::step_run::free_bytes(self.store.root());
+                    if job.run && free < self.settings.reserve {
+                        fatal = Some(BuildError::NoSpace { free, reserve: self.settings.reserve });
+                        break;
+                    }
+                    if job.run {
+                        (self.events)(Event::StepStarted {
+                            component: job.component.name.clone(),
+                            step: job.step.name.clone(),
+                            expected: times.of(&graph.label(id)),
+                        });
+                    }
+                    running += 1;
+                    let (sender, killers) = (sender.clone(), &killers);
+                    scope.spawn(move || {
+                        let started = |killer: Killer| {
+                            lock(killers).insert(id, killer);
+                        };
+                        let result = self.work(&job, &started);
+                        lock(killers).remove(&id);
+                        // The receiver lives as long as this scope.
+                        let _ = sender.send(Done { step: id, result });
+                    });
+                }
+                if running == 0 {
+                    break;
+                }
+                let Ok(done) = receiver.recv_timeout(Duration::from_millis(100)) else {
+                    if self.interrupted.load(Ordering::Relaxed) {
+                        lock(&killers).values().for_each(Killer::kill);
+                    }
+                    continue;
+                };
+                running -= 1;
+                let id = done.step;
+                let step = graph.step(id);
+                let component = graph.component(step.component);
+                match done.result {
+                    Ok((used, outputs)) => {
+                        let key = state.keys[id.0 as usize].expect("a step that ran is keyed");
+                        if let Some(used) = used {
+                            state.ran[step.component.0 as usize] = true;
+                            new_times.push((graph.label(id), used.wall));
+                            (self.events)(Event::StepFinished {
+                                component: component.name.clone(),
+                                step: step.name.clone(),
+                                seconds: used.wall.as_secs_f64(),
+                                cpu: used.cpu.as_secs_f64(),
+                            });
+                            state.layers[id.0 as usize] = Some(self.store.layer_path(&key));
+                        }
+                        state.release(id);
+                        if let Some(outputs) = outputs {
+                            let by_hand = graph
+                                .chain(id)
+                                .iter()
+                                .any(|step| self.hand_made.contains_key(step));
+                            let record = Record::Outputs(key, outputs.clone());
+                            let recorded = match by_hand {
+                                true => Ok(()),
+                                false => self
+                                    .record_ingredients(&state, step.component)
+                                    .and_then(|()| self.store.index().append(record)),
+                            };
+                            if let Err(error) = recorded {
+                                fatal = Some(error.into());
+                            }
+                            state.finish(self, step.component, key, outputs);
+                        }
+                    }
+                    Err(StepEnd::Interrupted) => {}
+                    Err(StepEnd::Fatal(error)) => fatal = Some(*error),
+                    Err(StepEnd::Failed(failure)) => {
+                        (self.events)(Event::StepFailed { failure: failure.clone() });
+                        failures.push(*failure);
+                    }
+                }
+            }
+        });
+        times.append(self.store, &new_times)?;
+        self.store.sync()?;
+        if self.interrupted.load(Ordering::Relaxed) {
+            return Err(BuildError::Interrupted);
+        }
+        if let Some(error) = fatal {
+            return Err(error);
+        }
+        if !failures.is_empty() {
+            return Err(BuildError::Failed(failures));
+        }
+        Ok(collect(state))
+    }
+
+    /// Says in one sentence why a component has to be built, or that it does not have to be.
+    pub fn why(&self, graph: &Graph, id: ComponentId) -> String {
+        let mut state = State::new(graph);
+        for position in 0..graph.components.len() {
+            state.take_up(self, ComponentId(index(position)));
+        }
+        let component = graph.component(id);
+        if state.results[id.0 as usize].is_some() {
+            return format!(
+                "{} is built, and nothing that it is built from has changed",
+                component.name
+            );
+        }
+        let open = |input: &&crate::Input| state.results[input.component.0 as usize].is_none();
+        if let Some(input) = component.needs.iter().chain(&component.tools).find(open) {
+            let first = self.why(graph, input.component);
+            return format!(
+                "{} waits for {}, whose output can change: {first}",
+                component.name,
+                graph.component(input.component).name
+            );
+        }
+        let (needs, tools) = (
+            state.inputs(&component.needs).unwrap_or_default(),
+            state.inputs(&component.tools).unwrap_or_default(),
+        );
+        let below = state.from(id);
+        match crate::why::difference(
+            graph,
+            component,
+            &needs,
+            &tools,
+            below.as_ref(),
+            self.checks,
+            self.store,
+        ) {
+            Ok(Some(sentence)) => sentence,
+            Ok(None) => format!(
+                "{} is built again because its result is no longer in the store",
+                component.name
+            ),
+            Err(error) => {
+                format!("{} is built again, and why cannot be told: {error}", component.name)
+            }
+        }
+    }
+
+    /// Notes what a component was built from, for [`Engine::why`].
+    fn record_ingredients(&self, state: &State<'_>, id: ComponentId) -> Result<(), FileError> {
+        let component = state.graph.component(id);
+        let (needs, tools) = (
+            state.inputs(&component.needs).unwrap_or_default(),
+            state.inputs(&component.tools).unwrap_or_default(),
+        );
+        crate::why::record(
+            state.graph,
+            component,
+            &needs,
+            &tools,
+            state.from(id).as_ref(),
+            self.checks,
+            self.store,
+        )
+    }
+
+    /// Describes the sandbox of a step as the step has it, for entering it by hand with another command.
+    ///
+    /// The inputs of the step and the steps below it must be done.
+    pub fn enter(
+        &self,
+        graph: &Graph,
+        id: StepId,
+        command: Vec<std::ffi::OsString>,
+    ) -> Result<Entered, EnterError> {
+        let mut state = State::new(graph);
+        for position in 0..graph.components.len() {
+            state.take_up(self, ComponentId(index(position)));
+        }
+        let Some(key) = state.keys[id.0 as usize] else {
+            return Err(EnterError::InputsNotBuilt(graph.label(id)));
+        };
+        let mut below = graph.chain(id);
+        below.pop();
+        for step in &below {
+            let key = state.keys[step.0 as usize].expect("the steps below a keyed step are keyed");
+            let place = self.store.layer_path(&key);
+            if !self.store.index().has_layer(&key) || !place.is_dir() {
+                return Err(EnterError::StepNotDone(graph.label(*step)));
+            }
+            state.layers[step.0 as usize] = Some(place);
+        }
+        let step = graph.step(id);
+        let component = graph.component(step.component);
+        let scratch = self.store.scratch("shell").map_err(BuildError::from)?;
+        let failed = self.store.failed_path(&key).join("upper");
+        let mut layers = state.stack(id);
+        let (upper, state_of) = if failed.is_dir() {
+            (failed, EnteredState::Failed)
+        } else {
+            let upper = scratch.path().join("upper");
+            fs::create_dir(&upper).at("make", &upper).map_err(BuildError::from)?;
+            let done = self.store.layer_path(&key);
+            if self.store.index().has_layer(&key) && done.is_dir() {
+                layers.insert(0, done);
+                (upper, EnteredState::Done)
+            } else {
+                (upper, EnteredState::NotRun)
+            }
+        };
+        let job = Job {
+            component,
+            step,
+            key,
+            run: true,
+            below: layers,
+            own: None,
+            needs: state.inputs(&component.needs).unwrap_or_default(),
+            tools: state.inputs(&component.tools).unwrap_or_default(),
+        };
+        let mut call = self.call(&job)?;
+        // A step that only unpacks has no programs; a person who enters it wants some.
+        call.root = Some(self.root(&component.environment)?);
+        let spec = call.spec(scratch.path(), &upper, command).map_err(BuildError::from)?;
+        Ok(Entered { spec, state: state_of, key, scratch })
+    }
+
+    /// Runs a step if it has to run, and takes the outputs if it is its component's last.
+    fn work(
+        &self,
+        job: &Job<'_>,
+        started: &dyn Fn(Killer),
+    ) -> Result<(Option<StepUse>, Option<Vec<(String, Digest)>>), StepEnd> {
+        let mut used = None;
+        if job.run {
+            let call = self.call(job)?;
+            let interrupted = || self.interrupted.load(Ordering::Relaxed);
+            used = Some(call.run(self.launcher, self.checks, started, &interrupted)?);
+        }
+        let Some(own) = &job.own else { return Ok((used, None)) };
+        match self.take_output(job.component, own) {
+            Ok(outputs) => Ok((used, Some(outputs))),
+            Err(cause) => Err(StepEnd::Failed(Box::new(Failure::new(
+                job.component,
+                job.step,
+                &job.key,
+                cause,
+            )))),
+        }
+    }
+
+    /// Gathers all that a step needs to run: its build environment, proto area and tools as folders.
+    fn call<'c>(&'c self, job: &Job<'c>) -> Result<StepCall<'c>, BuildError> {
+        let mut proto = Vec::new();
+        let mut tools = Vec::new();
+        let mut root = None;
+        if job.step.sees_component() {
+            root = Some(self.root(&job.component.environment)?);
+            for input in &job.needs {
+                proto.push(self.store.area(&input.digest, SOURCE_DATE)?);
+            }
+            for input in &job.tools {
+                tools.push((input.name.clone(), self.store.area(&input.digest, SOURCE_DATE)?));
+            }
+        }
+        let jobs = self.settings.jobs.max(1);
+        let (component, step, key, layers) = (job.component, job.step, job.key, job.below.clone());
+        Ok(StepCall { store: self.store, component, step, key, layers, root, proto, tools, jobs })
+    }
+
+    /// Takes what a component installed into the store, split into its named outputs.
+    fn take_output(
+        &self,
+        component: &Component,
+        layers: &[PathBuf],
+    ) -> Result<Vec<(String, Digest)>, FailureCause> {
+        let machine =
+            |error: &dyn std::fmt::Display| FailureCause::Machine { message: error.to_string() };
+        let stack = LayerStack::new(layers.to_vec());
+        let tree =
+            self.store.take_tree(&stack, Path::new(OUTPUT)).map_err(|error| match error {
+                BlobError::Special { .. } => {
+                    FailureCause::MissingOutput { message: error.to_string() }
+                }
+                BlobError::File(ref file) if file.is_disk_full() => {
+                    FailureCause::DiskFull { message: error.to_string() }
+                }
+                error => machine(&error),
+            })?;
+        if tree.is_empty() {
+            let message = format!(
+                "`{}` ended well but installed nothing: its last step must put files below $OUTPUT (/output)",
+                component.name
+            );
+            return Err(FailureCause::MissingOutput { message });
+        }
+        let mut outputs = Vec::new();
+        let mut main = tree;
+        for output in &component.outputs {
+            let (taken, rest) = split(&main, &output.patterns);
+            if taken.is_empty() {
+                let message = format!(
+                    "`{}` ended well, but nothing that it installed matches its output `{}` ({})",
+                    component.name,
+                    output.name,
+                    output.patterns.join(", ")
+                );
+                return Err(FailureCause::MissingOutput { message });
+            }
+            let digest = self.store.put_tree(&taken).map_err(|error| machine(&error))?;
+            outputs.push((output.name.clone(), digest));
+            main = rest;
+        }
+        let digest = self.store.put_tree(&main).map_err(|error| machine(&error))?;
+        outputs.insert(0, ("main".to_owned(), digest));
+        Ok(outputs)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn collect(state: State<'_>) -> Results {
+    let results = state.results.into_iter().enumerate();
+    results.filter_map(|(position, result)| Some((ComponentId(index(position)), result?))).collect()
+}
+
+/// Splits a tree into what some patterns take, with the folders above it, and the rest.
+fn split(tree: &Tree, patterns: &[String]) -> (Tree, Tree) {
+    let mut taken = Tree::default();
+    let mut rest = Tree::default();
+    for (path, node) in tree.iter() {
+        let hit = patterns
+            .iter()
+            .any(|pattern| osier_recipe::glob_matches(pattern, &String::from_utf8_lossy(path)));
+        let side = if hit { &mut taken } else { &mut rest };
+        side.insert(path.to_vec(), node.clone());
+    }
+    let mut parents = Vec::new();
+    for (path, _) in taken.iter() {
+        for (position, byte) in path.iter().enumerate() {
+            if *byte == b'/' && taken.get(&path[..position]).is_none() {
+                parents.push(path[..position].to_vec());
+            }
+        }
+    }
+    for parent in parents {
+        if let Some(node) = tree.get(&parent) {
+            taken.insert(parent, node.clone());
+        }
+    }
+    (taken, rest)
+}
+
+/// How long steps took the last time.
+struct Times(BTreeMap<String, f64>);
+
+impl Times {
+    fn path(store: &Store) -> PathBuf {
+        store.root().join("times.log")
+    }
+
+    fn read(store: &Store) -> Self {
+        let text = fs::read_to_string(Self::path(store)).unwrap_or_default();
+        let lines = text.lines().filter_map(|line| {
+            let (label, seconds) = line.split_once(' ')?;
+            Some((label.to_owned(), seconds.parse().ok()?))
+        });
+        Self(lines.collect())
+    }
+
+    fn of(&self, label: &str) -> Option<f64> {
+        self.0.get(label).copied()
+    }
+
+    /// Records the times of steps that are worth an estimate.
+    fn append(&self, store: &Store, steps: &[(String, Duration)]) -> Result<(), FileError> {
+        let long = steps.iter().filter(|(_, time)| time.as_secs_f64() >= 0.5);
+        let text: String =
+            long.map(|(label, time)| format!("{label} {:.1}\n", time.as_secs_f64())).collect();
+        if text.is_empty() {
+            return Ok(());
+        }
+        let path = Self::path(store);
+        let mut file =
+            fs::OpenOptions::new().append(true).create(true).open(&path).at("open", &path)?;
+        file.write_all(text.as_bytes()).at("write", &path)
+    }
+}
+
+impl Engine<'_> {
+    /// Gives the folder of an unpacked build environment, unpacking it first where it is not there.
+    pub fn root(&self, environment: &Environment) -> Result<PathBuf, BuildError> {
+        let place = self.store.root_path(&environment.key);
+        if self.store.index().has_root(&environment.key) && place.is_dir() {
+            return Ok(place);
+        }
+        let _one = lock(&self.unpacking);
+        if self.store.index().has_root(&environment.key) && place.is_dir() {
+            return Ok(place);
+        }
+        let begun = Instant::now();
+        (self.events)(Event::EnvironmentStarted { packages: environment.packages.len() });
+        for package in &environment.packages {
+            self.store.verify_blob(&package.digest)?;
+        }
+        let scratch = self.store.scratch("root")?;
+        let base = scratch.path().join("root");
+        fs::create_dir(&base).at("make", &base)?;
+        self.provision.unpack(environment, self.store, &base).map_err(|message| {
+            BuildError::Failed(vec![Failure {
+                component: "build environment".into(),
+                step: "unpack".into(),
+                origin: environment.request.join(" "),
+                key: environment.key.to_string(),
+                cause: FailureCause::Source { message },
+                command: None,
+                first_error: None,
+                last_lines: Vec::new(),
+                log: None,
+                layer_kept: false,
+            }])
+        })?;
+        match fs::rename(&base, &place) {
+            Err(_) if place.is_dir() => {
+                let mut index = self.store.index();
+                index.refresh()?;
+                if !index.has_root(&environment.key) {
+                    drop(index);
+                    osier_store::remove_tree(&place)?;
+                    fs::rename(&base, &place).at("rename", &base)?;
+                }
+            }
+            result => result.at("rename", &base)?,
+        }
+        self.store.index().append(Record::Root(environment.key))?;
+        (self.events)(Event::EnvironmentFinished { seconds: begun.elapsed().as_secs_f64() });
+        Ok(place)
+    }
+}

@@ -1,0 +1,60 @@
+//! What happens during a build, for whoever shows it.
+
+use serde::Serialize;
+
+use crate::Failure;
+
+/// One thing that happened. Times are in seconds.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// The build knows what it has to do.
+    Planned {
+        /// Components in all.
+        components: usize,
+        /// Components whose result is in the store already, as far as is known.
+        done: usize,
+    },
+    /// A build environment is being unpacked.
+    EnvironmentStarted {
+        /// How many packages it has.
+        packages: usize,
+    },
+    /// It is there.
+    EnvironmentFinished {
+        /// How long it took.
+        seconds: f64,
+    },
+    /// A step runs.
+    StepStarted {
+        /// Its component.
+        component: String,
+        /// Its name.
+        step: String,
+        /// How long it took the last time.
+        expected: Option<f64>,
+    },
+    /// A step ended well.
+    StepFinished {
+        /// Its component.
+        component: String,
+        /// Its name.
+        step: String,
+        /// How long it took.
+        seconds: f64,
+        /// The processor time of all its processes.
+        cpu: f64,
+    },
+    /// A step failed.
+    StepFailed {
+        /// How.
+        failure: Box<Failure>,
+    },
+    /// A component's outputs are known.
+    ComponentFinished {
+        /// Which.
+        component: String,
+        /// Whether no step had to run.
+        cached: bool,
+    },
+}

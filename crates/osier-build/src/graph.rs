@@ -1,0 +1,247 @@
+//! Components and steps as values, with everything in them that a key covers.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use osier_store::{Digest, Key, LayerStack};
+
+/// Names a component of a graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ComponentId(pub u32);
+
+/// Names a step of a graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StepId(pub u32);
+
+/// All components and steps of a build. Acyclic: a step's `below` and a component's inputs come before it.
+#[derive(Debug, Default)]
+pub struct Graph {
+    /// The components, each after those that it uses.
+    pub components: Vec<Component>,
+    /// The steps, each after the one below it.
+    pub steps: Vec<Step>,
+}
+
+/// A recipe in one role, for one target, in one profile.
+#[derive(Debug)]
+pub struct Component {
+    /// The recipe's name.
+    pub name: String,
+    /// The version, for people and for the steps' environment.
+    pub version: String,
+    /// The target it is built for, where it depends on one.
+    pub target: String,
+    /// The recipe's file, for messages.
+    pub origin: String,
+    /// Its own steps, in order; the last one's layer holds the output.
+    pub steps: Vec<StepId>,
+    /// What it links with: composed at `/proto`.
+    pub needs: Vec<Input>,
+    /// What runs in its build: each at `/tools/NAME`, its `bin` folders first in `PATH`.
+    pub tools: Vec<Input>,
+    /// Named outputs beside `main`.
+    pub outputs: Vec<Output>,
+    /// The root file system that its steps run in.
+    pub environment: Arc<Environment>,
+    /// Variables of its steps, by name.
+    pub variables: BTreeMap<String, String>,
+    /// Files beside the recipe that the steps see under `/files`.
+    pub files: Vec<FileInput>,
+}
+
+/// One output of another component.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Input {
+    /// Whose.
+    pub component: ComponentId,
+    /// Which of its outputs; `main` where nothing is said.
+    pub output: String,
+}
+
+/// A named part of what a component installs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output {
+    /// Its name.
+    pub name: String,
+    /// Which paths of the installed tree it takes: `*`, `?` and `**` as in a shell.
+    pub patterns: Vec<String>,
+}
+
+/// A file beside a recipe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileInput {
+    /// The path below the recipe's folder.
+    pub path: String,
+    /// What it holds.
+    pub content: Arc<[u8]>,
+    /// Where it lies, for messages.
+    pub origin: String,
+    /// Whether it may be run.
+    pub executable: bool,
+}
+
+/// A root file system made of pinned Debian packages.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Environment {
+    /// Covers the packages and the way they are unpacked.
+    pub key: Key,
+    /// The list that was asked for, for messages.
+    pub request: Vec<String>,
+    /// The packages, in the order of unpacking.
+    pub packages: Vec<Package>,
+}
+
+/// One pinned file of the archive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Package {
+    /// Its file name, for messages.
+    pub name: String,
+    /// Its bytes.
+    pub digest: Digest,
+    /// How many.
+    pub size: u64,
+}
+
+/// One stage of a component.
+#[derive(Debug)]
+pub struct Step {
+    /// Whose stage it is.
+    pub component: ComponentId,
+    /// Its name: unpack, patch, configure, build, install, …
+    pub name: String,
+    /// The step whose layer it starts from.
+    pub below: Option<StepId>,
+    /// What it does.
+    pub work: Work,
+    /// What is checked after it, before its layer is taken as done.
+    pub checks: Vec<Check>,
+    /// Where it was written, for messages.
+    pub origin: String,
+}
+
+/// What a step does.
+#[derive(Debug, Clone)]
+pub enum Work {
+    /// Lays out a source at `/build/NAME`.
+    Unpack(SourceTree),
+    /// Runs a shell script in the sandbox.
+    Script {
+        /// The text, given to `sh -eu`.
+        text: String,
+        /// The working folder.
+        folder: String,
+        /// Whether the build's jobs may be used; else one job.
+        parallel: bool,
+    },
+}
+
+/// The bytes of a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceTree {
+    /// The folder below `/build` it is unpacked into.
+    pub name: String,
+    /// The archives, unpacked in order, the later ones into folders of their own.
+    pub archives: Vec<Archive>,
+    /// A folder beside the recipe, as a stored tree, in place of archives.
+    pub folder: Option<Digest>,
+}
+
+/// One archive of a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Archive {
+    /// Its file name, which says how it is packed.
+    pub file: String,
+    /// Its bytes.
+    pub digest: Digest,
+    /// How many.
+    pub size: u64,
+    /// The folder below the source's that it goes to; empty for the source's own.
+    pub into: String,
+    /// How many leading folders of its names are left off.
+    pub strip: u32,
+}
+
+/// A check that runs after a step, by name, with its arguments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    /// The name it is registered under.
+    pub name: String,
+    /// Its arguments.
+    pub arguments: BTreeMap<String, String>,
+}
+
+/// Something that a check found wrong.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Finding {
+    /// What is wrong.
+    pub message: String,
+    /// Where, as `file:line`, if known.
+    pub place: Option<String>,
+    /// What to do.
+    pub hint: Option<String>,
+}
+
+/// A check of a step's result; the program registers them by name.
+pub trait StepCheck: Sync {
+    /// The name that kinds and recipes use.
+    fn name(&self) -> &'static str;
+    /// Its version, which enters the key of the steps that use it.
+    fn version(&self) -> u32;
+    /// Looks at the layers of a step that has just ended well.
+    fn run(&self, check: &Check, component: &Component, layers: &LayerStack) -> Vec<Finding>;
+}
+
+impl Graph {
+    /// Gives a component.
+    pub fn component(&self, id: ComponentId) -> &Component {
+        &self.components[id.0 as usize]
+    }
+
+    /// Gives a step.
+    pub fn step(&self, id: StepId) -> &Step {
+        &self.steps[id.0 as usize]
+    }
+
+    /// Gives the chain of steps from the bottom up to and with this one.
+    pub fn chain(&self, id: StepId) -> Vec<StepId> {
+        let mut chain = vec![id];
+        while let Some(below) = self.step(chain[chain.len() - 1]).below {
+            chain.push(below);
+        }
+        chain.reverse();
+        chain
+    }
+
+    /// Finds a component by its recipe's name.
+    pub fn find(&self, name: &str) -> Option<ComponentId> {
+        let position = self.components.iter().position(|component| component.name == name)?;
+        Some(ComponentId(u32::try_from(position).ok()?))
+    }
+
+    /// Finds a step of a component by name.
+    pub fn find_step(&self, component: ComponentId, name: &str) -> Option<StepId> {
+        self.component(component).steps.iter().copied().find(|id| self.step(*id).name == name)
+    }
+
+    /// Gives the label of a step: `linux:configure`.
+    pub fn label(&self, id: StepId) -> String {
+        let step = self.step(id);
+        format!("{}:{}", self.component(step.component).name, step.name)
+    }
+}
+
+impl Step {
+    /// Says whether the step sees its component's inputs, files and variables.
+    pub fn sees_component(&self) -> bool {
+        matches!(self.work, Work::Script { .. })
+    }
+
+    /// Gives the paths of files that the step reads, for messages about its script.
+    pub fn folder(&self) -> PathBuf {
+        match &self.work {
+            Work::Script { folder, .. } => PathBuf::from(folder),
+            Work::Unpack(source) => PathBuf::from(format!("/build/{}", source.name)),
+        }
+    }
+}

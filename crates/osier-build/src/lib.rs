@@ -1,0 +1,31 @@
+//! The step graph, its keys, layers and scheduler.
+//!
+//! A [`Graph`] is what recipes mean once pins are known. [`Engine::run`] works through it: a step whose
+//! layer is in the store is not run again; any other runs in the sandbox on a stack of layers, and what
+//! it changed is kept as its layer. Only the installed output of a component is hashed, and what uses the
+//! component is keyed by that output digest, so an unchanged output stops the rebuild.
+
+mod engine;
+mod event;
+mod failure;
+mod graph;
+mod key;
+mod planner;
+mod step_run;
+mod unpack;
+mod why;
+
+pub use engine::{
+    BuildError, ComponentResult, Engine, EnterError, Entered, EnteredState, Provision, Results,
+    Settings, Survey,
+};
+pub use event::Event;
+pub use failure::{Failure, FailureCause, LogLine, first_error, kept_failures};
+pub use graph::{
+    Archive, Check, Component, ComponentId, Environment, FileInput, Finding, Graph, Input, Output,
+    Package, SourceTree, Step, StepCheck, StepId, Work,
+};
+pub use planner::{
+    Definitions, MissingPin, PlanError, Planner, environment_key, locked_environment, patch_fits,
+};
+pub use unpack::{UnpackError, unpack_archive};

@@ -1,0 +1,744 @@
+//! From recipes and pins to the graph of steps.
+//!
+//! Planning knows no files and no network: definitions come through [`Definitions`], pins from the lock.
+//! What the lock lacks is reported as a whole, so that all missing pins are made in one go.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use osier_recipe::{
+    Code, ComponentRef, Diagnostic, EffectiveRecipe, Kind, Lock, LockedSource, Origin, Pin, Recipe,
+    Source, SourceKind, Spanned, Target, nearest,
+};
+use osier_store::{Digest, Key, KeyBuilder};
+
+use crate::graph::{
+    Archive, Check, Component, ComponentId, Environment, FileInput, Graph, Input, Output, Package,
+    SourceTree, Step, StepId, Work,
+};
+
+/// The version of how packages are laid out as a root file system.
+const ROOT_FORMAT: u32 = 1;
+
+/// The kind whose packages every build environment has.
+const BASE_KIND: &str = "script";
+
+/// Gives the planner definitions by name.
+pub trait Definitions {
+    /// Gives the label and the text of a recipe.
+    fn recipe(&self, name: &str) -> Result<Option<(String, String)>, PlanError>;
+    /// Gives the label and the text of a kind.
+    fn kind(&self, name: &str) -> Result<Option<(String, String)>, PlanError>;
+    /// Gives all files beside a recipe.
+    fn files(&self, recipe: &str) -> Result<Vec<FileInput>, PlanError>;
+    /// Takes a folder beside a recipe into the store, as a tree.
+    fn folder(&self, recipe: &str, path: &str) -> Result<Digest, PlanError>;
+    /// Lists the names of all recipes, for near-misses.
+    fn recipe_names(&self) -> Vec<String>;
+    /// Lists the names of all kinds, for near-misses.
+    fn kind_names(&self) -> Vec<String>;
+}
+
+/// Why there is no graph.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// Recipes or kinds are wrong.
+    #[error("{} error(s) in recipes or kinds", .0.len())]
+    Wrong(Vec<Diagnostic>),
+    /// A name that was asked for on the command line, or by a system, does not exist.
+    #[error("there is no recipe `{name}`")]
+    NoRecipe {
+        /// The name.
+        name: String,
+        /// The nearest name that exists.
+        near: Option<String>,
+    },
+    /// The lock lacks pins.
+    #[error("{} pin(s) are missing", .0.len())]
+    MissingPins(Vec<MissingPin>),
+    /// A definition could not be read.
+    #[error(transparent)]
+    File(#[from] osier_store::FileError),
+}
+
+/// A pin that the lock lacks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MissingPin {
+    /// A build environment.
+    Environment {
+        /// The Debian suite.
+        suite: String,
+        /// The packages that are asked for, sorted.
+        request: Vec<String>,
+    },
+    /// A source of a recipe.
+    Source {
+        /// The recipe.
+        recipe: String,
+        /// The suite that a Debian source is looked up in.
+        suite: String,
+        /// The version that the recipe gives.
+        version: Option<String>,
+        /// The source.
+        source: Source,
+    },
+}
+
+/// Makes graphs.
+pub struct Planner<'a> {
+    /// Where definitions come from.
+    pub definitions: &'a dyn Definitions,
+    /// The pins.
+    pub lock: &'a Lock,
+    /// The target.
+    pub target: Target,
+    /// The profile, where one is chosen.
+    pub profile: Option<&'a str>,
+    /// The suite of recipes that name none.
+    pub suite: &'a str,
+    /// Debian's name of the architecture that builds.
+    pub build_architecture: &'a str,
+}
+
+/// A step on the way from a recipe to what it uses.
+struct Link {
+    name: String,
+    origin: Origin,
+    span: std::ops::Range<usize>,
+}
+
+struct Planning<'p, 'a> {
+    planner: &'p Planner<'a>,
+    graph: Graph,
+    recipes: BTreeMap<String, Arc<Recipe>>,
+    kinds: BTreeMap<String, Arc<Kind>>,
+    done: BTreeMap<String, ComponentId>,
+    /// The recipes whose needs are being followed, with the place that asks for each.
+    path: Vec<Link>,
+    environments: BTreeMap<(String, Vec<String>), Arc<Environment>>,
+    wrong: Vec<Diagnostic>,
+    missing: Vec<MissingPin>,
+}
+
+impl Planner<'_> {
+    /// Plans these recipes and all that they use.
+    pub fn plan(&self, names: &[String]) -> Result<Graph, PlanError> {
+        let mut work = Planning {
+            planner: self,
+            graph: Graph::default(),
+            recipes: BTreeMap::new(),
+            kinds: BTreeMap::new(),
+            done: BTreeMap::new(),
+            path: Vec::new(),
+            environments: BTreeMap::new(),
+            wrong: Vec::new(),
+            missing: Vec::new(),
+        };
+        for name in names {
+            if self.definitions.recipe(name)?.is_none() {
+                let known = self.definitions.recipe_names();
+                let near = nearest(name, known.iter().map(String::as_str)).map(str::to_owned);
+                return Err(PlanError::NoRecipe { name: name.clone(), near });
+            }
+            work.component(name)?;
+        }
+        if !work.wrong.is_empty() {
+            return Err(PlanError::Wrong(work.wrong));
+        }
+        if !work.missing.is_empty() {
+            return Err(PlanError::MissingPins(work.missing));
+        }
+        Ok(work.graph)
+    }
+}
+
+/// Gives the key of an environment: which packages, and how they are laid out.
+pub fn environment_key(packages: &[Package]) -> Key {
+    let mut key = KeyBuilder::new("environment", ROOT_FORMAT);
+    for package in packages {
+        key.field("package", &package.digest.0);
+    }
+    key.finish()
+}
+
+/// Finds an environment in the lock.
+pub fn locked_environment(
+    lock: &Lock,
+    suite: &str,
+    architecture: &str,
+    request: &[String],
+) -> Option<Environment> {
+    let names: Vec<&str> = request.iter().map(String::as_str).collect();
+    let pinned = lock.environment(suite, architecture, &names)?;
+    let packages: Option<Vec<Package>> = lock
+        .closure(pinned)?
+        .into_iter()
+        .map(|package| {
+            Some(Package {
+                name: package.path.rsplit('/').next().unwrap_or(&package.path).to_owned(),
+                digest: package.sha256.parse().ok()?,
+                size: package.size,
+            })
+        })
+        .collect();
+    let packages = packages?;
+    Some(Environment { key: environment_key(&packages), request: request.to_vec(), packages })
+}
+
+/// Says which version a patch is named for, where its name has the form `NAME-VERSION.patch` or `NAME-VERSION-….patch`.
+///
+/// A patch whose version is another than its component's is an error: it was made for another source.
+pub fn patch_fits(patch: &str, component: &str, version: &str) -> Result<(), String> {
+    let file = patch.rsplit('/').next().unwrap_or(patch);
+    let Some(rest) = file.strip_prefix(component).and_then(|rest| rest.strip_prefix('-')) else {
+        return Ok(());
+    };
+    if !rest.starts_with(|letter: char| letter.is_ascii_digit()) {
+        return Ok(());
+    }
+    let stem = rest.strip_suffix(".patch").or_else(|| rest.strip_suffix(".diff")).unwrap_or(rest);
+    let named = stem.split('-').next().unwrap_or(stem);
+    if named == version { Ok(()) } else { Err(named.to_owned()) }
+}
+
+/// Says whether a pin is that of a source as its recipe has it now.
+fn pin_fits(pinned: &LockedSource, source: &Source) -> bool {
+    match (&pinned.pin, &source.kind) {
+        (
+            Pin::Debian { package, version, suite },
+            SourceKind::Debian { package: asked, suite: from, version: exact, .. },
+        ) => {
+            *package == asked.value
+                && from.as_ref().is_none_or(|wanted| wanted.value == *suite)
+                && exact.as_ref().is_none_or(|wanted| wanted.value == *version)
+        }
+        (Pin::Url { url }, SourceKind::Url { urls, sha256, .. }) => {
+            urls.first().is_some_and(|first| first.value == *url)
+                && pinned.files.iter().all(|file| file.sha256 == sha256.value)
+        }
+        (Pin::Git { address, commit }, SourceKind::Git { address: asked, commit: wanted }) => {
+            *address == asked.value && *commit == wanted.value
+        }
+        _ => false,
+    }
+}
+
+/// Takes the epoch and the Debian revision off a Debian version: `1:1.35.0-4` is 1.35.0 of the upstream.
+fn upstream_version(version: &str) -> &str {
+    let version = version.split_once(':').map_or(version, |(_, rest)| rest);
+    let version = version.rsplit_once('-').map_or(version, |(rest, _)| rest);
+    version.split(['+', '~']).next().unwrap_or(version)
+}
+
+impl<'a> Planning<'_, 'a> {
+    fn recipe(&mut self, name: &str) -> Result<Option<Arc<Recipe>>, PlanError> {
+        if let Some(recipe) = self.recipes.get(name) {
+            return Ok(Some(Arc::clone(recipe)));
+        }
+        let Some((label, text)) = self.planner.definitions.recipe(name)? else { return Ok(None) };
+        let recipe = Arc::new(Recipe::parse(&label, &text, Some(name)).map_err(PlanError::Wrong)?);
+        self.recipes.insert(name.to_owned(), Arc::clone(&recipe));
+        Ok(Some(recipe))
+    }
+
+    fn kind(&mut self, name: &str) -> Result<Option<Arc<Kind>>, PlanError> {
+        if let Some(kind) = self.kinds.get(name) {
+            return Ok(Some(Arc::clone(kind)));
+        }
+        let Some((label, text)) = self.planner.definitions.kind(name)? else { return Ok(None) };
+        let kind = Arc::new(Kind::parse(&label, &text, Some(name)).map_err(PlanError::Wrong)?);
+        self.kinds.insert(name.to_owned(), Arc::clone(&kind));
+        Ok(Some(kind))
+    }
+
+    /// Plans a component that is asked for at a place of a recipe.
+    fn asked(
+        &mut self,
+        origin: &Origin,
+        span: &std::ops::Range<usize>,
+        name: &str,
+    ) -> Result<Option<ComponentId>, PlanError> {
+        if let Some(start) = self.path.iter().position(|link| link.name == name) {
+            let mut links: Vec<(&str, &Origin, &std::ops::Range<usize>)> = self.path[start..]
+                .iter()
+                .map(|link| (link.name.as_str(), &link.origin, &link.span))
+                .collect();
+            // Each link stands for "this name is asked for there"; the first is asked for by the last.
+            if let Some(first) = links.first_mut() {
+                *first = (first.0, origin, span);
+            }
+            self.wrong.extend(Diagnostic::cycle(&links));
+            return Ok(None);
+        }
+        if self.recipe(name)?.is_none() {
+            let known = self.planner.definitions.recipe_names();
+            self.wrong.push(Diagnostic::unknown_component(
+                origin,
+                span,
+                name,
+                known.iter().map(String::as_str),
+            ));
+            return Ok(None);
+        }
+        self.path.push(Link { name: name.to_owned(), origin: origin.clone(), span: span.clone() });
+        let component = self.component(name);
+        self.path.pop();
+        component
+    }
+
+    fn component(&mut self, name: &str) -> Result<Option<ComponentId>, PlanError> {
+        if let Some(id) = self.done.get(name) {
+            return Ok(Some(*id));
+        }
+        let Some(recipe) = self.recipe(name)? else { return Ok(None) };
+        if self.path.is_empty() {
+            self.path.push(Link {
+                name: name.to_owned(),
+                origin: recipe.origin.clone(),
+                span: recipe.name.span.clone(),
+            });
+            let component = self.component_of(&recipe);
+            self.path.pop();
+            return component;
+        }
+        self.component_of(&recipe)
+    }
+
+    fn component_of(&mut self, recipe: &Arc<Recipe>) -> Result<Option<ComponentId>, PlanError> {
+        let planner = self.planner;
+        let target = planner.target;
+        let origin = &recipe.origin;
+        if !recipe.supports(target) {
+            self.wrong.push(Diagnostic::unsupported_target(
+                origin,
+                &recipe.name.span,
+                &recipe.name,
+                target,
+            ));
+            return Ok(None);
+        }
+        let Some(kind) = self.kind(recipe.kind_name())? else {
+            let span = recipe.kind.as_ref().map_or(&recipe.name.span, |kind| &kind.span);
+            let known = planner.definitions.kind_names();
+            self.wrong.push(Diagnostic::unknown_kind(
+                origin,
+                span,
+                recipe.kind_name(),
+                known.iter().map(String::as_str),
+            ));
+            return Ok(None);
+        };
+        let effective = recipe.effective(target, planner.profile);
+        let steps = match effective.steps(&kind) {
+            Ok(steps) => steps,
+            Err(wrong) => {
+                self.wrong.extend(wrong);
+                return Ok(None);
+            }
+        };
+        let needs = self.inputs(origin, &effective.needs)?;
+        let tools = self.inputs(origin, &effective.tools)?;
+        let mut from = BTreeMap::new();
+        for step in &steps.steps {
+            if let Some(reference) = &step.from {
+                let found =
+                    self.asked(reference.origin, &reference.value.span, &reference.component)?;
+                let below = found.and_then(|id| self.graph.find_step(id, &reference.step));
+                if let (Some(id), None) = (found, below) {
+                    let known: Vec<&str> = self
+                        .graph
+                        .component(id)
+                        .steps
+                        .iter()
+                        .map(|id| self.graph.step(*id).name.as_str())
+                        .collect();
+                    let error = Diagnostic::unknown(
+                        Code::UnknownStep,
+                        "step",
+                        reference.origin,
+                        &reference.value.span,
+                        &reference.step,
+                        known,
+                    );
+                    self.wrong.push(error);
+                }
+                from.insert(step.name.value.value.clone(), below);
+            }
+        }
+        let mut packages: Vec<String> = Vec::new();
+        if let Some(base) = self.kind(BASE_KIND)? {
+            packages.extend(base.packages.iter().map(|package| package.value.clone()));
+        }
+        packages.extend(kind.packages.iter().map(|package| package.value.clone()));
+        packages.extend(effective.packages.iter().map(|package| package.value.clone()));
+        packages.extend(
+            steps.steps.iter().flat_map(|step| &step.packages).map(|package| (**package).clone()),
+        );
+        packages.sort();
+        packages.dedup();
+        let suite = recipe.suite.as_ref().map_or(planner.suite, |suite| suite.as_str()).to_owned();
+        let environment = self.environment(&suite, packages);
+        let (sources, version) = self.sources(recipe, &suite)?;
+        let (files, patches) = self.files(recipe, &effective, &version)?;
+
+        let id = ComponentId(
+            u32::try_from(self.graph.components.len()).expect("fewer than 2^32 components"),
+        );
+        let mut variables: BTreeMap<String, String> =
+            steps.environment.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let folder = recipe
+            .sources
+            .first()
+            .map_or_else(|| "/build".to_owned(), |source| format!("/build/{}", source.name));
+        for (name, value) in [
+            ("NAME", recipe.name.value.as_str()),
+            ("VERSION", &version),
+            ("TARGET", target.as_str()),
+            ("SOURCE", &folder),
+        ] {
+            variables.insert(name.to_owned(), value.to_owned());
+        }
+        let mut chain: Vec<StepId> = Vec::new();
+        let place = |origin: &Origin, span: &std::ops::Range<usize>| {
+            format!("{}:{}", origin.file(), origin.line(span))
+        };
+        let mut add = |graph: &mut Graph,
+                       name: String,
+                       below: Option<StepId>,
+                       work: Work,
+                       checks: Vec<Check>,
+                       origin: String| {
+            let step = StepId(u32::try_from(graph.steps.len()).expect("fewer than 2^32 steps"));
+            graph.steps.push(Step {
+                component: id,
+                name,
+                below: below.or(chain.last().copied()),
+                work,
+                checks,
+                origin,
+            });
+            chain.push(step);
+        };
+        let mut debian_patches = Vec::new();
+        for (number, (source, tree)) in sources.into_iter().enumerate() {
+            let name =
+                if number == 0 { "unpack".to_owned() } else { format!("unpack-{}", source.name) };
+            if matches!(source.kind, SourceKind::Debian { patches: true, .. }) {
+                debian_patches.push(source.name.value.clone());
+            }
+            add(
+                &mut self.graph,
+                name,
+                None,
+                Work::Unpack(tree),
+                Vec::new(),
+                place(origin, &source.span),
+            );
+        }
+        if let Some(text) = patch_script(&debian_patches, &patches) {
+            let work = Work::Script { text, folder: folder.clone(), parallel: false };
+            add(
+                &mut self.graph,
+                "patch".to_owned(),
+                None,
+                work,
+                Vec::new(),
+                place(origin, &recipe.name.span),
+            );
+        }
+        for step in &steps.steps {
+            let below = from.get(&step.name.value.value).copied().flatten();
+            let work = Work::Script {
+                text: step.run.value.value.clone(),
+                folder: step
+                    .folder
+                    .as_ref()
+                    .map_or_else(|| folder.clone(), |folder| (**folder).clone()),
+                parallel: step.parallel,
+            };
+            let checks = step.checks.iter().map(|(_, check)| Check {
+                name: check.name.value.clone(),
+                arguments: check
+                    .arguments
+                    .iter()
+                    .map(|(name, value)| (name.clone(), value.value.clone()))
+                    .collect(),
+            });
+            let written = place(step.run.origin, &step.run.value.span);
+            add(
+                &mut self.graph,
+                step.name.value.value.clone(),
+                below,
+                work,
+                checks.collect(),
+                written,
+            );
+        }
+        if chain.is_empty() {
+            let message = format!("`{}` has no steps and no sources", recipe.name);
+            self.wrong.push(
+                origin
+                    .error(Code::MissingKey, &recipe.name.span, message)
+                    .hint("add a `[[step]]` that installs below $OUTPUT"),
+            );
+            return Ok(None);
+        }
+        let outputs = recipe.outputs.iter().map(|(name, patterns)| Output {
+            name: name.clone(),
+            patterns: patterns.iter().map(|pattern| pattern.value.clone()).collect(),
+        });
+        self.graph.components.push(Component {
+            name: recipe.name.value.clone(),
+            version,
+            target: target.as_str().to_owned(),
+            origin: origin.file().to_owned(),
+            steps: chain,
+            needs,
+            tools,
+            outputs: outputs.collect(),
+            environment,
+            variables,
+            files,
+        });
+        self.done.insert(recipe.name.value.clone(), id);
+        Ok(Some(id))
+    }
+
+    fn inputs(
+        &mut self,
+        origin: &Origin,
+        references: &[&Spanned<ComponentRef>],
+    ) -> Result<Vec<Input>, PlanError> {
+        let mut inputs = Vec::new();
+        for reference in references {
+            let Some(component) = self.asked(origin, &reference.span, &reference.name)? else {
+                continue;
+            };
+            let output = reference.output.clone().unwrap_or_else(|| "main".to_owned());
+            let outputs = &self.graph.component(component).outputs;
+            if output != "main" && outputs.iter().all(|known| known.name != output) {
+                let known: Vec<&str> =
+                    outputs.iter().map(|output| output.name.as_str()).chain(["main"]).collect();
+                self.wrong.push(Diagnostic::unknown(
+                    Code::UnknownOutput,
+                    "output",
+                    origin,
+                    &reference.span,
+                    &output,
+                    known,
+                ));
+            }
+            inputs.push(Input { component, output });
+        }
+        Ok(inputs)
+    }
+
+    fn environment(&mut self, suite: &str, request: Vec<String>) -> Arc<Environment> {
+        let wanted = (suite.to_owned(), request);
+        if let Some(known) = self.environments.get(&wanted) {
+            return Arc::clone(known);
+        }
+        let planner = self.planner;
+        let found = locked_environment(planner.lock, suite, planner.build_architecture, &wanted.1);
+        let environment = Arc::new(found.unwrap_or_else(|| {
+            self.missing.push(MissingPin::Environment {
+                suite: suite.to_owned(),
+                request: wanted.1.clone(),
+            });
+            Environment { key: Key([0; 32]), request: wanted.1.clone(), packages: Vec::new() }
+        }));
+        self.environments.insert(wanted, Arc::clone(&environment));
+        environment
+    }
+
+    /// Gives the sources as trees to unpack, and the component's version.
+    fn sources<'r>(
+        &mut self,
+        recipe: &'r Recipe,
+        suite: &str,
+    ) -> Result<(Vec<(&'r Source, SourceTree)>, String), PlanError> {
+        let mut version = recipe.version.as_ref().map(|version| version.value.clone());
+        let mut trees = Vec::new();
+        for source in &recipe.sources {
+            if let SourceKind::Path { path } = &source.kind {
+                let tree = self.planner.definitions.folder(&recipe.name, path)?;
+                let name = source.name.value.clone();
+                trees.push((source, SourceTree { name, archives: Vec::new(), folder: Some(tree) }));
+                continue;
+            }
+            let pinned = self
+                .planner
+                .lock
+                .source(&recipe.name, &source.name)
+                .filter(|pinned| pin_fits(pinned, source));
+            let Some(pinned) = pinned else {
+                self.missing.push(MissingPin::Source {
+                    recipe: recipe.name.value.clone(),
+                    suite: suite.to_owned(),
+                    version: version.clone(),
+                    source: source.clone(),
+                });
+                continue;
+            };
+            if version.is_none()
+                && let Pin::Debian { version: debian, .. } = &pinned.pin
+            {
+                version = Some(upstream_version(debian).to_owned());
+            }
+            let strip = match source.kind {
+                SourceKind::Url { strip, .. } => u32::from(strip),
+                _ => 1,
+            };
+            let wants_debian = matches!(source.kind, SourceKind::Debian { patches: true, .. });
+            let mut archives = Vec::new();
+            for file in &pinned.files {
+                let into = match archive_place(
+                    &file.name,
+                    matches!(source.kind, SourceKind::Debian { .. }),
+                    wants_debian,
+                ) {
+                    Some(into) => into,
+                    None => continue,
+                };
+                let digest: Digest = file.sha256.parse().unwrap_or(Digest([0; 32]));
+                archives.push(Archive {
+                    file: file.name.clone(),
+                    digest,
+                    size: file.size,
+                    into,
+                    strip,
+                });
+            }
+            // The source's own archive comes first, so that the others find its folders.
+            archives.sort_by(|one, two| one.into.cmp(&two.into));
+            trees.push((
+                source,
+                SourceTree { name: source.name.value.clone(), archives, folder: None },
+            ));
+        }
+        Ok((trees, version.unwrap_or_else(|| "0".to_owned())))
+    }
+
+    /// Gives the files that the steps see, and the recipe's own patches among them, in order.
+    fn files(
+        &mut self,
+        recipe: &Recipe,
+        effective: &EffectiveRecipe<'_>,
+        version: &str,
+    ) -> Result<(Vec<FileInput>, Vec<String>), PlanError> {
+        if effective.files.is_empty() && effective.patches.is_empty() {
+            return Ok((Vec::new(), Vec::new()));
+        }
+        let all = self.planner.definitions.files(&recipe.name)?;
+        let mut chosen: BTreeMap<String, FileInput> = BTreeMap::new();
+        let mut patches = Vec::new();
+        for (pattern, patch) in effective
+            .files
+            .iter()
+            .map(|file| (file, false))
+            .chain(effective.patches.iter().map(|patch| (patch, true)))
+        {
+            let before = chosen.len() + patches.len();
+            let mut hit = false;
+            for file in all.iter().filter(|file| osier_recipe::glob_matches(pattern, &file.path)) {
+                hit = true;
+                if patch && !patches.contains(&file.path) {
+                    if let Err(named) = patch_fits(&file.path, &recipe.name, version) {
+                        let message = format!(
+                            "the patch `{}` is for version {named}, and `{}` is {version}",
+                            file.path, recipe.name
+                        );
+                        let error = recipe.origin.error(Code::Conflict, &pattern.span, message);
+                        self.wrong.push(error.hint("rename the patch once it is known to fit"));
+                    }
+                    patches.push(file.path.clone());
+                }
+                chosen.insert(file.path.clone(), file.clone());
+            }
+            if !hit && before == chosen.len() + patches.len() {
+                self.wrong.push(Diagnostic::missing_file(
+                    &recipe.origin,
+                    &pattern.span,
+                    pattern,
+                    recipe.origin.file(),
+                ));
+            }
+        }
+        Ok((chosen.into_values().collect(), patches))
+    }
+}
+
+/// Says where a file of a source is unpacked below the source's folder; nothing for files that are not.
+fn archive_place(file: &str, debian: bool, patches: bool) -> Option<String> {
+    if !debian {
+        return Some(String::new());
+    }
+    if file.contains(".debian.tar") {
+        return patches.then(|| "debian".to_owned());
+    }
+    if !file.contains(".tar") || file.ends_with(".asc") {
+        return None;
+    }
+    match file.split_once(".orig-") {
+        Some((_, rest)) => rest.split(".tar").next().map(str::to_owned),
+        None => Some(String::new()),
+    }
+}
+
+/// Writes the script of the patch step; nothing where there is nothing to patch.
+///
+/// Never with fuzz: a hunk that does not fit is an error that names the patch, the file and the hunk.
+fn patch_script(debian: &[String], own: &[String]) -> Option<String> {
+    const APPLY: &str = "patch -p1 -F0 -s -E --no-backup-if-mismatch -i";
+    let mut text = String::from("set +x\n");
+    for source in debian {
+        text.push_str(&format!(
+            "cd /build/{source}\nwhile read -r name options; do case \"$name\" in ''|'#'*) continue ;; esac\n  echo \"applying debian/patches/$name\"\n  {APPLY} \"debian/patches/$name\"\ndone < debian/patches/series\ncd \"$SOURCE\"\n"
+        ));
+    }
+    for patch in own {
+        text.push_str(&format!("echo 'applying {patch}'\n{APPLY} \"$FILES/{patch}\"\n"));
+    }
+    (!debian.is_empty() || !own.is_empty()).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patches_are_matched_with_versions_by_name() {
+        assert_eq!(
+            patch_fits("patches/kbd-2.6.1-backspace.patch", "kbd", "2.6.2"),
+            Err("2.6.1".to_owned())
+        );
+        assert_eq!(patch_fits("patches/kbd-2.6.2.patch", "kbd", "2.6.2"), Ok(()));
+        assert_eq!(patch_fits("patches/0001-fix.patch", "kbd", "2.6.2"), Ok(()));
+        assert_eq!(patch_fits("patches/kbd-fix.patch", "kbd", "2.6.2"), Ok(()));
+    }
+
+    #[test]
+    fn upstream_versions() {
+        for (debian, upstream) in [
+            ("1:1.35.0-4+deb12u1", "1.35.0"),
+            ("6.1.170-3", "6.1.170"),
+            ("2:6.2.1+dfsg1-1.1", "6.2.1"),
+        ] {
+            assert_eq!(upstream_version(debian), upstream);
+        }
+    }
+
+    #[test]
+    fn files_of_debian_sources_find_their_place() {
+        let place = |file| archive_place(file, true, false);
+        assert_eq!(place("busybox_1.35.0.orig.tar.bz2").as_deref(), Some(""));
+        assert_eq!(place("docker.io_20.10.orig-cli.tar.xz").as_deref(), Some("cli"));
+        assert_eq!(place("busybox_1.35.0-4.dsc"), None);
+        assert_eq!(place("busybox_1.35.0-4.debian.tar.xz"), None);
+        assert_eq!(
+            archive_place("busybox_1.35.0-4.debian.tar.xz", true, true).as_deref(),
+            Some("debian")
+        );
+        assert_eq!(place("gcc_12.orig.tar.xz.asc"), None);
+    }
+}

@@ -1,0 +1,376 @@
+//! Running one step: its root and mounts, its log, and what becomes of its layer.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use osier_sandbox::{Killer, Launcher, Mount, Root, Spec, Status, Stdio};
+use osier_store::{FileError, IoContext, Key, LayerStack, Scratch, Store};
+
+use crate::failure::write_record;
+use crate::graph::{Archive, Component, SourceTree, Step, StepCheck, Work};
+use crate::unpack::{UnpackError, unpack_archive};
+use crate::{BuildError, Failure, FailureCause};
+
+/// The time that steps see as that of the sources, and that proto areas carry: 2020-01-01, seconds since 1970.
+pub(crate) const SOURCE_DATE: i64 = 1_577_836_800;
+
+/// The folder of a step's root that the installed output is taken from.
+pub(crate) const OUTPUT: &str = "output";
+
+/// Most bytes of one step's log; what comes later is dropped, but for the last part.
+const LOG_LIMIT: u64 = 64 << 20;
+const LOG_TAIL: usize = 256 << 10;
+
+/// Everything about one step that is known when it is about to run.
+pub(crate) struct StepCall<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) component: &'a Component,
+    pub(crate) step: &'a Step,
+    pub(crate) key: Key,
+    /// The layers below, the topmost first.
+    pub(crate) layers: Vec<PathBuf>,
+    /// The build environment; nothing for a step that runs no program.
+    pub(crate) root: Option<PathBuf>,
+    /// The folders of the proto area, the topmost first.
+    pub(crate) proto: Vec<PathBuf>,
+    /// The tools: name and folder.
+    pub(crate) tools: Vec<(String, PathBuf)>,
+    pub(crate) jobs: usize,
+}
+
+/// What a step that ended well used.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StepUse {
+    pub(crate) wall: Duration,
+    pub(crate) cpu: Duration,
+}
+
+/// Why a step has no result.
+pub(crate) enum StepEnd {
+    /// The step failed.
+    Failed(Box<Failure>),
+    /// The build cannot go on.
+    Fatal(Box<BuildError>),
+    /// The build was asked to stop.
+    Interrupted,
+}
+
+impl From<BuildError> for StepEnd {
+    fn from(error: BuildError) -> Self {
+        Self::Fatal(Box::new(error))
+    }
+}
+
+impl StepCall<'_> {
+    fn failure(&self, cause: FailureCause) -> Failure {
+        Failure::new(self.component, self.step, &self.key, cause)
+    }
+
+    /// Tells a full disk from other errors of the store.
+    fn file(&self, error: &FileError) -> Box<Failure> {
+        let message = error.to_string();
+        Box::new(self.failure(if error.is_disk_full() {
+            FailureCause::DiskFull { message }
+        } else {
+            FailureCause::Machine { message }
+        }))
+    }
+
+    /// Runs the step and puts its layer in place. `started` is told how to kill it.
+    pub(crate) fn run(
+        &self,
+        launcher: &Launcher,
+        checks: &[&dyn StepCheck],
+        started: &dyn Fn(Killer),
+        interrupted: &dyn Fn() -> bool,
+    ) -> Result<StepUse, StepEnd> {
+        let begun = Instant::now();
+        let scratch =
+            self.store.scratch("step").map_err(|error| StepEnd::Failed(self.file(&error)))?;
+        let upper = scratch.path().join("upper");
+        fs::create_dir(&upper)
+            .at("make", &upper)
+            .map_err(|error| StepEnd::Failed(self.file(&error)))?;
+        let cpu = match &self.step.work {
+            Work::Unpack(source) => {
+                self.unpack(source, &upper)?;
+                Duration::ZERO
+            }
+            Work::Script { .. } => match self.script(launcher, checks, started, &scratch, &upper) {
+                Ok(cpu) => cpu,
+                Err(_) if interrupted() => return Err(StepEnd::Interrupted),
+                Err(mut failure) => {
+                    self.keep_failed(&upper, &mut failure);
+                    return Err(StepEnd::Failed(failure));
+                }
+            },
+        };
+        self.keep_layer(&upper).map_err(|error| StepEnd::Failed(self.file(&error)))?;
+        Ok(StepUse { wall: begun.elapsed(), cpu })
+    }
+
+    fn keep_layer(&self, upper: &Path) -> Result<(), FileError> {
+        let place = self.store.layer_path(&self.key);
+        match fs::rename(upper, &place) {
+            Ok(()) => {}
+            // Another osier was faster, or the layer lost its record: a recorded one stays.
+            Err(_) if place.is_dir() => {
+                let mut index = self.store.index();
+                index.refresh()?;
+                if !index.has_layer(&self.key) {
+                    drop(index);
+                    osier_store::remove_tree(&place)?;
+                    fs::rename(upper, &place).at("rename", upper)?;
+                }
+            }
+            result => result.at("rename", upper)?,
+        }
+        self.store.index().append(osier_store::Record::Layer(self.key))?;
+        // What failed under this key before is of no more use.
+        let failed = self.store.failed_path(&self.key);
+        if failed.exists() {
+            osier_store::remove_tree(&failed)?;
+        }
+        Ok(())
+    }
+
+    fn keep_failed(&self, upper: &Path, failure: &mut Failure) {
+        let place = self.store.failed_path(&self.key);
+        let kept = osier_store::remove_tree(&place)
+            .and_then(|()| fs::create_dir(&place).at("make", &place))
+            .and_then(|()| fs::rename(upper, place.join("upper")).at("rename", upper));
+        failure.layer_kept = kept.is_ok();
+        // A record that cannot be written costs a line of `osier status`, not the report itself.
+        let _ = write_record(&place, failure);
+    }
+
+    fn unpack(&self, source: &SourceTree, upper: &Path) -> Result<(), StepEnd> {
+        let base = upper.join("build").join(&source.name);
+        if let Some(folder) = &source.folder {
+            let parent = upper.join("build");
+            fs::create_dir_all(&parent)
+                .at("make", &parent)
+                .map_err(|error| StepEnd::Failed(self.file(&error)))?;
+            self.store.lay_out(folder, &base, SOURCE_DATE).map_err(BuildError::from)?;
+        }
+        for Archive { file, digest, into, strip, .. } in &source.archives {
+            let target = base.join(into);
+            fs::create_dir_all(&target)
+                .at("make", &target)
+                .map_err(|error| StepEnd::Failed(self.file(&error)))?;
+            self.store
+                .verify_blob(digest)
+                .map_err(|error| StepEnd::from(BuildError::from(error)))?;
+            let unpacked = unpack_archive(&self.store.blob_path(digest), file, *strip, &target);
+            unpacked.map_err(|error| {
+                let message = error.to_string();
+                let cause = match &error {
+                    error if error.is_disk_full() => FailureCause::DiskFull { message },
+                    UnpackError::File(_) => FailureCause::Machine { message },
+                    _ => FailureCause::Source { message },
+                };
+                StepEnd::Failed(Box::new(self.failure(cause)))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Describes the sandbox of this step, for running it and for entering it by hand alike.
+    pub(crate) fn spec(
+        &self,
+        scratch: &Path,
+        upper: &Path,
+        command: Vec<OsString>,
+    ) -> Result<Spec, FileError> {
+        let work = scratch.join("work");
+        fs::create_dir_all(&work).at("make", &work)?;
+        let mut lowers = self.layers.clone();
+        lowers.extend(self.root.clone());
+        let root = Root::Overlay { lowers, upper: upper.to_path_buf(), work };
+        let mut spec = Spec::new(root, command);
+        if !self.proto.is_empty() {
+            spec.mounts.push(Mount::Layers { lowers: self.proto.clone(), target: "/proto".into() });
+        }
+        let mut path = String::new();
+        for (name, folder) in &self.tools {
+            let target = PathBuf::from(format!("/tools/{name}"));
+            spec.mounts.push(Mount::Bind { source: folder.clone(), target, writable: false });
+            path.push_str(&format!("/tools/{name}/usr/bin:/tools/{name}/bin:"));
+        }
+        if !self.component.files.is_empty() {
+            let files = scratch.join("files");
+            for file in &self.component.files {
+                let place = files.join(&file.path);
+                let parent = place.parent().unwrap_or(&files);
+                fs::create_dir_all(parent).at("make", parent)?;
+                fs::write(&place, &file.content).at("write", &place)?;
+                if file.executable {
+                    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+                    fs::set_permissions(&place, mode).at("set the mode of", &place)?;
+                }
+            }
+            let target = PathBuf::from("/files");
+            spec.mounts.push(Mount::Bind { source: files, target, writable: false });
+        }
+        let parallel = matches!(self.step.work, Work::Script { parallel: true, .. });
+        let jobs = if parallel { self.jobs } else { 1 };
+        let fixed = [
+            ("PATH", format!("{path}/usr/sbin:/usr/bin:/sbin:/bin")),
+            ("HOME", "/build".into()),
+            ("USER", "root".into()),
+            ("LOGNAME", "root".into()),
+            ("SHELL", "/bin/sh".into()),
+            ("LC_ALL", "C".into()),
+            ("TZ", "UTC".into()),
+            ("SOURCE_DATE_EPOCH", SOURCE_DATE.to_string()),
+            ("OUTPUT", format!("/{OUTPUT}")),
+            ("PROTO", "/proto".into()),
+            ("FILES", "/files".into()),
+            // Not in the key: how many jobs run must not change what comes out.
+            ("JOBS", jobs.to_string()),
+            ("MAKEFLAGS", format!("-j{jobs}")),
+        ];
+        let fixed = fixed.into_iter().map(|(name, value)| (name.to_owned(), value));
+        let own =
+            self.component.variables.iter().map(|(name, value)| (name.clone(), value.clone()));
+        spec.environment =
+            fixed.chain(own).map(|(name, value)| (name.into(), value.into())).collect();
+        spec.folder = self.step.folder();
+        spec.limits.processes = Some(16_384);
+        Ok(spec)
+    }
+
+    fn script(
+        &self,
+        launcher: &Launcher,
+        checks: &[&dyn StepCheck],
+        started: &dyn Fn(Killer),
+        scratch: &Scratch,
+        upper: &Path,
+    ) -> Result<Duration, Box<Failure>> {
+        let Work::Script { text, .. } = &self.step.work else { return Ok(Duration::ZERO) };
+        let fail = |cause| Box::new(self.failure(cause));
+        let file = |error: FileError| self.file(&error);
+        let command = ["/bin/sh", "-euxc", text].map(OsString::from).to_vec();
+        let spec = self.spec(scratch.path(), upper, command).map_err(file)?;
+        let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+            .at("open", Path::new("a pipe"))
+            .map_err(file)?;
+        let again = writer.try_clone().at("open", Path::new("a pipe")).map_err(file)?;
+        let stdio = Stdio { stdin: None, stdout: Some(writer), stderr: Some(again) };
+        let running = launcher.spawn(&spec, stdio).map_err(|error| {
+            fail(FailureCause::Machine {
+                message: format!("the sandbox could not be set up: {error}"),
+            })
+        })?;
+        started(running.killer());
+        let log = self.store.log_path(&self.key);
+        let logged = record_log(reader, &log);
+        let exit = running.wait().map_err(|error| {
+            fail(FailureCause::Machine { message: format!("the sandbox was lost: {error}") })
+        })?;
+        logged.map_err(file)?;
+        let cause = match exit.status {
+            Status::Code(0) if !exit.left_behind.is_empty() => {
+                Some(FailureCause::LeftProcesses { names: exit.left_behind })
+            }
+            Status::Code(0) => None,
+            Status::Code(code) => Some(FailureCause::Exit { code }),
+            Status::Signal(signal) => Some(FailureCause::Signal { signal }),
+        };
+        if let Some(cause) = cause {
+            let mut failure = fail(cause);
+            failure.read_log(&log);
+            let full = failure
+                .first_error
+                .as_ref()
+                .is_some_and(|line| line.text.contains("No space left"));
+            if full && free_bytes(self.store.root()) < (64 << 20) {
+                let message = "the disk is full; make room (`osier gc` helps) and build again: it resumes here";
+                failure.cause = FailureCause::DiskFull { message: message.into() };
+            }
+            return Err(failure);
+        }
+        let mut stack = vec![upper.to_path_buf()];
+        stack.extend(self.layers.iter().cloned());
+        let stack = LayerStack::new(stack);
+        for check in &self.step.checks {
+            let Some(known) = checks.iter().find(|known| known.name() == check.name) else {
+                let message = format!("there is no check named `{}`", check.name);
+                return Err(fail(FailureCause::Machine { message }));
+            };
+            let findings = known.run(check, self.component, &stack);
+            if !findings.is_empty() {
+                let mut failure = fail(FailureCause::Check { findings });
+                failure.log = Some(log);
+                return Err(failure);
+            }
+        }
+        Ok(exit.user + exit.system)
+    }
+}
+
+/// Gives the bytes that an ordinary user can still write at a place; all there are if that is unknown.
+pub(crate) fn free_bytes(place: &Path) -> u64 {
+    rustix::fs::statvfs(place).map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+/// Copies a step's console into its log, which starts to exist with the first byte.
+///
+/// A step that prints without end does not fill the disk: past a limit only the last part is kept.
+fn record_log(reader: OwnedFd, log: &Path) -> Result<(), FileError> {
+    let mut reader = File::from(reader);
+    // An older log of the same key must not be taken for this one's.
+    match fs::remove_file(log) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).at("remove", log)?
+        }
+        _ => {}
+    }
+    let mut file: Option<File> = None;
+    let mut written = 0u64;
+    let mut tail: Vec<u8> = Vec::new();
+    let mut dropped = 0u64;
+    let mut buffer = vec![0u8; 64 << 10];
+    let mut failed = None;
+    loop {
+        let count = match reader.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => count,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(_) => break,
+        };
+        if failed.is_some() {
+            // The step must not block on a full pipe because the log could not be written.
+            continue;
+        }
+        if written < LOG_LIMIT {
+            let result = match &mut file {
+                Some(file) => file.write_all(&buffer[..count]),
+                None => File::create(log).and_then(|mut new| {
+                    new.write_all(&buffer[..count])?;
+                    file = Some(new);
+                    Ok(())
+                }),
+            };
+            failed = result.at("write", log).err();
+            written += count as u64;
+        } else {
+            tail.extend_from_slice(&buffer[..count]);
+            if tail.len() > 2 * LOG_TAIL {
+                let cut = tail.len() - LOG_TAIL;
+                dropped += cut as u64;
+                tail.drain(..cut);
+            }
+        }
+    }
+    if let (Some(file), false) = (&mut file, tail.is_empty()) {
+        let note = format!("\n[osier: {dropped} bytes of this log were left out]\n");
+        file.write_all(note.as_bytes()).and_then(|()| file.write_all(&tail)).at("write", log)?;
+    }
+    failed.map_or(Ok(()), Err)
+}

@@ -1,0 +1,172 @@
+//! A store, a sandbox and a small root for tests, without any network.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, OnceLock};
+
+use osier_build::{
+    BuildError, Component, ComponentId, ComponentResult, Engine, Environment, Event, Graph, Input,
+    Provision, Results, Settings, Step, StepId, Work,
+};
+use osier_sandbox::Launcher;
+use osier_store::{Key, Store, TreeNode};
+
+/// Copies a few programs of the host, with their libraries, as the tests' build environment.
+struct HostPrograms;
+
+impl Provision for HostPrograms {
+    fn unpack(&self, _: &Environment, _: &Store, into: &Path) -> Result<(), String> {
+        for folder in [
+            "build",
+            "output",
+            "proto",
+            "files",
+            "tools",
+            "tmp",
+            "dev",
+            "proc",
+            "sys",
+            "usr/bin",
+            "usr/lib",
+            "usr/lib64",
+        ] {
+            std::fs::create_dir_all(into.join(folder)).unwrap();
+        }
+        for link in ["bin", "lib", "lib64"] {
+            std::os::unix::fs::symlink(format!("usr/{link}"), into.join(link)).unwrap();
+        }
+        let programs = "sh cat chmod cp env head hostname id ln ls mkdir mkfifo mv rm sleep touch";
+        for program in programs.split(' ') {
+            let found =
+                Command::new("sh").arg("-c").arg(format!("command -v {program}")).output().unwrap();
+            let host = PathBuf::from(String::from_utf8(found.stdout).unwrap().trim());
+            let host = if host.is_absolute() { host } else { Path::new("/usr/bin").join(program) };
+            std::fs::copy(host.canonicalize().unwrap(), into.join("usr/bin").join(program))
+                .unwrap();
+            let libraries = Command::new("ldd").arg(&host).output().unwrap();
+            for word in String::from_utf8_lossy(&libraries.stdout).split_whitespace() {
+                if word.starts_with('/') {
+                    let inside = into.join(word.trim_start_matches('/'));
+                    std::fs::create_dir_all(inside.parent().unwrap()).unwrap();
+                    std::fs::copy(word, inside).unwrap();
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One launcher for the whole test program.
+fn launcher() -> &'static Launcher {
+    static LAUNCHER: OnceLock<Launcher> = OnceLock::new();
+    LAUNCHER.get_or_init(|| Launcher::start().unwrap())
+}
+
+/// Components by name: what each needs, and the scripts of its steps.
+#[derive(Default)]
+pub(crate) struct Plan(Vec<(String, Vec<String>, Vec<String>)>);
+
+impl Plan {
+    pub(crate) fn component(mut self, name: &str, needs: &[&str], scripts: &[&str]) -> Self {
+        let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        self.0.push((name.to_owned(), owned(needs), owned(scripts)));
+        self
+    }
+}
+
+pub(crate) struct Workshop {
+    _folder: tempfile::TempDir,
+    pub(crate) store: Store,
+    pub(crate) interrupted: AtomicBool,
+    ran: Mutex<Vec<String>>,
+}
+
+impl Workshop {
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::tempdir_in("/tmp").unwrap();
+        let store = Store::open(&folder.path().join("store"), "boot").unwrap();
+        Self { _folder: folder, store, interrupted: AtomicBool::new(false), ran: Mutex::default() }
+    }
+
+    pub(crate) fn graph(&self, plan: &Plan) -> Graph {
+        let environment =
+            Arc::new(Environment { key: Key([7; 32]), request: Vec::new(), packages: Vec::new() });
+        let mut graph = Graph::default();
+        for (name, needs, scripts) in &plan.0 {
+            let id = ComponentId(u32::try_from(graph.components.len()).unwrap());
+            let needs = needs
+                .iter()
+                .map(|need| Input { component: graph.find(need).unwrap(), output: "main".into() })
+                .collect();
+            let mut steps = Vec::new();
+            for (number, script) in scripts.iter().enumerate() {
+                let step = StepId(u32::try_from(graph.steps.len()).unwrap());
+                graph.steps.push(Step {
+                    component: id,
+                    name: format!("step-{number}"),
+                    below: steps.last().copied(),
+                    work: Work::Script {
+                        text: script.clone(),
+                        folder: "/build".into(),
+                        parallel: true,
+                    },
+                    checks: Vec::new(),
+                    origin: format!("{name}.toml:{number}"),
+                });
+                steps.push(step);
+            }
+            graph.components.push(Component {
+                name: name.clone(),
+                version: "1".into(),
+                target: "x86_64".into(),
+                origin: format!("{name}.toml"),
+                steps,
+                needs,
+                tools: Vec::new(),
+                outputs: Vec::new(),
+                environment: Arc::clone(&environment),
+                variables: BTreeMap::from([("NAME".to_owned(), name.clone())]),
+                files: Vec::new(),
+            });
+        }
+        graph
+    }
+
+    pub(crate) fn run(&self, graph: &Graph) -> Result<Results, BuildError> {
+        let events = |event: Event| {
+            let label = match event {
+                Event::StepFinished { component, step, .. } => format!("{component}:{step}"),
+                Event::StepFailed { failure } => format!("{}:{}", failure.component, failure.step),
+                _ => return,
+            };
+            self.ran.lock().unwrap().push(label);
+        };
+        let engine = Engine {
+            store: &self.store,
+            launcher: launcher(),
+            provision: &HostPrograms,
+            checks: &[],
+            events: &events,
+            interrupted: &self.interrupted,
+            settings: Settings { jobs: 2, keep_going: false, reserve: 0 },
+            hand_made: BTreeMap::new(),
+            unpacking: Mutex::new(()),
+        };
+        engine.run(graph)
+    }
+
+    /// The steps that ran, or failed, since this was last asked.
+    pub(crate) fn ran(&self) -> Vec<String> {
+        std::mem::take(&mut self.ran.lock().unwrap())
+    }
+
+    pub(crate) fn output(&self, result: &ComponentResult, path: &str) -> String {
+        let tree = self.store.tree(&result.outputs[0].1).unwrap();
+        let Some(TreeNode::File { content, .. }) = tree.get(path.as_bytes()) else {
+            panic!("no file {path}")
+        };
+        String::from_utf8(self.store.read_blob(content).unwrap()).unwrap()
+    }
+}

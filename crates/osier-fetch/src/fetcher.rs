@@ -1,0 +1,351 @@
+//! The fetcher: which place is asked, how often, and when a file counts as fetched.
+
+use std::cell::Cell;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use crate::cause::{Cause, Hex};
+use crate::location;
+use crate::part::{self, Part};
+use crate::proxy::Proxy;
+use crate::run::{self, Run};
+use crate::web::Web;
+
+/// Names the bytes that are wanted.
+#[derive(Debug, Clone)]
+pub struct Want {
+    /// Name for messages, such as a file name.
+    pub name: String,
+    /// `http`, `https` or `file` URLs that hold the same bytes, best first.
+    pub places: Vec<String>,
+    /// SHA-256 of the bytes. Without it the file is only as good as its place.
+    pub sha256: Option<[u8; 32]>,
+    /// Size in bytes.
+    pub size: Option<u64>,
+    /// Bytes taken at most when `size` is not known.
+    pub limit: u64,
+}
+
+/// Settings of a [`Fetcher`].
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Files fetched at once by [`Fetcher::fetch_all`].
+    pub parallel: usize,
+    /// Proxies.
+    pub proxy: Proxy,
+    /// PEM file of further trusted roots, beside those of the host.
+    pub extra_ca_file: Option<PathBuf>,
+    /// Limit for resolving a name, and again for connecting with the TLS handshake.
+    pub connect_timeout: Duration,
+    /// Limit for one read: how long a place may send nothing at all.
+    pub stall_timeout: Duration,
+    /// Failures that move almost nothing before a place is given up.
+    pub tries_per_place: u32,
+    /// Name told to servers.
+    pub user_agent: String,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            parallel: 4,
+            proxy: Proxy::default(),
+            extra_ca_file: None,
+            connect_timeout: Duration::from_secs(15),
+            stall_timeout: Duration::from_secs(30),
+            tries_per_place: 3,
+            user_agent: concat!("osier/", env!("CARGO_PKG_VERSION")).into(),
+        }
+    }
+}
+
+/// Says which setting a [`Fetcher`] cannot work with.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SettingsError {
+    /// Not a proxy URL of scheme `http` or `https`.
+    #[error("{0:?} is not an http proxy")]
+    Proxy(String),
+    /// The file of roots cannot be read or holds none.
+    #[error("certificate file {}: {reason}", path.display())]
+    CaFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The user agent cannot be sent in a header.
+    #[error("user agent {0:?} has characters that a header cannot hold")]
+    UserAgent(String),
+}
+
+/// Says why a file was not fetched. What had come stays in the part file.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FetchError {
+    /// The want names no place.
+    #[error("{name}: no place to fetch it from")]
+    NoPlace {
+        /// Name of the want.
+        name: String,
+    },
+    /// Each place failed; in the order of the places.
+    #[error("{}", listed(name, failures))]
+    AllPlacesFailed {
+        /// Name of the want.
+        name: String,
+        /// Each place with its last failure.
+        failures: Vec<(String, Cause)>,
+    },
+    /// Every place gave a whole file with another content; the first is told here.
+    #[error("{name}: sha256 of {place} is {}, expected {}", Hex(found), Hex(expected))]
+    HashMismatch {
+        /// Name of the want.
+        name: String,
+        /// URL or path of the file.
+        place: String,
+        /// SHA-256 expected.
+        expected: [u8; 32],
+        /// SHA-256 found.
+        found: [u8; 32],
+    },
+    /// The disk or the quota is full.
+    #[error("no space left to write {}", path.display())]
+    NoSpace {
+        /// File being written.
+        path: PathBuf,
+    },
+    /// A file may not be read or written.
+    #[error("no permission for {}: {source}", path.display())]
+    NoPermission {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// Another failure of a local file.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+}
+
+impl FetchError {
+    /// Says whether every place answered that it has no such file.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::AllPlacesFailed { failures, .. }
+            if failures.iter().all(|(_, cause)| matches!(cause, Cause::NotFound)))
+    }
+}
+
+fn listed(name: &str, failures: &[(String, Cause)]) -> String {
+    match failures {
+        [(place, cause)] if place == name => format!("{place}: {cause}"),
+        [(place, cause)] => format!("{name}: {place}: {cause}"),
+        _ => {
+            let lines = failures.iter().map(|(place, cause)| format!("\n  {place}: {cause}"));
+            format!("{name}: no place could give it{}", lines.collect::<String>())
+        }
+    }
+}
+
+/// Tells what a fetch is doing. Sent once for each piece of data, so the receiver should thin it out.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub enum Progress<'a> {
+    /// Another thread or process is fetching the same file.
+    Waiting,
+    /// `held` bytes of the file are there.
+    Held {
+        /// Bytes held, those of earlier runs included.
+        held: u64,
+        /// Size of the file where known.
+        total: Option<u64>,
+        /// URL that is being asked.
+        place: &'a str,
+    },
+    /// A place failed; another try or another place follows, if one is left.
+    Failed {
+        /// URL that failed.
+        place: &'a str,
+        /// Why.
+        cause: &'a Cause,
+    },
+}
+
+/// Tells how a file came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetched {
+    /// Bytes that came from places in this run, thrown-away ones included.
+    pub bytes_moved: u64,
+    /// Bytes of earlier runs that are part of the file.
+    pub resumed_at: u64,
+    /// URL that gave the last byte; empty if the file was already there.
+    pub place: String,
+    /// SHA-256 of the file.
+    pub sha256: [u8; 32],
+    /// Size in bytes.
+    pub size: u64,
+}
+
+/// Fetches files. Its threads share connections.
+pub struct Fetcher {
+    settings: Settings,
+    web: Web,
+}
+
+impl Fetcher {
+    /// Makes a fetcher; reads the trusted roots, opens no connection.
+    ///
+    /// # Errors
+    /// [`SettingsError`] if a setting cannot be used.
+    pub fn new(settings: Settings) -> Result<Self, SettingsError> {
+        Ok(Self { web: Web::new(&settings)?, settings })
+    }
+
+    /// Brings a file to the path `deliver`, by a rename, once all of it is there and verified.
+    ///
+    /// Parts live in `folder`, which should be on the file system of `deliver`. A file that already
+    /// stands at `deliver` with the right hash is taken as it is; one that does not verify is replaced.
+    ///
+    /// # Errors
+    /// [`FetchError`]. Except for [`FetchError::HashMismatch`] the part stays for the next run.
+    pub fn fetch(
+        &self,
+        want: &Want,
+        folder: &Path,
+        deliver: &Path,
+        progress: &dyn Fn(Progress<'_>),
+    ) -> Result<Fetched, FetchError> {
+        let first =
+            want.places.first().ok_or_else(|| FetchError::NoPlace { name: want.name.clone() })?;
+        let key = want.sha256.unwrap_or_else(|| Sha256::digest(first).into());
+        let waited = Cell::new(false);
+        let mut part = Part::open(folder, &key, &|| {
+            waited.set(true);
+            progress(Progress::Waiting);
+        })?;
+        if let Some(there) = already(want, deliver, waited.get())? {
+            part.discard()?;
+            return Ok(there);
+        }
+        part.load()?;
+        if want.size.is_some_and(|size| part.len() > size) {
+            part.restart()?;
+        }
+        let mut run = Run { web: &self.web, want, part, moved: 0, progress };
+        let place = run.fill(self.settings.tries_per_place.max(1))?;
+        let Run { part, moved, .. } = run;
+        let fetched = Fetched {
+            bytes_moved: moved,
+            resumed_at: part.kept,
+            place,
+            sha256: part.sha256(),
+            size: part.len(),
+        };
+        part.deliver(deliver)?;
+        Ok(fetched)
+    }
+
+    /// Fetches many files, `parallel` at once. Results stand in the order of the wants; `progress`
+    /// gets the index of the want, from several threads.
+    pub fn fetch_all(
+        &self,
+        wants: &[(Want, PathBuf)],
+        folder: &Path,
+        progress: &(dyn Fn(usize, Progress<'_>) + Sync),
+    ) -> Vec<Result<Fetched, FetchError>> {
+        let next = AtomicUsize::new(0);
+        let results = Mutex::new(Vec::with_capacity(wants.len()));
+        thread::scope(|scope| {
+            for _ in 0..self.settings.parallel.clamp(1, wants.len().max(1)) {
+                scope.spawn(|| {
+                    loop {
+                        let index = next.fetch_add(1, Ordering::Relaxed);
+                        let Some((want, deliver)) = wants.get(index) else { break };
+                        let result =
+                            self.fetch(want, folder, deliver, &|event| progress(index, event));
+                        results.lock().expect("no holder panics").push((index, result));
+                    }
+                });
+            }
+        });
+        let mut results = results.into_inner().expect("no holder panics");
+        results.sort_by_key(|(index, _)| *index);
+        results.into_iter().map(|(_, result)| result).collect()
+    }
+
+    /// Gets a small file, at most `limit` bytes, whose hash is not known beforehand, such as a signed index.
+    ///
+    /// # Errors
+    /// [`FetchError::AllPlacesFailed`] with the one URL.
+    pub fn get(&self, url: &str, limit: u64) -> Result<Vec<u8>, FetchError> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.get_once(url, limit) {
+                Ok(bytes) => return Ok(bytes),
+                Err(cause) if cause.is_transient() && tries < self.settings.tries_per_place => {
+                    run::pause(tries);
+                }
+                Err(cause) => {
+                    let place = location::shown(url);
+                    return Err(FetchError::AllPlacesFailed {
+                        name: place.clone(),
+                        failures: vec![(place, cause)],
+                    });
+                }
+            }
+        }
+    }
+
+    fn get_once(&self, url: &str, limit: u64) -> Result<Vec<u8>, Cause> {
+        let mut bytes = Vec::new();
+        if let Some(path) = location::local(url) {
+            let file = run::open_local(&path?)?;
+            file.take(limit.saturating_add(1))
+                .read_to_end(&mut bytes)
+                .map_err(Cause::Unreadable)?;
+        } else {
+            let answer = self.web.ask(url, None)?;
+            if answer.status != 200 {
+                return Err(answer.refusal());
+            }
+            if answer.length().is_some_and(|length| length > limit) {
+                return Err(Cause::TooBig { limit });
+            }
+            let mut body = answer.body.into_reader().take(limit.saturating_add(1));
+            if let Err(error) = body.read_to_end(&mut bytes) {
+                return Err(self.web.cause_of_read(error, bytes.len() as u64));
+            }
+        }
+        if bytes.len() as u64 > limit { Err(Cause::TooBig { limit }) } else { Ok(bytes) }
+    }
+}
+
+/// Finds the file already delivered, by another process as a rule. Without a hash it is believed
+/// only if that process was seen at work.
+fn already(want: &Want, deliver: &Path, waited: bool) -> Result<Option<Fetched>, FetchError> {
+    if !deliver.is_file() || (want.sha256.is_none() && !waited) {
+        return Ok(None);
+    }
+    let (size, sha256) = part::hash_file(deliver)?;
+    let right = want.sha256.is_none_or(|wanted| wanted == sha256)
+        && want.size.is_none_or(|wanted| wanted == size);
+    Ok(right.then_some(Fetched {
+        bytes_moved: 0,
+        resumed_at: 0,
+        place: String::new(),
+        sha256,
+        size,
+    }))
+}

@@ -1,0 +1,176 @@
+//! What was asked for against what came out.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::fmt;
+
+use crate::config::{Config, text};
+use crate::merge::{Wanted, Wish};
+use crate::value::{Value, line};
+
+/// A wish that the final configuration does not honour.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotHonoured {
+    /// The symbol without `CONFIG_`.
+    pub symbol: String,
+    /// The value that is asked for.
+    pub wanted: Value,
+    /// The value in the final configuration; `None` where the symbol is not mentioned.
+    pub got: Option<Value>,
+    /// The name of the fragment that asks.
+    pub fragment: String,
+    /// Its line, counted from 1.
+    pub line: usize,
+    /// Why the wish was dropped, for whoever knows the dependencies of symbols; [`check`] does not.
+    pub reason: Option<String>,
+}
+
+impl fmt::Display for NotHonoured {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let wish = line(&self.symbol, &self.wanted);
+        write!(out, "{}:{}: `{wish}` is not honoured: ", self.fragment, self.line)?;
+        match &self.got {
+            Some(got) => write!(out, "the result has `{}`", line(&self.symbol, got))?,
+            None => write!(out, "the result does not mention it")?,
+        }
+        match &self.reason {
+            Some(reason) => write!(out, ", because {reason}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Finds the wishes that the final configuration does not honour, in either direction, sorted by
+/// symbol. A symbol that is not mentioned counts as `n`.
+pub fn check(wanted: &Wanted, result: &Config) -> Vec<NotHonoured> {
+    let dropped = wanted.wishes.iter().filter(|(symbol, wish)| {
+        !wish.value.is_honoured_by(result.get(symbol).unwrap_or(&Value::No))
+    });
+    dropped
+        .map(|(symbol, Wish { value, fragment, line })| NotHonoured {
+            symbol: symbol.clone(),
+            wanted: value.clone(),
+            got: result.get(symbol).cloned(),
+            fragment: fragment.clone(),
+            line: *line,
+            reason: None,
+        })
+        .collect()
+}
+
+/// Writes the smallest fragment that leads from `base` to `edited`, sorted by symbol.
+///
+/// A symbol that one of the two does not mention counts as `n` there.
+pub fn difference(base: &Config, edited: &Config) -> String {
+    let value = |config: &Config, symbol: &str| config.get(symbol).cloned().unwrap_or(Value::No);
+    let symbols: BTreeSet<&String> = base.settings.keys().chain(edited.settings.keys()).collect();
+    let changed: BTreeMap<&String, Value> = symbols
+        .into_iter()
+        .map(|symbol| (symbol, value(edited, symbol)))
+        .filter(|(symbol, edited)| value(base, symbol) != *edited)
+        .collect();
+    text(changed.iter().map(|(symbol, value)| (*symbol, value)))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::config::Setting;
+    use crate::merge::merge;
+    use proptest::prelude::*;
+
+    fn config(name: &str, text: &str) -> Config {
+        Config::parse(name, text).unwrap()
+    }
+
+    #[test]
+    fn both_directions() {
+        let wanted = merge(&[config(
+            "f",
+            "CONFIG_YY=y\nCONFIG_YM=y\nCONFIG_YN=y\nCONFIG_YA=y\nCONFIG_MY=m\n# CONFIG_NY is not set\n\
+             CONFIG_NN=n\nCONFIG_NA=n\nCONFIG_S=\"a\"\nCONFIG_T=\"t\"\nCONFIG_H=0x1F\nCONFIG_I=5\n\
+             CONFIG_J=5\n",
+        )]);
+        let result = config(
+            ".config",
+            "CONFIG_YY=y\nCONFIG_YM=m\n# CONFIG_YN is not set\nCONFIG_MY=y\nCONFIG_NY=y\n\
+             # CONFIG_NN is not set\nCONFIG_S=\"a\"\nCONFIG_T=\"u\"\nCONFIG_H=0x1f\nCONFIG_I=05\n\
+             CONFIG_J=6\nCONFIG_MORE=y\n",
+        );
+        let findings = check(&wanted, &result);
+        assert_eq!(
+            findings.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            [
+                "f:13: `CONFIG_J=5` is not honoured: the result has `CONFIG_J=6`",
+                "f:5: `CONFIG_MY=m` is not honoured: the result has `CONFIG_MY=y`",
+                "f:6: `# CONFIG_NY is not set` is not honoured: the result has `CONFIG_NY=y`",
+                "f:10: `CONFIG_T=\"t\"` is not honoured: the result has `CONFIG_T=\"u\"`",
+                "f:4: `CONFIG_YA=y` is not honoured: the result does not mention it",
+                "f:2: `CONFIG_YM=y` is not honoured: the result has `CONFIG_YM=m`",
+                "f:3: `CONFIG_YN=y` is not honoured: the result has `# CONFIG_YN is not set`",
+            ]
+        );
+        let reason = Some("`PCI` is n".to_owned());
+        assert_eq!(
+            NotHonoured { reason, ..findings[4].clone() }.to_string(),
+            "f:4: `CONFIG_YA=y` is not honoured: the result does not mention it, because `PCI` is n"
+        );
+    }
+
+    #[test]
+    fn an_overridden_wish_is_not_checked() {
+        let wanted = merge(&[config("a", "CONFIG_X=y\n"), config("b", "CONFIG_X=n\n")]);
+        assert_eq!(check(&wanted, &config("r", "")), []);
+    }
+
+    #[test]
+    fn smallest_fragment() {
+        let base = config("base", "CONFIG_A=y\n# CONFIG_B is not set\nCONFIG_C=1\nCONFIG_D=y\n");
+        let edited = config("edited", "CONFIG_A=y\nCONFIG_C=2\nCONFIG_E=m\nCONFIG_F=n\n");
+        assert_eq!(difference(&base, &edited), "CONFIG_C=2\n# CONFIG_D is not set\nCONFIG_E=m\n");
+    }
+
+    /// A configuration of few symbols, so that two of them meet.
+    pub(crate) fn arbitrary_config() -> impl Strategy<Value = Config> {
+        let value = prop_oneof![
+            Just(Value::No),
+            Just(Value::Module),
+            Just(Value::Yes),
+            "[ -~é]{0,8}".prop_map(Value::Text),
+            "-?[0-9]{1,3}|0[xX][0-9a-fA-F]{1,3}"
+                .prop_map(|text| Value::parse(&text).expect("a number")),
+        ];
+        prop::collection::btree_map("[A-D][A-B_0-1]{0,2}", value, 0..12).prop_map(|values| {
+            let setting = |(at, (symbol, value))| (symbol, Setting { value, line: at + 1 });
+            let settings = values.into_iter().enumerate().map(setting).collect();
+            Config { name: "arbitrary".into(), settings }
+        })
+    }
+
+    /// Symbols that are set, without those that are `n`, which are the same as absent ones.
+    fn set(values: impl Iterator<Item = (String, Value)>) -> BTreeMap<String, Value> {
+        values.filter(|(_, value)| *value != Value::No).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn everything_honours_itself(config in arbitrary_config()) {
+            prop_assert_eq!(check(&merge(std::slice::from_ref(&config)), &config), []);
+        }
+
+        #[test]
+        fn difference_leads_from_base_to_edited(base in arbitrary_config(), edited in arbitrary_config()) {
+            let fragment = config("fragment", &difference(&base, &edited));
+            let changes = fragment.settings.len();
+            let wanted = merge(&[base.clone(), fragment]);
+            let reached = set(wanted.wishes.into_iter().map(|(symbol, wish)| (symbol, wish.value)));
+            let meant = edited.settings.iter().map(|(s, setting)| (s.clone(), setting.value.clone()));
+            prop_assert_eq!(&reached, &set(meant));
+            // None of the lines can be left out: each changes something.
+            let before = set(base.settings.into_iter().map(|(s, setting)| (s, setting.value)));
+            let differing = before.iter().filter(|(s, v)| reached.get(*s) != Some(v)).count()
+                + reached.keys().filter(|s| !before.contains_key(*s)).count();
+            prop_assert_eq!(changes, differing);
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! Reads Kconfig configurations and fragments, and finds what was asked for and not honoured.
+//!
+//! The flow: fragments are read by [`Config::parse`] and joined by [`merge`]; what they want goes
+//! to the project's own Kconfig tools as [`Wanted::allconfig_text`]; [`check`] compares it with the
+//! configuration that comes out. [`difference`] turns an edited configuration into a fragment.
+//! Linux and busybox write the same form.
+
+mod check;
+mod config;
+mod merge;
+mod value;
+
+pub use check::{NotHonoured, check, difference};
+pub use config::{Config, ParseError, Problem, Setting};
+pub use merge::{Override, Wanted, Wish, merge};
+pub use value::{Number, Value};

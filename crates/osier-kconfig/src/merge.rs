@@ -1,0 +1,99 @@
+//! What several fragments want together.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::config::{Config, text};
+use crate::value::{Value, line};
+
+/// What fragments want together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Symbols without `CONFIG_`, with the wish that holds.
+    pub wishes: BTreeMap<String, Wish>,
+    /// Wishes that a later fragment changed, in the order of fragments and symbols.
+    pub overrides: Vec<Override>,
+}
+
+/// A value that a fragment asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wish {
+    /// The value.
+    pub value: Value,
+    /// The fragment's name.
+    pub fragment: String,
+    /// The line, counted from 1.
+    pub line: usize,
+}
+
+/// A wish that a later fragment changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Override {
+    /// The symbol without `CONFIG_`.
+    pub symbol: String,
+    /// The wish that is given up.
+    pub earlier: Wish,
+    /// The wish that holds, unless a third one follows.
+    pub later: Wish,
+}
+
+impl fmt::Display for Override {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Override { symbol, earlier, later } = self;
+        let said = |wish: &Wish| {
+            format!("`{}` ({}:{})", line(symbol, &wish.value), wish.fragment, wish.line)
+        };
+        write!(out, "{} overrides {}", said(later), said(earlier))
+    }
+}
+
+/// Joins fragments: of two that ask differently for a symbol the later one holds, and the pair is
+/// recorded.
+pub fn merge(fragments: &[Config]) -> Wanted {
+    let mut wanted = Wanted::default();
+    for fragment in fragments {
+        for (symbol, setting) in &fragment.settings {
+            let later = Wish {
+                value: setting.value.clone(),
+                fragment: fragment.name.clone(),
+                line: setting.line,
+            };
+            let earlier = wanted.wishes.insert(symbol.clone(), later.clone());
+            if let Some(earlier) = earlier.filter(|earlier| earlier.value != later.value) {
+                wanted.overrides.push(Override { symbol: symbol.clone(), earlier, later });
+            }
+        }
+    }
+    wanted
+}
+
+impl Wanted {
+    /// Writes the wishes, sorted by symbol, as the text that `KCONFIG_ALLCONFIG` names.
+    pub fn allconfig_text(&self) -> String {
+        text(self.wishes.iter().map(|(symbol, wish)| (symbol, &wish.value)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_later_fragment_holds_and_the_pair_is_recorded() {
+        let fragment = |name, text| Config::parse(name, text).unwrap();
+        let wanted = merge(&[
+            fragment("base", "CONFIG_A=y\nCONFIG_B=y\nCONFIG_C=1\n"),
+            fragment("mid", "\nCONFIG_B=y\n# CONFIG_A is not set\n"),
+            fragment("top", "CONFIG_A=m\nCONFIG_D=\"d\"\n"),
+        ]);
+        assert_eq!(wanted.allconfig_text(), "CONFIG_A=m\nCONFIG_B=y\nCONFIG_C=1\nCONFIG_D=\"d\"\n");
+        assert_eq!(
+            wanted.overrides.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            [
+                "`# CONFIG_A is not set` (mid:3) overrides `CONFIG_A=y` (base:1)",
+                "`CONFIG_A=m` (top:1) overrides `# CONFIG_A is not set` (mid:3)",
+            ]
+        );
+        assert_eq!(wanted.wishes["B"].fragment, "mid");
+    }
+}

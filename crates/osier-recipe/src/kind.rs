@@ -1,0 +1,133 @@
+//! A kind: a reusable set of steps.
+
+use std::collections::BTreeMap;
+
+use crate::part::{environment, no_blanks};
+use crate::schema::FileKind;
+use crate::walk::{self, Node, Walk};
+use crate::{Code, Diagnostic, Origin, Spanned, Step, Value, ValueType, step, tables};
+
+/// One parsed kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kind {
+    /// The file.
+    pub origin: Origin,
+    /// The kind's name.
+    pub name: Spanned<String>,
+    /// One line that says what it is.
+    pub summary: Option<Spanned<String>>,
+    /// Debian packages added to the build environment.
+    pub packages: Vec<Spanned<String>>,
+    /// Environment variables of all steps.
+    pub env: BTreeMap<String, Spanned<String>>,
+    /// The variables that recipes can set; names are all different.
+    pub variables: Vec<Variable>,
+    /// The steps in order; each has a script.
+    pub steps: Vec<Step>,
+}
+
+/// A variable that recipes can set in `with`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Variable {
+    /// The name, which is also the environment variable's.
+    pub name: Spanned<String>,
+    /// The type of its values.
+    pub kind: ValueType,
+    /// The value where the recipe gives none; without one the recipe must give it.
+    pub default: Option<Value>,
+    /// What it is for.
+    pub doc: String,
+}
+
+impl Kind {
+    /// Reads a kind; `expected` is the name that the file's own name asks for.
+    ///
+    /// Fails with every error of the file, in the order of the text.
+    pub fn parse(file: &str, text: &str, expected: Option<&str>) -> Result<Self, Vec<Diagnostic>> {
+        let mut kind = Self {
+            origin: Origin::new(file, ""),
+            name: Spanned::new(String::new(), 0..0),
+            summary: None,
+            packages: Vec::new(),
+            env: BTreeMap::new(),
+            variables: Vec::new(),
+            steps: Vec::new(),
+        };
+        let mut walk = Walk::file(file, text, FileKind::Kind, &mut kind, Self::read);
+        kind.origin = walk.origin();
+        walk.expect_name(&kind.name, expected);
+        for variable in
+            kind.variables.iter().filter(|variable| kind.env.contains_key(variable.name.as_str()))
+        {
+            let message = format!("`{}` is a variable and stands in `env` as well", variable.name);
+            walk.error(Code::DuplicateName, &kind.env[variable.name.as_str()].span, message);
+        }
+        walk.finish(kind)
+    }
+
+    fn read(&mut self, walk: &mut Walk, key: &'static str, node: &Node<'_>) {
+        match key {
+            "name" => self.name = walk::text(node),
+            "summary" => self.summary = Some(walk::text(node)),
+            "packages" => self.packages = walk::texts(node),
+            "env" => self.env = environment(node),
+            "var" => self.variables = variables(walk, node),
+            "step" => self.steps = step::steps(walk, node, &tables::KIND_STEP),
+            _ => walk::unread("kind", key),
+        }
+    }
+
+    /// Finds a variable.
+    pub fn variable(&self, name: &str) -> Option<&Variable> {
+        self.variables.iter().find(|variable| variable.name.value == name)
+    }
+}
+
+fn variables(walk: &mut Walk, node: &Node<'_>) -> Vec<Variable> {
+    let mut variables = Vec::new();
+    for (table, span) in walk::tables(node) {
+        let mut variable = Variable {
+            name: Spanned::new(String::new(), span.clone()),
+            kind: ValueType::String,
+            default: None,
+            doc: String::new(),
+        };
+        let mut typed = false;
+        walk.table(
+            table,
+            &span,
+            &tables::VARIABLE_TABLE,
+            &mut variable,
+            |variable, walk, key, node| match key {
+                "name" => variable.name = walk::text(node),
+                "type" => {
+                    let kind = node.get_ref().as_str().and_then(ValueType::parse);
+                    typed = kind.is_some();
+                    variable.kind = kind.unwrap_or(ValueType::String);
+                }
+                "default" => {
+                    variable.default = walk::value(node);
+                    if let Some(value) = &variable.default {
+                        no_blanks(walk, value);
+                    }
+                }
+                "required" => {}
+                "doc" => variable.doc = walk::text(node).value,
+                _ => walk::unread("var", key),
+            },
+        );
+        let default =
+            variable.default.as_ref().filter(|default| typed && default.kind() != variable.kind);
+        if let (Some(default), Some(node)) = (default, table.get("default")) {
+            let message = format!(
+                "the default is of type {}, the variable of type {}",
+                default.kind(),
+                variable.kind
+            );
+            walk.error(Code::WrongVariable, &node.span(), message);
+        }
+        variables.push(variable);
+    }
+    walk.distinct("the variable", variables.iter().map(|variable: &Variable| &variable.name));
+    variables
+}

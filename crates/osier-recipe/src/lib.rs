@@ -1,0 +1,76 @@
+//! Reads recipes, kinds, systems, machines and locks; knows no file system, process or network.
+//!
+//! Text goes in; typed values or [`Diagnostic`]s come out. All errors of a file come at once, each
+//! with the line it is about and, where there is one, the near-miss.
+//!
+//! - [`schema`] and [`tables`] hold one declarative table per TOML table. The reading below, the
+//!   reference page ([`reference_markdown`]) and the JSON schemas ([`json_schema()`]) all follow it.
+//! - [`Recipe`], [`Kind`], [`System`], [`MachineFile`], [`Project`] and [`Lock`] are the six files.
+//! - [`Recipe::effective`] applies the tables of a target and a profile;
+//!   [`EffectiveRecipe::steps`] joins the result with the recipe's kind.
+//!
+//! ```
+//! use osier_recipe::{Kind, Recipe, Target};
+//!
+//! let recipe = Recipe::parse("busybox.toml", include_str!("../examples/busybox.toml"), Some("busybox"))
+//!     .expect("the example is valid");
+//! let kind = Kind::parse("kconfig.toml", include_str!("../examples/kconfig.toml"), Some("kconfig"))
+//!     .expect("the example is valid");
+//! let effective = recipe.effective(Target::X86_64, Some("debug"));
+//! let steps = effective.steps(&kind).expect("the variables fit the kind");
+//! let names: Vec<_> = steps.steps.iter().map(|step| step.name.as_str()).collect();
+//! assert_eq!(names, ["configure", "build", "strip", "install"]);
+//! assert_eq!(steps.environment["defconfig"], "allnoconfig");
+//! ```
+
+mod boot;
+mod code;
+mod diagnostic;
+mod effective;
+mod forms;
+mod glob;
+mod json_schema;
+mod kind;
+mod lock;
+mod lock_write;
+mod machine;
+mod nearest;
+mod node;
+mod origin;
+mod part;
+mod project;
+mod recipe;
+mod reference;
+pub mod schema;
+mod size;
+mod source;
+mod step;
+mod system;
+pub mod tables;
+mod target;
+mod value;
+mod walk;
+mod words;
+
+pub use boot::{Action, Boot, BootRun, End};
+pub use code::{CODES, Code};
+pub use diagnostic::{Diagnostic, Related};
+pub use effective::{EffectiveRecipe, EffectiveStep, EffectiveSteps, Located};
+pub use glob::glob_matches;
+pub use json_schema::json_schema;
+pub use kind::{Kind, Variable};
+pub use lock::{Lock, LockedEnvironment, LockedFile, LockedPackage, LockedSource, Pin, Place};
+pub use machine::{Backing, Disk, MachineFile};
+pub use nearest::nearest;
+pub use origin::{Origin, Spanned, utf8};
+pub use part::{Part, Setting};
+pub use project::Project;
+pub use recipe::{ComponentRef, Recipe};
+pub use reference::{codes_markdown, reference_markdown};
+pub use schema::FileKind;
+pub use size::parse_size;
+pub use source::{Source, SourceKind};
+pub use step::{AFTER_SOURCES, BUILT_IN_STEPS, Check, Step, StepRef};
+pub use system::{Compression, EffectiveSystem, Image, KernelRef, System, SystemPart};
+pub use target::Target;
+pub use value::{Value, ValueType};

@@ -1,0 +1,129 @@
+//! Where a value stands in the file that it was read from.
+
+use std::fmt;
+use std::ops::{Deref, Range};
+use std::sync::Arc;
+
+use crate::{Code, Diagnostic};
+
+/// A value and the bytes of the file that it was read from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spanned<T> {
+    /// The value.
+    pub value: T,
+    /// The bytes of the file's text that the value was read from.
+    pub span: Range<usize>,
+}
+
+impl<T> Spanned<T> {
+    /// Joins a value and its place.
+    pub fn new(value: T, span: Range<usize>) -> Self {
+        Self { value, span }
+    }
+}
+
+impl<T> Deref for Spanned<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+impl<T: fmt::Display> fmt::Display for Spanned<T> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.value.fmt(out)
+    }
+}
+
+/// Names a file and knows where its lines start; turns spans into lines without keeping the text.
+///
+/// Copies share one allocation.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Origin(Arc<Lines>);
+
+#[derive(PartialEq, Eq)]
+struct Lines {
+    file: Box<str>,
+    /// The offset of each line but the first.
+    starts: Vec<usize>,
+}
+
+impl Origin {
+    /// Notes the lines of `text`, which is the content of `file`.
+    pub fn new(file: &str, text: &str) -> Self {
+        let starts = text.match_indices('\n').map(|(at, _)| at + 1).collect();
+        Self(Arc::new(Lines { file: file.into(), starts }))
+    }
+
+    /// The file's name as the caller gave it.
+    pub fn file(&self) -> &str {
+        &self.0.file
+    }
+
+    /// The line, counted from 1, in which a span starts.
+    pub fn line(&self, span: &Range<usize>) -> usize {
+        self.line_column(span).0
+    }
+
+    /// Line and column, both counted from 1, of a span's first byte; columns count bytes.
+    pub fn line_column(&self, span: &Range<usize>) -> (usize, usize) {
+        let line = self.0.starts.partition_point(|start| *start <= span.start);
+        let start = if line == 0 { 0 } else { self.0.starts[line - 1] };
+        (line + 1, span.start - start + 1)
+    }
+
+    /// Makes an error about a place in this file.
+    pub fn error(&self, code: Code, span: &Range<usize>, message: impl Into<String>) -> Diagnostic {
+        let (line, column) = self.line_column(span);
+        Diagnostic {
+            code,
+            file: self.file().to_owned(),
+            span: span.clone(),
+            line,
+            column,
+            message: message.into(),
+            hints: Vec::new(),
+            related: Vec::new(),
+        }
+    }
+}
+
+impl fmt::Debug for Origin {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Origin({:?})", self.file())
+    }
+}
+
+/// Takes a file's bytes for text; fails with [`Code::NotText`] at the first wrong byte.
+pub fn utf8<'b>(file: &str, bytes: &'b [u8]) -> Result<&'b str, Vec<Diagnostic>> {
+    std::str::from_utf8(bytes).map_err(|error| {
+        let good = error.valid_up_to();
+        let text = std::str::from_utf8(&bytes[..good]).unwrap_or_default();
+        let message = format!("byte {good} of the file is not UTF-8");
+        let error = Origin::new(file, text).error(Code::NotText, &(good..good), message);
+        vec![error.hint("save the file as UTF-8 text")]
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_and_columns_count_from_one() {
+        let origin = Origin::new("f", "ab\n\ncd");
+        for (at, expected) in
+            [(0, (1, 1)), (2, (1, 3)), (3, (2, 1)), (4, (3, 1)), (6, (3, 3)), (99, (3, 96))]
+        {
+            assert_eq!(origin.line_column(&(at..at)), expected, "{at}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf8_are_placed() {
+        let error = utf8("f.toml", b"name = 'x'\nsummary = '\xff'\n").unwrap_err().remove(0);
+        assert_eq!((error.code, error.line, error.column), (Code::NotText, 2, 12));
+        assert_eq!(utf8("f.toml", b"ok"), Ok("ok"));
+    }
+}

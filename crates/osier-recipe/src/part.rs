@@ -1,0 +1,101 @@
+//! The part of a recipe that the tables of targets and profiles can add to.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use crate::diagnostic::quoted;
+use crate::recipe::ComponentRef;
+use crate::walk::{self, Node, Walk};
+use crate::{Code, Spanned, Step, Value, step, tables};
+
+/// What a recipe says for all builds, for one target or for one profile.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Part {
+    /// Debian packages added to the build environment.
+    pub packages: Vec<Spanned<String>>,
+    /// Components that run in the build.
+    pub tools: Vec<Spanned<ComponentRef>>,
+    /// Components that are linked for the target.
+    pub needs: Vec<Spanned<ComponentRef>>,
+    /// Environment variables of all steps.
+    pub env: BTreeMap<String, Spanned<String>>,
+    /// Patterns of files that the steps see.
+    pub files: Vec<Spanned<String>>,
+    /// Patterns of patches, in the order in which they are applied.
+    pub patches: Vec<Spanned<String>>,
+    /// Values of the kind's variables.
+    pub with: BTreeMap<String, Setting>,
+    /// New steps and changes to the kind's.
+    pub steps: Vec<Step>,
+}
+
+/// A value for one of the kind's variables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// The bytes of the variable's name.
+    pub key: Range<usize>,
+    /// The value.
+    pub value: Spanned<Value>,
+}
+
+impl Part {
+    /// Reads one key; false for a key that is not one of a part.
+    pub(crate) fn read(&mut self, walk: &mut Walk, key: &'static str, node: &Node<'_>) -> bool {
+        match key {
+            "packages" => self.packages = walk::texts(node),
+            "tools" => self.tools = walk::parsed(node, ComponentRef::parse),
+            "needs" => self.needs = walk::parsed(node, ComponentRef::parse),
+            "env" => self.env = environment(node),
+            "files" => self.files = walk::texts(node),
+            "patches" => self.patches = walk::texts(node),
+            "with" => self.with = settings(walk, node),
+            "step" => self.steps = step::steps(walk, node, &tables::STEP_TABLE),
+            _ => return false,
+        }
+        true
+    }
+}
+
+/// Reads the one table of a part below `[target.X]` or `[profile.X]`.
+pub(crate) fn part(walk: &mut Walk, node: &Node<'_>) -> Part {
+    let mut part = Part::default();
+    if let Some(table) = node.get_ref().as_table() {
+        walk.table(table, &node.span(), &tables::PART, &mut part, |part, walk, key, node| {
+            if !part.read(walk, key, node) {
+                walk::unread("target and profile", key);
+            }
+        });
+    }
+    part
+}
+
+/// Reads `env`.
+pub(crate) fn environment(node: &Node<'_>) -> BTreeMap<String, Spanned<String>> {
+    walk::entries(node)
+        .map(|(key, value)| (key.get_ref().clone().into_owned(), walk::text(value)))
+        .collect()
+}
+
+fn settings(walk: &mut Walk, node: &Node<'_>) -> BTreeMap<String, Setting> {
+    let mut settings = BTreeMap::new();
+    for (key, node) in walk::entries(node) {
+        if let Some(value) = walk::value(node) {
+            no_blanks(walk, &value);
+            let setting = Setting { key: key.span(), value: Spanned::new(value, node.span()) };
+            settings.insert(key.get_ref().clone().into_owned(), setting);
+        }
+    }
+    settings
+}
+
+/// Reports elements of a list that would fall apart, as steps see a list joined by blanks.
+pub(crate) fn no_blanks(walk: &mut Walk, value: &Value) {
+    let Value::List(list) = value else { return };
+    for text in list.iter().filter(|text| text.is_empty() || text.contains(char::is_whitespace)) {
+        let message = format!("{} cannot stand in a list", quoted(text));
+        let error = walk.error(Code::WrongForm, &text.span, message);
+        error.hints.push(
+            "steps see a list joined by blanks, so no element can hold one or be empty".into(),
+        );
+    }
+}

@@ -1,0 +1,55 @@
+//! A project: a folder of the user's own files.
+
+use crate::schema::FileKind;
+use crate::walk::{self, Node, Walk};
+use crate::{Diagnostic, Origin, Spanned};
+
+/// One parsed `osier.toml`; no defaults are applied to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Project {
+    /// The file.
+    pub origin: Origin,
+    /// The project's name.
+    pub name: Spanned<String>,
+    /// The Debian suite of build environments.
+    pub suite: Option<Spanned<String>>,
+    /// The system that is meant where none is named.
+    pub default: Option<Spanned<String>>,
+    /// The profile where none is named.
+    pub profile: Option<Spanned<String>>,
+    /// Processors used at once; none for all.
+    pub jobs: Option<usize>,
+}
+
+impl Project {
+    /// The suite of a project that names none.
+    pub const DEFAULT_SUITE: &str = "bookworm";
+
+    /// Reads a project file.
+    ///
+    /// Fails with every error of the file, in the order of the text.
+    pub fn parse(file: &str, text: &str) -> Result<Self, Vec<Diagnostic>> {
+        let mut project = Self {
+            origin: Origin::new(file, ""),
+            name: Spanned::new(String::new(), 0..0),
+            suite: None,
+            default: None,
+            profile: None,
+            jobs: None,
+        };
+        let walk = Walk::file(file, text, FileKind::Project, &mut project, Self::read);
+        project.origin = walk.origin();
+        walk.finish(project)
+    }
+
+    fn read(&mut self, _: &mut Walk, key: &'static str, node: &Node<'_>) {
+        match key {
+            "name" => self.name = walk::text(node),
+            "suite" => self.suite = Some(walk::text(node)),
+            "default" => self.default = Some(walk::text(node)),
+            "profile" => self.profile = Some(walk::text(node)),
+            "jobs" => self.jobs = usize::try_from(walk::unsigned(node)).ok(),
+            _ => walk::unread("project", key),
+        }
+    }
+}

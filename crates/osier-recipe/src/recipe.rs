@@ -1,0 +1,196 @@
+//! A recipe: the description of one component.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::part::part;
+use crate::schema::FileKind;
+use crate::walk::{self, Node, Walk};
+use crate::{
+    Code, Diagnostic, EffectiveRecipe, Origin, Part, Source, SourceKind, Spanned, Target, source,
+};
+
+/// One parsed recipe; no defaults are applied to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recipe {
+    /// The file.
+    pub origin: Origin,
+    /// The component's name.
+    pub name: Spanned<String>,
+    /// The version; a recipe without one has no `url` and no `git` source.
+    pub version: Option<Spanned<String>>,
+    /// One line that says what it is.
+    pub summary: Option<Spanned<String>>,
+    /// Where it comes from.
+    pub homepage: Option<Spanned<String>>,
+    /// The licence in the form of SPDX.
+    pub licence: Option<Spanned<String>>,
+    /// The kind that brings the steps.
+    pub kind: Option<Spanned<String>>,
+    /// The Debian suite of the build environment.
+    pub suite: Option<Spanned<String>>,
+    /// The supported targets; empty for all.
+    pub targets: Vec<Spanned<Target>>,
+    /// Where the component's bytes come from; names are all different.
+    pub sources: Vec<Source>,
+    /// Named parts of the installed tree, each by patterns.
+    pub outputs: BTreeMap<String, Vec<Spanned<String>>>,
+    /// What holds for all builds.
+    pub base: Part,
+    /// What holds for one target alone.
+    pub target_parts: BTreeMap<Target, Part>,
+    /// What holds in one profile alone.
+    pub profiles: BTreeMap<String, Part>,
+}
+
+/// A component, or one of its outputs: `zlib`, `musl:dev`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ComponentRef {
+    /// The component.
+    pub name: String,
+    /// The output; none for what the one who asks takes for all or for `main`.
+    pub output: Option<String>,
+}
+
+impl ComponentRef {
+    /// Reads `NAME` or `NAME:OUTPUT`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (name, output) = match text.split_once(':') {
+            Some((name, output)) => (name, Some(output.to_owned())),
+            None => (text, None),
+        };
+        Some(Self { name: name.to_owned(), output })
+    }
+}
+
+impl fmt::Display for ComponentRef {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.name)?;
+        match &self.output {
+            Some(output) => write!(out, ":{output}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Recipe {
+    /// The kind of a recipe that names none.
+    pub const DEFAULT_KIND: &str = "script";
+
+    /// Reads a recipe; `expected` is the name that the file's own name asks for.
+    ///
+    /// Fails with every error of the file, in the order of the text.
+    pub fn parse(file: &str, text: &str, expected: Option<&str>) -> Result<Self, Vec<Diagnostic>> {
+        let mut recipe = Self {
+            origin: Origin::new(file, ""),
+            name: Spanned::new(String::new(), 0..0),
+            version: None,
+            summary: None,
+            homepage: None,
+            licence: None,
+            kind: None,
+            suite: None,
+            targets: Vec::new(),
+            sources: Vec::new(),
+            outputs: BTreeMap::new(),
+            base: Part::default(),
+            target_parts: BTreeMap::new(),
+            profiles: BTreeMap::new(),
+        };
+        let mut walk = Walk::file(file, text, FileKind::Recipe, &mut recipe, Self::read);
+        recipe.origin = walk.origin();
+        walk.expect_name(&recipe.name, expected);
+        recipe.name_sources(&mut walk);
+        recipe.need_version(&mut walk);
+        walk.finish(recipe)
+    }
+
+    fn read(&mut self, walk: &mut Walk, key: &'static str, node: &Node<'_>) {
+        match key {
+            "name" => self.name = walk::text(node),
+            "version" => self.version = Some(walk::text(node)),
+            "summary" => self.summary = Some(walk::text(node)),
+            "homepage" => self.homepage = Some(walk::text(node)),
+            "licence" => self.licence = Some(walk::text(node)),
+            "kind" => self.kind = Some(walk::text(node)),
+            "suite" => self.suite = Some(walk::text(node)),
+            "targets" => self.targets = walk::parsed(node, Target::parse),
+            "source" => self.sources = source::sources(walk, node),
+            "outputs" => {
+                let outputs = walk::entries(node);
+                self.outputs = outputs
+                    .map(|(key, globs)| (key.get_ref().to_string(), walk::texts(globs)))
+                    .collect();
+            }
+            "target" => self.target_parts = by_target(walk, node, part),
+            "profile" => {
+                let profiles = walk::entries(node);
+                self.profiles = profiles
+                    .map(|(key, node)| (key.get_ref().to_string(), part(walk, node)))
+                    .collect();
+            }
+            _ => {
+                if !self.base.read(walk, key, node) {
+                    walk::unread("recipe", key);
+                }
+            }
+        }
+    }
+
+    fn name_sources(&mut self, walk: &mut Walk) {
+        if let Some(first) = self.sources.first_mut().filter(|first| first.name.is_empty()) {
+            first.name.value.clone_from(&self.name.value);
+        }
+        walk.distinct("the source", self.sources.iter().map(|source| &source.name));
+    }
+
+    fn need_version(&self, walk: &mut Walk) {
+        let without =
+            |s: &&Source| matches!(s.kind, SourceKind::Url { .. } | SourceKind::Git { .. });
+        if let Some(source) = self.sources.iter().find(without).filter(|_| self.version.is_none()) {
+            let error = walk.error(
+                Code::MissingKey,
+                &source.span,
+                "a `url` or `git` source needs the recipe's `version`",
+            );
+            error.hints.push("such as `version = \"1.35.0\"` below `name`".into());
+        }
+    }
+
+    /// The kind that brings the steps: the named one or [`Self::DEFAULT_KIND`].
+    pub fn kind_name(&self) -> &str {
+        self.kind.as_ref().map_or(Self::DEFAULT_KIND, |kind| kind.as_str())
+    }
+
+    /// Whether the recipe supports a target.
+    pub fn supports(&self, target: Target) -> bool {
+        self.targets.is_empty() || self.targets.iter().any(|supported| supported.value == target)
+    }
+
+    /// Applies the tables of a target and then of a profile; a profile that the recipe lacks changes nothing.
+    pub fn effective<'r>(&'r self, target: Target, profile: Option<&str>) -> EffectiveRecipe<'r> {
+        EffectiveRecipe::new(
+            self,
+            self.target_parts.get(&target),
+            profile.and_then(|name| self.profiles.get(name)),
+        )
+    }
+}
+
+/// Reads `[target.X]` tables; two names of one target are an error.
+pub(crate) fn by_target<T>(
+    walk: &mut Walk,
+    node: &Node<'_>,
+    read: impl Fn(&mut Walk, &Node<'_>) -> T,
+) -> BTreeMap<Target, T> {
+    let mut parts = BTreeMap::new();
+    let known = walk::entries(node).filter_map(|(key, node)| Some((walk::target(key)?, key, node)));
+    for (target, key, node) in known {
+        let part = read(walk, node);
+        if parts.insert(target, part).is_some() {
+            let message = format!("the target `{target}` is there already, under its other name");
+            walk.error(Code::DuplicateName, &key.span(), message);
+        }
+    }
+    parts
+}

@@ -1,0 +1,100 @@
+//! The reference pages, made from the tables.
+
+use std::fmt::Write;
+
+use crate::CODES;
+use crate::schema::{FileKind, Key, Table, Type};
+use crate::words::{list, words};
+
+/// The page of all files and keys, as Markdown.
+pub fn reference_markdown() -> String {
+    let mut out = String::from("# Files and keys\n\nMade from the tables that osier reads by.\n");
+    for kind in FileKind::ALL {
+        let mut tables = Vec::new();
+        nested(kind.table(), &mut tables);
+        let mut name = kind.as_str().to_owned();
+        name[..1].make_ascii_uppercase();
+        // Writing to a string cannot fail, here and below.
+        let _ = write!(out, "\n## {name}\n\n{}\n\n", kind.table().doc);
+        keys(&mut out, kind.table());
+        for table in &tables[1..] {
+            let _ = write!(out, "\n### {}: {}\n\n{}\n\n", name, table.name, table.doc);
+            keys(&mut out, table);
+        }
+    }
+    out
+}
+
+/// The page of all codes, as Markdown.
+pub fn codes_markdown() -> String {
+    let mut out = String::from("| code | meaning |\n| --- | --- |\n");
+    for (code, meaning) in CODES {
+        let _ = writeln!(out, "| {code} | {meaning} |");
+    }
+    out
+}
+
+/// The table and those below it, each once, in the order of their keys.
+pub(crate) fn nested(table: &'static Table, found: &mut Vec<&'static Table>) {
+    if found.iter().any(|known| std::ptr::eq(*known, table)) {
+        return;
+    }
+    found.push(table);
+    for key in table.keys {
+        if let Some(inner) = inner(&key.kind) {
+            nested(inner, found);
+        }
+    }
+}
+
+pub(crate) fn inner(kind: &Type) -> Option<&'static Table> {
+    match kind {
+        Type::Table(table) => Some(table),
+        Type::Array(kind) | Type::Set(kind) | Type::OneOrMore(kind) | Type::Map(_, kind) => {
+            inner(kind)
+        }
+        _ => None,
+    }
+}
+
+fn keys(out: &mut String, table: &Table) {
+    out.push_str("| key | value | meaning | example |\n| --- | --- | --- | --- |\n");
+    for key in table.keys {
+        let needed = match (key.required, key.beside) {
+            (true, []) => " **Needed.**".to_owned(),
+            (true, beside) => format!(" **Needed beside {}.**", list(beside, "or")),
+            (false, []) => String::new(),
+            (false, beside) => format!(" Beside {} alone.", list(beside, "or")),
+        };
+        let example = key.example.replace('|', "\\|");
+        let _ = writeln!(
+            out,
+            "| `{}` | {} | {}{needed} | `{example}` |",
+            key.name,
+            value(key),
+            key.doc
+        );
+    }
+    if let Some(kind) = table.open {
+        let _ = writeln!(out, "| any other | {} | An argument. | |", words(kind));
+    }
+}
+
+/// The value of a key in words, the form of its strings included.
+fn value(key: &Key) -> String {
+    let in_words = words(&key.kind);
+    match &key.kind {
+        Type::Integer(least, i64::MAX) => format!("{in_words} from {least}"),
+        Type::Integer(least, most) => format!("{in_words} from {least} to {most}"),
+        Type::Form(form) => format!("{}: {}", form.what, form.looks),
+        Type::Array(Type::Form(form))
+        | Type::Set(Type::Form(form))
+        | Type::OneOrMore(Type::Form(form)) => {
+            format!("{in_words}, each {}: {}", form.what, form.looks)
+        }
+        Type::Map(form, kind) => {
+            format!("{in_words}; keys: {}; values: {}", form.what, words(kind))
+        }
+        _ => in_words,
+    }
+}

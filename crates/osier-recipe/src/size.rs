@@ -1,0 +1,45 @@
+//! Sizes as people write them.
+
+/// Reads a size such as `256M` as bytes; the suffixes `K`, `M`, `G` and `T` count in 1024s.
+///
+/// None for anything else, for nought and for what does not fit.
+pub fn parse_size(text: &str) -> Option<u64> {
+    let factor = match text.as_bytes().last()? {
+        b'K' => 1 << 10,
+        b'M' => 1 << 20,
+        b'G' => 1 << 30,
+        b'T' => 1_u64 << 40,
+        _ => return None,
+    };
+    let digits = &text[..text.len() - 1];
+    if digits.starts_with('0') || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    digits.parse::<u64>().ok()?.checked_mul(factor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_need_a_suffix_and_fit() {
+        for (text, bytes) in [
+            ("256M", Some(256 << 20)),
+            ("1G", Some(1 << 30)),
+            ("4K", Some(4096)),
+            ("2T", Some(2 << 40)),
+            ("256", None),
+            ("", None),
+            ("M", None),
+            ("0M", None),
+            ("+1M", None),
+            ("1.5G", None),
+            ("256MB", None),
+            ("1é", None),
+            ("99999999999T", None),
+        ] {
+            assert_eq!(parse_size(text), bytes, "{text}");
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! One stage of a component, as a recipe or a kind gives it.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use crate::schema::Table;
+use crate::walk::{self, Node, Walk};
+use crate::{Code, Spanned, tables};
+
+/// The steps that osier does itself before all others: their names can be used in `from` and are taken.
+pub const BUILT_IN_STEPS: [&str; 2] = ["unpack", "patch"];
+
+/// What `after` names to place a step before all of the kind's.
+pub const AFTER_SOURCES: &str = "patch";
+
+/// One `[[step]]`: a new step, or the changes to the kind's step of the same name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// The name.
+    pub name: Spanned<String>,
+    /// The script.
+    pub run: Option<Spanned<String>>,
+    /// The step behind which a new one is placed; never in a kind.
+    pub after: Option<Spanned<String>>,
+    /// The step of another component on whose layer this one starts.
+    pub from: Option<Spanned<StepRef>>,
+    /// Debian packages for this step alone.
+    pub packages: Vec<Spanned<String>>,
+    /// The working folder, in which variables of the environment may stand.
+    pub folder: Option<Spanned<String>>,
+    /// Whether the step may use several processors.
+    pub parallel: Option<bool>,
+    /// Built-in checks behind the script.
+    pub checks: Vec<Check>,
+    /// Whether the kind's step is dropped; never in a kind.
+    pub skip: bool,
+    /// What of an older build the step may start from: `objects`.
+    pub reuse: Option<Spanned<String>>,
+}
+
+/// A built-in check and its arguments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    /// The check's name.
+    pub name: Spanned<String>,
+    /// The arguments by name.
+    pub arguments: BTreeMap<String, Spanned<String>>,
+}
+
+/// A step of a component: `linux:patch`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StepRef {
+    /// The component.
+    pub component: String,
+    /// Its step.
+    pub step: String,
+}
+
+impl StepRef {
+    /// Reads `COMPONENT:STEP`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (component, step) = text.split_once(':')?;
+        Some(Self { component: component.to_owned(), step: step.to_owned() })
+    }
+}
+
+impl Step {
+    fn new(span: Range<usize>) -> Self {
+        Self {
+            name: Spanned::new(String::new(), span),
+            run: None,
+            after: None,
+            from: None,
+            packages: Vec::new(),
+            folder: None,
+            parallel: None,
+            checks: Vec::new(),
+            skip: false,
+            reuse: None,
+        }
+    }
+
+    fn read(&mut self, walk: &mut Walk, key: &'static str, node: &Node<'_>) {
+        match key {
+            "name" => self.name = walk::text(node),
+            "run" => self.run = Some(walk::text(node)),
+            "after" => self.after = Some(walk::text(node)),
+            "from" => self.from = walk::parsed_one(node, StepRef::parse),
+            "packages" => self.packages = walk::texts(node),
+            "folder" => self.folder = Some(walk::text(node)),
+            "parallel" => self.parallel = Some(walk::boolean(node)),
+            "checks" => self.checks = checks(walk, node),
+            "skip" => self.skip = walk::boolean(node),
+            "reuse" => self.reuse = Some(walk::text(node)),
+            _ => walk::unread("step", key),
+        }
+    }
+}
+
+/// Reads `[[step]]` by the table of a recipe's or a kind's steps.
+pub(crate) fn steps(walk: &mut Walk, node: &Node<'_>, schema: &'static Table) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    for (table, span) in walk::tables(node) {
+        let mut step = Step::new(span.clone());
+        walk.table(table, &span, schema, &mut step, Step::read);
+        if step.skip && (step.run.is_some() || step.after.is_some()) {
+            walk.error(Code::Conflict, &span, "`skip` and `run` or `after` exclude one another");
+        }
+        if !step.name.is_empty() {
+            steps.push(step);
+        }
+    }
+    walk.distinct("the step", steps.iter().map(|step| &step.name));
+    steps
+}
+
+fn checks(walk: &mut Walk, node: &Node<'_>) -> Vec<Check> {
+    let mut checks = Vec::new();
+    for (table, span) in walk::tables(node) {
+        let mut check =
+            Check { name: Spanned::new(String::new(), span.clone()), arguments: BTreeMap::new() };
+        walk.table(table, &span, &tables::CHECK, &mut check, |check, _, key, node| match key {
+            "check" => check.name = walk::text(node),
+            _ => walk::unread("checks", key),
+        });
+        let arguments = table.iter().filter(|(key, _)| key.get_ref() != "check");
+        check.arguments = arguments
+            .map(|(key, node)| (key.get_ref().clone().into_owned(), walk::text(node)))
+            .collect();
+        checks.push(check);
+    }
+    checks
+}

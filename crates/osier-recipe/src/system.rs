@@ -1,0 +1,358 @@
+//! A system: the recipe of a product.
+
+use std::collections::BTreeMap;
+
+use crate::boot::boot;
+use crate::recipe::{ComponentRef, by_target};
+use crate::schema::FileKind;
+use crate::walk::{self, Node, Walk};
+use crate::{Boot, BootRun, Code, Diagnostic, Origin, Spanned, Target, tables};
+
+/// One parsed system; no defaults are applied to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct System {
+    /// The file.
+    pub origin: Origin,
+    /// The system's name.
+    pub name: Spanned<String>,
+    /// One line that says what it is.
+    pub summary: Option<Spanned<String>>,
+    /// The supported targets; empty for all.
+    pub targets: Vec<Spanned<Target>>,
+    /// Where users are looked up: a path in the system; without one `etc/passwd`.
+    pub passwd: Option<Spanned<String>>,
+    /// Where groups are looked up: a path in the system; without one `etc/group`.
+    pub group: Option<Spanned<String>>,
+    /// The images; names are all different.
+    pub images: Vec<Image>,
+    /// What holds for all targets.
+    pub base: SystemPart,
+    /// What holds for one target alone.
+    pub target_parts: BTreeMap<Target, SystemPart>,
+}
+
+/// What a system says for all targets or for one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SystemPart {
+    /// The components.
+    pub components: Vec<Spanned<ComponentRef>>,
+    /// Folders beside the file; of one path the last counts.
+    pub overlays: Vec<Spanned<String>>,
+    /// The manifest, a file beside this one.
+    pub manifest: Option<Spanned<String>>,
+    /// The kernel.
+    pub kernel: Option<Spanned<KernelRef>>,
+    /// How it is booted.
+    pub boot: Boot,
+}
+
+/// A file that a component installs: `linux:boot/vmlinuz`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KernelRef {
+    /// The component.
+    pub component: String,
+    /// The path below its installed tree.
+    pub path: String,
+}
+
+/// A file made from a system; the only format as yet is the initramfs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    /// The name.
+    pub name: Spanned<String>,
+    /// How it is compressed.
+    pub compression: Compression,
+    /// The compression's level, valid for the compression; none for its own default.
+    pub level: Option<u8>,
+    /// The file's name; none for the image's name and the usual suffix.
+    pub file: Option<Spanned<String>>,
+}
+
+/// How an image is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    /// Not at all.
+    None,
+    /// As gzip.
+    Gzip,
+    /// As xz.
+    Xz,
+    /// As zstd.
+    Zstd,
+}
+
+/// A system for one target.
+#[derive(Debug, Clone)]
+pub struct EffectiveSystem<'s> {
+    /// The system.
+    pub system: &'s System,
+    /// The components, the target's last.
+    pub components: Vec<&'s Spanned<ComponentRef>>,
+    /// The overlays, the target's last.
+    pub overlays: Vec<&'s Spanned<String>>,
+    /// The manifest.
+    pub manifest: Option<&'s Spanned<String>>,
+    /// The kernel.
+    pub kernel: Option<&'s Spanned<KernelRef>>,
+    /// The machine it is booted on.
+    pub machine: Option<&'s Spanned<String>>,
+    /// What is added to the kernel's command line.
+    pub append: Option<&'s Spanned<String>>,
+    /// The image it is booted from: the named one or the first.
+    pub boot_image: Option<&'s Image>,
+    /// The boots, one after another.
+    pub runs: &'s [BootRun],
+}
+
+impl System {
+    /// Reads a system; `expected` is the name that the file's own folder asks for.
+    ///
+    /// Fails with every error of the file, in the order of the text.
+    pub fn parse(file: &str, text: &str, expected: Option<&str>) -> Result<Self, Vec<Diagnostic>> {
+        let mut system = Self {
+            origin: Origin::new(file, ""),
+            name: Spanned::new(String::new(), 0..0),
+            summary: None,
+            targets: Vec::new(),
+            passwd: None,
+            group: None,
+            images: Vec::new(),
+            base: SystemPart::default(),
+            target_parts: BTreeMap::new(),
+        };
+        let mut walk = Walk::file(file, text, FileKind::System, &mut system, Self::read);
+        system.origin = walk.origin();
+        walk.expect_name(&system.name, expected);
+        system.check(&mut walk);
+        walk.finish(system)
+    }
+
+    fn read(&mut self, walk: &mut Walk, key: &'static str, node: &Node<'_>) {
+        match key {
+            "name" => self.name = walk::text(node),
+            "summary" => self.summary = Some(walk::text(node)),
+            "targets" => self.targets = walk::parsed(node, Target::parse),
+            "accounts" => self.read_accounts(walk, node),
+            "image" => self.images = images(walk, node),
+            "target" => self.target_parts = by_target(walk, node, part),
+            _ => {
+                if !self.base.read(walk, key, node) {
+                    walk::unread("system", key);
+                }
+            }
+        }
+    }
+
+    fn read_accounts(&mut self, walk: &mut Walk, node: &Node<'_>) {
+        let Some(table) = node.get_ref().as_table() else { return };
+        walk.table(
+            table,
+            &node.span(),
+            &tables::ACCOUNTS,
+            self,
+            |system, _, key, node| match key {
+                "passwd" => system.passwd = Some(walk::text(node)),
+                "group" => system.group = Some(walk::text(node)),
+                _ => walk::unread("accounts", key),
+            },
+        );
+    }
+
+    fn parts(&self) -> impl Iterator<Item = &SystemPart> {
+        [&self.base].into_iter().chain(self.target_parts.values())
+    }
+
+    fn check(&self, walk: &mut Walk) {
+        walk.distinct("the image", self.images.iter().map(|image| &image.name));
+        let names = || self.images.iter().map(|image| image.name.as_str());
+        let origin = walk.origin();
+        for name in self.parts().filter_map(|part| part.boot.image.as_ref()) {
+            if !names().any(|known| known == name.value) {
+                let unknown = Diagnostic::unknown(
+                    Code::UnknownName,
+                    "image",
+                    &origin,
+                    &name.span,
+                    name,
+                    names(),
+                );
+                walk.push(unknown);
+            }
+        }
+        if let Some(image) =
+            self.images.first().filter(|_| self.parts().all(|part| part.manifest.is_none()))
+        {
+            let error = walk.error(
+                Code::MissingKey,
+                &image.name.span,
+                "an image needs the system's `manifest`",
+            );
+            error.hints.push("such as `manifest = \"manifest\"` below `components`".into());
+        }
+    }
+
+    /// Whether the system supports a target.
+    pub fn supports(&self, target: Target) -> bool {
+        self.targets.is_empty() || self.targets.iter().any(|supported| supported.value == target)
+    }
+
+    /// Applies the table of a target.
+    pub fn effective(&self, target: Target) -> EffectiveSystem<'_> {
+        let (base, part) = (&self.base, self.target_parts.get(&target));
+        let mut components: Vec<_> = base.components.iter().collect();
+        let mut overlays: Vec<_> = base.overlays.iter().collect();
+        if let Some(part) = part {
+            components.extend(
+                part.components
+                    .iter()
+                    .filter(|c| base.components.iter().all(|b| b.value != c.value)),
+            );
+            overlays.extend(
+                part.overlays.iter().filter(|o| base.overlays.iter().all(|b| b.value != o.value)),
+            );
+        }
+        let image = part.and_then(|part| part.boot.image.as_ref()).or(base.boot.image.as_ref());
+        let boot_image = match image {
+            Some(name) => self.images.iter().find(|image| image.name.value == name.value),
+            None => self.images.first(),
+        };
+        EffectiveSystem {
+            system: self,
+            components,
+            overlays,
+            manifest: part.and_then(|part| part.manifest.as_ref()).or(base.manifest.as_ref()),
+            kernel: part.and_then(|part| part.kernel.as_ref()).or(base.kernel.as_ref()),
+            machine: part
+                .and_then(|part| part.boot.machine.as_ref())
+                .or(base.boot.machine.as_ref()),
+            append: part.and_then(|part| part.boot.append.as_ref()).or(base.boot.append.as_ref()),
+            boot_image,
+            runs: part
+                .map(|part| &part.boot.runs)
+                .filter(|runs| !runs.is_empty())
+                .unwrap_or(&base.boot.runs),
+        }
+    }
+}
+
+impl SystemPart {
+    fn read(&mut self, walk: &mut Walk, key: &'static str, node: &Node<'_>) -> bool {
+        match key {
+            "components" => self.components = walk::parsed(node, ComponentRef::parse),
+            "overlays" => self.overlays = walk::texts(node),
+            "manifest" => self.manifest = Some(walk::text(node)),
+            "kernel" => self.kernel = walk::parsed_one(node, KernelRef::parse),
+            "boot" => self.boot = boot(walk, node),
+            _ => return false,
+        }
+        true
+    }
+}
+
+fn part(walk: &mut Walk, node: &Node<'_>) -> SystemPart {
+    let mut part = SystemPart::default();
+    if let Some(table) = node.get_ref().as_table() {
+        walk.table(
+            table,
+            &node.span(),
+            &tables::SYSTEM_PART,
+            &mut part,
+            |part, walk, key, node| {
+                if !part.read(walk, key, node) {
+                    walk::unread("target", key);
+                }
+            },
+        );
+    }
+    part
+}
+
+fn images(walk: &mut Walk, node: &Node<'_>) -> Vec<Image> {
+    let mut images = Vec::new();
+    for (table, span) in walk::tables(node) {
+        let name = Spanned::new(String::new(), span.clone());
+        let mut image = Image { name, compression: Compression::Zstd, level: None, file: None };
+        walk.table(table, &span, &tables::IMAGE, &mut image, |image, _, key, node| match key {
+            "name" => image.name = walk::text(node),
+            "format" => {}
+            "compression" => {
+                image.compression = node
+                    .get_ref()
+                    .as_str()
+                    .and_then(Compression::parse)
+                    .unwrap_or(Compression::Zstd);
+            }
+            "level" => image.level = u8::try_from(walk::unsigned(node)).ok(),
+            "file" => image.file = Some(walk::text(node)),
+            _ => walk::unread("image", key),
+        });
+        if let (Some(level), Some(node)) = (image.level, table.get("level")) {
+            image.check_level(walk, level, node);
+        }
+        images.push(image);
+    }
+    images
+}
+
+impl Image {
+    fn check_level(&self, walk: &mut Walk, level: u8, node: &Node<'_>) {
+        let levels = match self.compression {
+            Compression::None => {
+                walk.error(
+                    Code::Conflict,
+                    &node.span(),
+                    "an image that is not compressed has no level",
+                );
+                return;
+            }
+            Compression::Gzip | Compression::Xz => 0..=9,
+            Compression::Zstd => 1..=22,
+        };
+        if !levels.contains(&level) {
+            let (least, most) = (levels.start(), levels.end());
+            let message = format!("{} has no level {level}", self.compression.as_str());
+            let error = walk.error(Code::WrongForm, &node.span(), message);
+            error.hints.push(format!("write a number from {least} to {most}"));
+        }
+    }
+
+    /// The file's name: the given one, or the image's with `.cpio` and the compression's suffix.
+    pub fn file_name(&self) -> String {
+        let suffix = match self.compression {
+            Compression::None => "",
+            Compression::Gzip => ".gz",
+            Compression::Xz => ".xz",
+            Compression::Zstd => ".zst",
+        };
+        self.file
+            .as_ref()
+            .map_or_else(|| format!("{}.cpio{suffix}", self.name), |file| file.value.clone())
+    }
+}
+
+impl Compression {
+    /// Reads a compression's name.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::None, Self::Gzip, Self::Xz, Self::Zstd]
+            .into_iter()
+            .find(|kind| kind.as_str() == text)
+    }
+
+    /// The compression's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Gzip => "gzip",
+            Self::Xz => "xz",
+            Self::Zstd => "zstd",
+        }
+    }
+}
+
+impl KernelRef {
+    /// Reads `COMPONENT:PATH`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (component, path) = text.split_once(':')?;
+        Some(Self { component: component.to_owned(), path: path.to_owned() })
+    }
+}

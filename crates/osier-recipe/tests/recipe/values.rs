@@ -1,0 +1,98 @@
+//! The values that come out of valid files.
+
+use osier_recipe::{
+    Action, Backing, Compression, End, MachineFile, Project, Recipe, SourceKind, System, Target,
+    Value,
+};
+
+use crate::{MACHINE, PROJECT, RECIPE, SYSTEM};
+
+#[test]
+fn a_recipe_keeps_every_value_with_its_place() {
+    let recipe = Recipe::parse("busybox.toml", RECIPE, Some("busybox")).unwrap();
+    assert_eq!(recipe.kind_name(), "kconfig");
+    let needs: Vec<_> = recipe.base.needs.iter().map(ToString::to_string).collect();
+    assert_eq!(needs, ["zlib", "musl:dev"]);
+    for need in &recipe.base.needs {
+        assert_eq!(RECIPE[need.span.clone()], format!("\"{need}\""));
+    }
+    let setting = &recipe.base.with["defconfig"];
+    assert_eq!(&RECIPE[setting.key.clone()], "defconfig");
+    assert_eq!(setting.value.value, Value::String("allnoconfig".into()));
+    assert_eq!(recipe.origin.line(&recipe.base.env["CFLAGS"].span), 12);
+    assert_eq!(recipe.outputs["dev"].len(), 2);
+    assert_eq!(recipe.profiles["debug"].env["CFLAGS"].value, "-Og -g");
+    assert!(recipe.supports(Target::Aarch64));
+    let names: Vec<_> = recipe.sources.iter().map(|source| source.name.as_str()).collect();
+    assert_eq!(names, ["busybox", "fonts"]);
+    assert!(matches!(recipe.sources[0].kind, SourceKind::Debian { patches: true, .. }));
+    assert!(matches!(
+        recipe.sources[1].kind,
+        SourceKind::Url { strip: 0, unpack: true, size: Some(2_480_624), .. }
+    ));
+    let urls = recipe.sources[1].urls("1.35.0");
+    assert_eq!(urls[0], "https://example.org/fonts-1.35.0.tar.xz");
+}
+
+#[test]
+fn a_small_recipe_needs_few_lines() {
+    let text = "name = \"a\"\n[[step]]\nname = \"build\"\nrun = \"true\"\n";
+    let recipe = Recipe::parse("a.toml", text, Some("a")).unwrap();
+    assert_eq!(recipe.kind_name(), "script");
+    assert!(recipe.supports(Target::X86_64) && recipe.version.is_none());
+}
+
+#[test]
+fn numbers_are_read_in_every_notation() {
+    for (text, size) in [("1_000", 1000), ("0x1F", 31), ("0o17", 15), ("0b101", 5), ("+7", 7)] {
+        let hash = "a".repeat(64);
+        let text = format!(
+            "name='a'\nversion='1'\nsource={{url='http://h/a',sha256='{hash}',size={text}}}"
+        );
+        let recipe = Recipe::parse("a", &text, None).unwrap();
+        assert!(
+            matches!(recipe.sources[0].kind, SourceKind::Url { size: Some(found), .. } if found == size)
+        );
+    }
+}
+
+#[test]
+fn a_system_changes_with_the_target() {
+    let system = System::parse("system.toml", SYSTEM, Some("initrd")).unwrap();
+    let image = &system.images[0];
+    assert_eq!(
+        (image.compression, image.level, image.file_name().as_str()),
+        (Compression::Zstd, Some(3), "initrd.cpio.zst")
+    );
+    let x86 = system.effective(Target::X86_64);
+    assert_eq!(x86.kernel.unwrap().path, "boot/vmlinuz");
+    assert_eq!(x86.machine.unwrap().value, "q35");
+    let arm = system.effective(Target::Aarch64);
+    assert_eq!(arm.kernel.unwrap().path, "boot/Image");
+    assert_eq!(arm.machine.unwrap().value, "virt");
+    // What the target does not say stays.
+    assert_eq!((arm.append.unwrap().value.as_str(), arm.runs.len()), ("quiet", 2));
+    assert_eq!(arm.boot_image.unwrap().name.value, "initrd");
+    assert_eq!(arm.runs[0].script[0].value, Action::Booted { within: Some(20) });
+    assert_eq!(arm.runs[1].script[1].value, Action::End { how: End::Poweroff, within: None });
+}
+
+#[test]
+fn machines_and_projects_have_defaults() {
+    let machine = MachineFile::parse("q35.toml", MACHINE, Some("q35")).unwrap();
+    assert!(
+        matches!(&machine.disks[0].backing, Backing::System { system, .. } if system.value == "rootfs")
+    );
+    assert_eq!(
+        (&machine.disks[1].backing, machine.disks[1].bus),
+        (&Backing::Blank { size: 1 << 30 }, "nvme")
+    );
+    let text = "name='m'\narchitecture='amd64'\nboard='q35'\nconsole='ttyS0'";
+    let machine = MachineFile::parse("m.toml", text, None).unwrap();
+    assert_eq!(
+        (machine.architecture, machine.memory, machine.cpus),
+        (Target::X86_64, 256 << 20, 1)
+    );
+    let project = Project::parse("osier.toml", PROJECT).unwrap();
+    assert_eq!((project.default.unwrap().value.as_str(), project.jobs), ("initrd", Some(4)));
+}

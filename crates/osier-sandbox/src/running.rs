@@ -1,0 +1,168 @@
+//! A sandbox that has been started.
+
+use std::fmt;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Signal, pidfd_send_signal};
+use serde::{Deserialize, Serialize};
+
+use crate::Isolation;
+use crate::channel::{Reply, receive_reply};
+
+/// How the command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Status {
+    /// It exited with this code, 0 to 255.
+    Code(i32),
+    /// This signal ended it.
+    Signal(i32),
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Status::Code(code) => write!(formatter, "exit status {code}"),
+            Status::Signal(signal) => write!(formatter, "signal {signal}"),
+        }
+    }
+}
+
+/// What is known when a sandbox is over: no process of it is left.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exit {
+    /// How the command ended.
+    pub status: Status,
+    /// Names (the kernel's `comm`, 15 bytes at most) of the processes that were still alive a tenth of a second after the command had
+    /// ended. They were killed. Sorted; at most 64.
+    pub left_behind: Vec<String>,
+    /// Processor time in user mode, of all processes of the sandbox.
+    pub user: Duration,
+    /// Processor time in the kernel, of all processes of the sandbox.
+    pub system: Duration,
+    /// Memory of the largest process at its largest, in KiB; never less than the launcher's own, of which each command starts as a copy.
+    pub max_rss_kib: u64,
+    /// Time from the start of the command's process to its end.
+    pub wall: Duration,
+    /// Whether the limit on processes was reached. A guess: it is seen when as many are left behind, or when a control group counts it.
+    pub pids_limit_hit: bool,
+}
+
+/// Why no [`Exit`] is to be had.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WaitError {
+    /// The sandbox was killed from outside: by [`Running::kill`], by the end of the launcher, by the kernel for want of memory.
+    #[error("the sandbox was killed")]
+    Killed,
+    /// Reading the report failed.
+    #[error("cannot read the sandbox's report: {}", std::io::Error::from_raw_os_error(*errno))]
+    Report {
+        /// The system's error number.
+        errno: i32,
+    },
+}
+
+/// A running sandbox. Dropped before its end, it is killed.
+#[derive(Debug)]
+pub struct Running {
+    pub(crate) pid: u32,
+    pub(crate) replies: OwnedFd,
+    pub(crate) killer: Killer,
+    pub(crate) ended: Option<Result<Exit, WaitError>>,
+}
+
+impl Running {
+    /// Tells the process id of the sandbox's first process, for messages only: a signal sent to it may hit another process.
+    pub fn id(&self) -> u32 {
+        self.pid
+    }
+
+    /// Waits for the end. All processes are gone then and the files hold what they wrote; the kernel may still take some milliseconds to
+    /// give up the mounts.
+    ///
+    /// # Errors
+    ///
+    /// When the sandbox was killed from outside.
+    pub fn wait(mut self) -> Result<Exit, WaitError> {
+        self.finish()
+    }
+
+    /// Waits for the end, but no longer than `limit`; `None` when it still runs then. Once ended, says so at every call.
+    ///
+    /// # Errors
+    ///
+    /// When the sandbox was killed from outside.
+    pub fn wait_timeout(&mut self, limit: Duration) -> Result<Option<Exit>, WaitError> {
+        if self.ended.is_none() {
+            let end = Instant::now() + limit;
+            loop {
+                let left = end.saturating_duration_since(Instant::now());
+                let timeout = Timespec::try_from(left).ok();
+                match poll(&mut [PollFd::new(&self.replies, PollFlags::IN)], timeout.as_ref()) {
+                    Ok(0) => return Ok(None),
+                    Ok(_) => break,
+                    Err(Errno::INTR) => {}
+                    Err(errno) => return Err(WaitError::Report { errno: errno.raw_os_error() }),
+                }
+            }
+        }
+        self.finish().map(Some)
+    }
+
+    /// Kills every process of the sandbox. `wait` then answers [`WaitError::Killed`], unless the command had ended before.
+    pub fn kill(&self) {
+        self.killer.kill();
+    }
+
+    /// Gives a handle that can kill the sandbox from another thread.
+    pub fn killer(&self) -> Killer {
+        self.killer.clone()
+    }
+
+    fn finish(&mut self) -> Result<Exit, WaitError> {
+        let replies = &self.replies;
+        self.ended
+            .get_or_insert_with(|| match receive_reply(replies) {
+                Ok(Some((Reply::Ended(exit), _))) => Ok(exit),
+                Ok(Some(_)) => Err(WaitError::Report { errno: Errno::BADMSG.raw_os_error() }),
+                Ok(None) => Err(WaitError::Killed),
+                Err(errno) => Err(WaitError::Report { errno: errno.raw_os_error() }),
+            })
+            .clone()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.ended.is_none() {
+            self.kill();
+        }
+    }
+}
+
+/// Kills a sandbox, whatever thread it is in; harmless after the end.
+#[derive(Debug, Clone)]
+pub struct Killer {
+    pub(crate) pidfd: Arc<OwnedFd>,
+    pub(crate) isolation: Isolation,
+}
+
+impl Killer {
+    /// Kills every process of the sandbox: the first one is killed here, and the kernel then kills the rest of its pid namespace. In the
+    /// degraded mode the first process is asked to do it.
+    pub fn kill(&self) {
+        // The only failure is that it has already ended.
+        let _ = pidfd_send_signal(&*self.pidfd, end_signal(self.isolation));
+    }
+}
+
+/// The signal that makes a sandbox's first process end it.
+pub(crate) fn end_signal(isolation: Isolation) -> Signal {
+    match isolation {
+        Isolation::Full => Signal::KILL,
+        Isolation::Degraded => Signal::TERM,
+    }
+}

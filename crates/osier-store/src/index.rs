@@ -1,0 +1,317 @@
+//! The append-only record of what is done.
+//!
+//! One text file, read whole at the start of a command: with ten thousand results it is about two
+//! megabytes, and reading it once is cheaper than a file or a query per component. A line is
+//!
+//! ```text
+//! CHECK KIND BOOT FIELD…
+//! ```
+//!
+//! with blanks between, where `CHECK` is eight hexadecimal digits over the rest, so that a line torn by
+//! a crash is seen and skipped. `BOOT` names the boot of the machine in which the line was written. A
+//! line counts when it was written in this boot, or when a `sync` line of its own boot follows it:
+//! what was recorded but perhaps never reached the disk before the machine stopped is forgotten.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use crate::{Digest, FileError, IoContext, Key};
+
+/// One thing that is known to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Record {
+    /// The layer of a step lies under `layers/KEY`.
+    Layer(Key),
+    /// The component whose last step has this key has these outputs, by name.
+    Outputs(Key, Vec<(String, Digest)>),
+    /// An image, or another single file, made under this key.
+    File(Key, Digest, u64),
+    /// An unpacked build environment lies under `roots/KEY`.
+    Root(Key),
+    /// What was recorded under this key is no longer there.
+    Forget(Key),
+}
+
+/// All records, in memory, and the file they came from.
+#[derive(Debug)]
+pub struct Index {
+    path: PathBuf,
+    file: Option<File>,
+    boot: String,
+    position: u64,
+    layers: HashMap<Key, ()>,
+    roots: HashMap<Key, ()>,
+    outputs: HashMap<Key, Vec<(String, Digest)>>,
+    files: HashMap<Key, (Digest, u64)>,
+    unsynced: bool,
+}
+
+fn check(rest: &str) -> u32 {
+    // FNV-1a: it only has to tell a torn line from a whole one.
+    rest.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
+fn line(kind: &str, boot: &str, fields: &str) -> String {
+    let rest = format!("{kind} {boot} {fields}");
+    format!("{:08x} {rest}\n", check(&rest))
+}
+
+fn parse(kind: &str, fields: &str) -> Option<Record> {
+    let mut words = fields.split(' ');
+    let key: Key = words.next()?.parse().ok()?;
+    Some(match kind {
+        "layer" => Record::Layer(key),
+        "root" => Record::Root(key),
+        "forget" => Record::Forget(key),
+        "file" => Record::File(key, words.next()?.parse().ok()?, words.next()?.parse().ok()?),
+        "outputs" => {
+            let mut outputs = Vec::new();
+            for word in words {
+                let (name, digest) = word.split_once('=')?;
+                outputs.push((name.to_owned(), digest.parse().ok()?));
+            }
+            Record::Outputs(key, outputs)
+        }
+        _ => return None,
+    })
+}
+
+impl Index {
+    /// Reads the index at `path`; a missing file is an empty index. `boot` names this boot of the machine.
+    pub fn open(path: &Path, boot: &str, writable: bool) -> Result<Self, FileError> {
+        let mut index = Self {
+            path: path.to_path_buf(),
+            file: None,
+            boot: boot.replace(char::is_whitespace, ""),
+            position: 0,
+            layers: HashMap::new(),
+            roots: HashMap::new(),
+            outputs: HashMap::new(),
+            files: HashMap::new(),
+            unsynced: false,
+        };
+        let opened = OpenOptions::new().read(true).append(writable).create(writable).open(path);
+        match opened {
+            Ok(file) => index.file = Some(file),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error).at("open", path),
+        }
+        index.refresh()?;
+        Ok(index)
+    }
+
+    /// Reads what other processes have appended since.
+    pub fn refresh(&mut self) -> Result<(), FileError> {
+        let Some(file) = &mut self.file else { return Ok(()) };
+        let length = file.metadata().at("read", &self.path)?.len();
+        if length == self.position {
+            return Ok(());
+        }
+        file.seek(SeekFrom::Start(self.position)).at("read", &self.path)?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).at("read", &self.path)?;
+        // A line that another process is still writing has no end yet: leave it for the next time.
+        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        self.position += whole as u64;
+        let text = String::from_utf8_lossy(&bytes[..whole]);
+        let mut waiting: Vec<(&str, Record)> = Vec::new();
+        for line in text.lines() {
+            let Some((sum, rest)) = line.split_once(' ') else { continue };
+            if u32::from_str_radix(sum, 16) != Ok(check(rest)) {
+                continue;
+            }
+            let mut words = rest.splitn(3, ' ');
+            let (Some(kind), Some(boot)) = (words.next(), words.next()) else { continue };
+            if kind == "sync" {
+                let (done, left) = waiting.into_iter().partition(|(written, _)| *written == boot);
+                waiting = left;
+                for (_, record) in done {
+                    self.apply(record);
+                }
+                continue;
+            }
+            let Some(record) = parse(kind, words.next().unwrap_or("")) else { continue };
+            if boot == self.boot {
+                self.apply(record);
+            } else {
+                waiting.push((boot, record));
+            }
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, record: Record) {
+        match record {
+            Record::Layer(key) => {
+                self.layers.insert(key, ());
+            }
+            Record::Root(key) => {
+                self.roots.insert(key, ());
+            }
+            Record::Outputs(key, outputs) => {
+                self.outputs.insert(key, outputs);
+            }
+            Record::File(key, digest, size) => {
+                self.files.insert(key, (digest, size));
+            }
+            Record::Forget(key) => {
+                self.layers.remove(&key);
+                self.roots.remove(&key);
+                self.outputs.remove(&key);
+                self.files.remove(&key);
+            }
+        }
+    }
+
+    /// Appends one record, in a single write, so that several processes can append at once.
+    pub fn append(&mut self, record: Record) -> Result<(), FileError> {
+        let text = match &record {
+            Record::Layer(key) => line("layer", &self.boot, &key.to_string()),
+            Record::Root(key) => line("root", &self.boot, &key.to_string()),
+            Record::Forget(key) => line("forget", &self.boot, &key.to_string()),
+            Record::File(key, digest, size) => {
+                line("file", &self.boot, &format!("{key} {digest} {size}"))
+            }
+            Record::Outputs(key, outputs) => {
+                let mut fields = key.to_string();
+                for (name, digest) in outputs {
+                    fields.push_str(&format!(" {name}={digest}"));
+                }
+                line("outputs", &self.boot, &fields)
+            }
+        };
+        self.write(&text)?;
+        self.apply(record);
+        self.unsynced = true;
+        Ok(())
+    }
+
+    /// Records that everything recorded so far in this boot has reached the disk.
+    ///
+    /// The caller must have synced the file system since the last [`Index::append`].
+    pub fn append_sync(&mut self) -> Result<(), FileError> {
+        if self.unsynced {
+            let text = line("sync", &self.boot, "");
+            self.write(&text)?;
+            self.unsynced = false;
+        }
+        Ok(())
+    }
+
+    /// Says whether something was recorded that [`Index::append_sync`] has not covered yet.
+    pub fn is_unsynced(&self) -> bool {
+        self.unsynced
+    }
+
+    fn write(&mut self, text: &str) -> Result<(), FileError> {
+        let readonly = || std::io::Error::from(std::io::ErrorKind::ReadOnlyFilesystem);
+        let file = self.file.as_mut().ok_or_else(readonly).at("write", &self.path)?;
+        file.write_all(text.as_bytes()).at("write", &self.path)
+    }
+
+    /// Says whether the layer of a step is recorded.
+    pub fn has_layer(&self, key: &Key) -> bool {
+        self.layers.contains_key(key)
+    }
+
+    /// Says whether an unpacked build environment is recorded.
+    pub fn has_root(&self, key: &Key) -> bool {
+        self.roots.contains_key(key)
+    }
+
+    /// Gives the outputs of the component whose last step has this key.
+    pub fn outputs(&self, key: &Key) -> Option<&[(String, Digest)]> {
+        self.outputs.get(key).map(Vec::as_slice)
+    }
+
+    /// Gives the file made under this key, and its size.
+    pub fn file(&self, key: &Key) -> Option<(Digest, u64)> {
+        self.files.get(key).copied()
+    }
+
+    /// Gives every output digest and file digest that a record names.
+    pub fn referenced(&self) -> impl Iterator<Item = Digest> + '_ {
+        let trees = self.outputs.values().flatten().map(|(_, digest)| *digest);
+        trees.chain(self.files.values().map(|(digest, _)| *digest))
+    }
+
+    /// Gives the keys of all recorded layers.
+    pub fn layer_keys(&self) -> impl Iterator<Item = Key> + '_ {
+        self.layers.keys().copied()
+    }
+
+    /// Gives all recorded results: the key, and the digests it leads to.
+    pub fn results(&self) -> impl Iterator<Item = (Key, Vec<Digest>)> + '_ {
+        let outputs = self
+            .outputs
+            .iter()
+            .map(|(key, outputs)| (*key, outputs.iter().map(|(_, digest)| *digest).collect()));
+        outputs.chain(self.files.iter().map(|(key, (digest, _))| (*key, vec![*digest])))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(byte: u8) -> Key {
+        Key([byte; 32])
+    }
+
+    #[test]
+    fn records_survive_and_are_shared() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("index.log");
+        let mut one = Index::open(&path, "boot-a", true).unwrap();
+        let mut two = Index::open(&path, "boot-a", true).unwrap();
+        let outputs = vec![("main".to_owned(), Digest([9; 32]))];
+        one.append(Record::Layer(key(1))).unwrap();
+        one.append(Record::Outputs(key(2), outputs.clone())).unwrap();
+        two.append(Record::File(key(3), Digest([8; 32]), 77)).unwrap();
+        assert!(!two.has_layer(&key(1)));
+        two.refresh().unwrap();
+        assert!(two.has_layer(&key(1)));
+        assert_eq!(two.outputs(&key(2)), Some(outputs.as_slice()));
+        one.append(Record::Forget(key(1))).unwrap();
+        two.refresh().unwrap();
+        assert!(!two.has_layer(&key(1)));
+        let again = Index::open(&path, "boot-a", false).unwrap();
+        assert_eq!(again.file(&key(3)), Some((Digest([8; 32]), 77)));
+    }
+
+    #[test]
+    fn unsynced_records_of_another_boot_are_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("index.log");
+        let mut index = Index::open(&path, "boot-a", true).unwrap();
+        index.append(Record::Layer(key(1))).unwrap();
+        index.append_sync().unwrap();
+        index.append(Record::Layer(key(2))).unwrap();
+        let later = Index::open(&path, "boot-b", true).unwrap();
+        assert!(later.has_layer(&key(1)));
+        assert!(!later.has_layer(&key(2)));
+    }
+
+    #[test]
+    fn torn_lines_are_skipped() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("index.log");
+        let mut index = Index::open(&path, "boot-a", true).unwrap();
+        index.append(Record::Layer(key(1))).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        for length in 0..whole.len() {
+            std::fs::write(&path, &whole[..length]).unwrap();
+            assert!(!Index::open(&path, "boot-a", false).unwrap().has_layer(&key(1)), "{length}");
+            // A whole line after the torn one still counts.
+            let mut bytes = whole[..length].to_vec();
+            bytes.push(b'\n');
+            bytes.extend_from_slice(&whole);
+            std::fs::write(&path, &bytes).unwrap();
+            assert!(Index::open(&path, "boot-a", false).unwrap().has_layer(&key(1)), "{length}");
+        }
+        std::fs::write(&path, [0xff, b'\n', b' ', b'\n', b'a']).unwrap();
+        Index::open(&path, "boot-a", false).unwrap();
+    }
+}

@@ -1,0 +1,36 @@
+//! Content-addressed blobs, trees, layers and results on disk.
+//!
+//! One folder, owned by one user, safe for several processes at once:
+//!
+//! ```text
+//! format          the layout's version
+//! blobs/ab/HEX    bytes by SHA-256: downloads, outputs, tree manifests, images
+//! layers/KEY      what one step changed, as it lay on disk (an overlayfs upper folder)
+//! roots/KEY       unpacked build environments
+//! areas/DIGEST    output trees laid out as files, for the proto areas of other steps
+//! logs/KEY.log    the console of each step
+//! failed/KEY/     the layer of a failed step, and its record
+//! index.log       append-only: which keys are done, and with which outputs
+//! uses/NAME       what each build used last; gc goes by it
+//! times.log       append-only: how long each step took
+//! work/           everything half-done; nothing in it is ever taken as done
+//! ```
+//!
+//! Nothing is written in place: a file or folder is made under `work/`, then renamed. A record in the
+//! index that was not yet synced when the machine stopped is thrown away at the next start.
+
+mod digest;
+mod file_error;
+mod gc;
+mod index;
+mod layers;
+mod store;
+mod tree;
+
+pub use digest::{Digest, Hasher, Key, KeyBuilder, ParseDigestError};
+pub use file_error::{FileError, IoContext};
+pub use gc::{GcLimits, GcReport, StoreLock};
+pub use index::{Index, Record};
+pub use layers::{LayerEntry, LayerKind, LayerStack};
+pub use store::{BlobError, OpenError, Scratch, Store, remove_tree};
+pub use tree::{Tree, TreeEntry, TreeError, TreeNode};

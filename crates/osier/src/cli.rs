@@ -1,0 +1,175 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Builds whole operating systems, and the software they are made of, from source.
+#[derive(Debug, Parser)]
+#[command(name = "osier", version, arg_required_else_help = false, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) verb: Option<Verb>,
+}
+
+/// Options that every command takes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Global {
+    /// Where results are kept; else OSIER_STORE, else osier's folder in the user's cache.
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) store: Option<PathBuf>,
+    /// The project's folder; else the nearest folder upwards with an osier.toml.
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) project: Option<PathBuf>,
+    /// Print events as JSON, one a line.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Say nothing but errors and results.
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+    /// How many jobs may run at one time; else one for each processor.
+    #[arg(long, short, global = true, value_name = "N")]
+    pub(crate) jobs: Option<usize>,
+    /// Use what is fetched already; never the network.
+    #[arg(long, global = true)]
+    pub(crate) offline: bool,
+    /// Refuse to add pins to osier.lock.
+    #[arg(long, global = true)]
+    pub(crate) locked: bool,
+    /// Build also what does not depend on a step that failed.
+    #[arg(long, global = true)]
+    pub(crate) keep_going: bool,
+}
+
+/// What osier does.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Make a project that builds and boots.
+    New {
+        /// The folder to make.
+        name: PathBuf,
+    },
+    /// Move pins in osier.lock, and print old and new.
+    Update {
+        /// Recipes whose pins to move; all where none is named.
+        names: Vec<String>,
+    },
+    /// Download everything that a system or component needs.
+    Fetch {
+        /// The system or component; the project's default where none is named.
+        name: Option<String>,
+        /// Take this file by its SHA-256 in place of a download.
+        #[arg(long, value_name = "FILE")]
+        import: Option<PathBuf>,
+    },
+    /// Build a system or a component.
+    Build {
+        /// The system or component; the project's default where none is named.
+        name: Option<String>,
+        /// Where the images and the kernel go.
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
+    /// Build a system, boot it and give a verdict.
+    Boot {
+        /// The system; the project's default where none is named.
+        name: Option<String>,
+        /// Give the console to you; Ctrl-] leaves.
+        #[arg(long, short)]
+        interactive: bool,
+        /// Where the images, the kernel and the log go.
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
+    /// Enter a step's sandbox: the failed step of a component, or the step that is named.
+    Shell {
+        /// COMPONENT or COMPONENT:STEP.
+        step: String,
+        /// Run this instead of a shell that asks what to do next.
+        #[arg(last = true)]
+        command: Vec<String>,
+    },
+    /// Change a component's configuration by its own menu, and save the difference as a fragment.
+    Config {
+        /// The component.
+        component: String,
+        /// The fragment to write; else one named local.config beside the recipe.
+        #[arg(long, value_name = "FILE")]
+        fragment: Option<PathBuf>,
+    },
+    /// Print the log of a step.
+    Log {
+        /// COMPONENT or COMPONENT:STEP; the last failed step where none is named.
+        step: Option<String>,
+    },
+    /// Say what is built, what is not, and what failed.
+    Status {
+        /// The system or component; the project's default where none is named.
+        name: Option<String>,
+    },
+    /// Say in one sentence why a component has to be built again.
+    Why {
+        /// The component.
+        component: String,
+    },
+    /// Remove what is not used.
+    Gc {
+        /// Remove results until the store is no larger than this, as in 20G.
+        #[arg(long, value_name = "SIZE")]
+        size: Option<String>,
+        /// Remove results that no build has used for so many days.
+        #[arg(long, value_name = "DAYS")]
+        age: Option<u64>,
+        /// Remove the whole store, folders that `rm` cannot remove included.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Try what this machine gives, and say what is missing.
+    Doctor,
+    /// Explain an error code.
+    Explain {
+        /// The code, as in S001; all codes where none is named.
+        code: Option<String>,
+    },
+    /// Write completions for a shell to standard output.
+    #[command(hide = true)]
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual page, or the command reference, to standard output.
+    #[command(hide = true)]
+    Reference {
+        /// Which.
+        kind: ReferenceKind,
+    },
+}
+
+/// What `osier reference` writes.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub(crate) enum ReferenceKind {
+    /// The manual page, in roff.
+    Man,
+    /// The command line, in Markdown.
+    Commands,
+    /// The error codes, in Markdown.
+    Codes,
+    /// The exit statuses, in Markdown.
+    ExitStatus,
+    /// The keys of recipes, kinds, systems, machines and projects, in Markdown.
+    Keys,
+    /// The JSON schema of recipes.
+    RecipeSchema,
+    /// The JSON schema of kinds.
+    KindSchema,
+    /// The JSON schema of systems.
+    SystemSchema,
+    /// The JSON schema of machines.
+    MachineSchema,
+    /// The JSON schema of projects.
+    ProjectSchema,
+    /// The JSON schema of locks.
+    LockSchema,
+}

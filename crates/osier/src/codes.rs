@@ -1,0 +1,225 @@
+//! The pages of `osier explain`: what a code means, why it happens, what to do.
+
+/// One code and its page.
+pub(crate) struct Page {
+    pub(crate) code: &'static str,
+    pub(crate) title: &'static str,
+    pub(crate) text: &'static str,
+}
+
+/// The codes of steps, machines, fetching and the program itself. Those of recipes stand with their crate.
+pub(crate) const PAGES: &[Page] = &[
+    Page {
+        code: "S001",
+        title: "a command of a step ended with an exit status other than 0",
+        text: "The screen shows the last command that the step started and the first line of its log that reports an error; later lines are mostly consequences. `osier log COMPONENT:STEP` prints the whole log, `osier shell COMPONENT:STEP` enters the sandbox as the step left it. The next build starts again at this step, from the clean layer below.",
+    },
+    Page {
+        code: "S002",
+        title: "a step was killed by a signal",
+        text: "Signal 9 that nobody sent is mostly the kernel running out of memory: use fewer jobs (`-j`). Signal 11 is a fault in the program that ran; the log names it.",
+    },
+    Page {
+        code: "S003",
+        title: "a step ended and left processes running",
+        text: "What such a process still writes would be lost or half-written, so it is an error and not a warning. osier has killed them. Let the step wait for what it starts.",
+    },
+    Page {
+        code: "S004",
+        title: "a step ended well, but a check of its result failed",
+        text: "Kinds name checks that run after a step. `kconfig-honoured` compares the symbols of the fragments with the final configuration, in both directions: a symbol that depends on something that is off is dropped by Kconfig without a word.",
+    },
+    Page {
+        code: "S005",
+        title: "a step ended well, but did not make what it declares",
+        text: "The last step of a component must install below $OUTPUT (/output), and each named output must match something there. Devices, pipes and sockets cannot be installed by a step: a system's manifest makes them.",
+    },
+    Page {
+        code: "S006",
+        title: "a source could not be laid out",
+        text: "The archive is damaged or cut short although its SHA-256 is right, is of a kind that osier does not read, or holds an entry that is refused: an absolute path, `..`, a device, or a way through a symbolic link of its own.",
+    },
+    Page {
+        code: "S007",
+        title: "the disk is full",
+        text: "Nothing half-written counts as done. Make room (`osier gc --size 20G`) and build again: it goes on where it stopped.",
+    },
+    Page {
+        code: "S008",
+        title: "the sandbox or the store failed",
+        text: "The message names the call that failed. `osier doctor` tries what this machine gives.",
+    },
+    Page {
+        code: "M001",
+        title: "a file could not be read or written",
+        text: "The message names the path and what the kernel said.",
+    },
+    Page { code: "M002", title: "the disk is full", text: "As S007." },
+    Page {
+        code: "M003",
+        title: "the store cannot be used",
+        text: "A store belongs to one user, because layers owned by another user cannot be changed inside a sandbox. Name another folder by --store or OSIER_STORE.",
+    },
+    Page {
+        code: "M004",
+        title: "less disk is free than the reserve",
+        text: "osier starts no step when less than the reserve is free, so that what is running can end well. `osier gc` makes room.",
+    },
+    Page {
+        code: "M005",
+        title: "this machine cannot run sandboxes",
+        text: "osier needs user, mount, pid and network namespaces and overlayfs. `osier doctor` says which is missing and what to change.",
+    },
+    Page {
+        code: "M006",
+        title: "this is not a Linux machine, or its kernel is too old",
+        text: "osier needs Linux 5.11 or later.",
+    },
+    Page {
+        code: "F001",
+        title: "something could not be fetched",
+        text: "Each place that was tried is listed with what went wrong there. What has arrived is kept and the next try goes on from it. `osier fetch --import FILE` takes a file that you got in another way, by its SHA-256.",
+    },
+    Page {
+        code: "F002",
+        title: "no Debian mirror is known",
+        text: "No address is built in. Set OSIER_DEBIAN_MIRROR to a mirror's base address, or have one in the machine's apt configuration.",
+    },
+    Page {
+        code: "F003",
+        title: "something is not fetched yet, and --offline was given",
+        text: "`osier fetch SYSTEM` downloads all that a system needs.",
+    },
+    Page {
+        code: "F004",
+        title: "a Debian index could not be trusted",
+        text: "InRelease must be signed by a key of Debian's archive, with SHA-256 or better, must be of the suite that was asked for and must not be out of date. A proxy or a captive portal that answers in the mirror's place gives this error too.",
+    },
+    Page {
+        code: "F005",
+        title: "a pinned file is on no mirror any more",
+        text: "The lock names a version that the mirrors have removed. `osier update RECIPE` moves the pin to one that they have.",
+    },
+    Page {
+        code: "F006",
+        title: "there is not enough disk for the downloads",
+        text: "The message says how much is needed and how much is free.",
+    },
+    Page {
+        code: "L001",
+        title: "osier.lock lacks a pin, and --locked was given",
+        text: "Run the same command without --locked once, look at the change of osier.lock, and keep it.",
+    },
+    Page {
+        code: "L002",
+        title: "a Debian package or source does not exist in the suite",
+        text: "The message names the nearest names that exist.",
+    },
+    Page {
+        code: "L003",
+        title: "a list of Debian packages cannot be satisfied",
+        text: "Two packages conflict, or one needs what the suite does not have. The message shows who asks for it.",
+    },
+    Page {
+        code: "I001",
+        title: "a system cannot be composed",
+        text: "A manifest line matches nothing, two components deliver one path differently, a link leads nowhere, or a user is unknown. Every problem is listed, with both places.",
+    },
+    Page {
+        code: "I002",
+        title: "a system has no image or no kernel to boot",
+        text: "`osier boot` needs a `[boot]` table, a kernel and an image in the system's file.",
+    },
+    Page {
+        code: "B000",
+        title: "a boot could not be started",
+        text: "The machine file, the script or QEMU itself is wrong; the message says which.",
+    },
+    Page {
+        code: "B101",
+        title: "the machine ran, but process 1 did not prove itself",
+        text: "Process 1 must print `osier-booted:` directly followed by what stands in /.osier/challenge. A shell that the kernel fell back to does not, and neither does an echo of the command line.",
+    },
+    Page {
+        code: "B102",
+        title: "the kernel panicked",
+        text: "The line of the panic is shown. `docs/guide/boot-a-system.md` says where the whole console is kept.",
+    },
+    Page {
+        code: "B103",
+        title: "the kernel could not run init",
+        text: "Error -2: the file, its interpreter or its dynamic loader is missing (a line that ends in a carriage return counts as missing). Error -8: the kernel has no support for such a file, as for scripts without BINFMT_SCRIPT or programs of another architecture. Error -13: it is not executable.",
+    },
+    Page {
+        code: "B104",
+        title: "init ended",
+        text: "Process 1 must never end: the kernel panics. The exit code or the signal is shown.",
+    },
+    Page {
+        code: "B105",
+        title: "the kernel found no root file system",
+        text: "Either no initramfs arrived, its format or compression is not configured in the kernel, it has no init, or the root device is not there.",
+    },
+    Page {
+        code: "B106",
+        title: "nothing appeared on the console",
+        text: "The kernel has no driver for the console, or `console=` names another one. SERIAL_8250_CONSOLE and the machine's `console` belong together.",
+    },
+    Page {
+        code: "B107",
+        title: "the machine stopped making progress",
+        text: "It printed nothing and used no processor time for a minute.",
+    },
+    Page {
+        code: "B108",
+        title: "a time limit was reached",
+        text: "What was awaited is shown. Limits are those of a machine with KVM and are made longer under emulation.",
+    },
+    Page {
+        code: "B109",
+        title: "an expected text did not appear, or the machine ended otherwise than the script says",
+        text: "The script's action and the last lines are shown.",
+    },
+    Page {
+        code: "B110",
+        title: "the machine ended before the script was played",
+        text: "The last lines of the console show how far it came.",
+    },
+    Page { code: "B111", title: "QEMU failed", text: "Its own message is shown." },
+    Page {
+        code: "B112",
+        title: "the emulated timer failed twice",
+        text: "This happens on a loaded host and says nothing about the system: boot again.",
+    },
+    Page {
+        code: "B113",
+        title: "the console printed more than its log may hold",
+        text: "Something prints without end.",
+    },
+    Page {
+        code: "C001",
+        title: "there is no such system, component, step or code",
+        text: "The message names the nearest ones.",
+    },
+    Page {
+        code: "C002",
+        title: "the command line does not fit",
+        text: "`osier VERB --help` shows what a command takes.",
+    },
+    Page {
+        code: "X130",
+        title: "interrupted",
+        text: "The state is sound, and the next build goes on from it.",
+    },
+];
+
+/// The exit statuses, in the order of the numbers.
+pub(crate) const EXIT_STATUSES: &[(i32, &str)] = &[
+    (0, "done"),
+    (1, "a step, a check or a boot failed"),
+    (2, "the command line, a recipe, a system or the project is wrong"),
+    (3, "something could not be fetched, or could not be trusted"),
+    (4, "this machine does not give what is needed: disk, permission, namespaces"),
+    (70, "a defect of osier"),
+    (130, "interrupted"),
+];

@@ -1,0 +1,242 @@
+//! From the outputs of components and the overlays to the bytes of an image, cached by key.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Write};
+use std::num::NonZeroU32;
+use std::path::Path;
+
+use osier_image::{
+    Accounts, Area, ComposeOptions, Composition, Compression, Compressor, CpioWriter,
+    Entry as AreaEntry, ImagePath, Manifest, NEWC_VERSION, Role, compose,
+};
+use osier_store::{Digest, FileError, IoContext, Key, KeyBuilder, Record, Store, Tree, TreeNode};
+
+use crate::library::{BesideKind, Entry};
+use crate::problem::{Exit, Outcome, Problem};
+
+/// The version of how systems are composed; raised when equal inputs begin to give other bytes.
+const COMPOSE_FORMAT: u32 = 1;
+
+/// The time of everything in an image: 2020-01-01, seconds since 1970.
+const IMAGE_TIME: u32 = 1_577_836_800;
+
+/// Everything that a system's root file system is made of.
+pub(crate) struct Parts {
+    /// Overlays and components, in the order of search, as stored trees.
+    pub(crate) areas: Vec<(String, Role, Digest)>,
+    /// The manifest's name for messages, and its text.
+    pub(crate) manifest: (String, String),
+}
+
+fn wrong(message: impl std::fmt::Display) -> Problem {
+    Problem::new("I001", Exit::Usage, message)
+}
+
+/// Takes an overlay folder into the store as a tree.
+pub(crate) fn overlay(store: &Store, entry: &Entry, folder: &str) -> Outcome<Digest> {
+    let files = entry.beside(folder)?;
+    if files.is_empty() {
+        return Err(wrong(format!(
+            "the overlay {} is not there, or is empty",
+            entry.label_of(folder)
+        )));
+    }
+    let mut tree = Tree::default();
+    for (path, file) in files {
+        let node = match file.kind {
+            BesideKind::Folder => TreeNode::Folder { mode: 0o755 },
+            BesideKind::Symlink(target) => TreeNode::Symlink { target },
+            BesideKind::File { content, executable } => TreeNode::File {
+                mode: if executable { 0o755 } else { 0o644 },
+                content: store.put_bytes(&content)?,
+                size: content.len() as u64,
+                hard_link: None,
+            },
+        };
+        tree.insert(path.into_bytes(), node);
+    }
+    Ok(store.put_tree(&tree)?)
+}
+
+/// The key of an initramfs: all that its bytes depend on.
+fn image_key(parts: &Parts, compression: Compression) -> Key {
+    let mut key = KeyBuilder::new("initramfs", COMPOSE_FORMAT);
+    key.field("newc", NEWC_VERSION.to_string().as_bytes());
+    key.field(
+        "compression",
+        format!("{compression:?} {}", compression.encoder_version()).as_bytes(),
+    );
+    for (name, role, digest) in &parts.areas {
+        key.field("area", name.as_bytes());
+        key.field("role", format!("{role:?}").as_bytes());
+        key.field("tree", &digest.0);
+    }
+    key.field("manifest", parts.manifest.1.as_bytes());
+    key.finish()
+}
+
+/// Gives the initramfs of a system, from the store where it was written before.
+pub(crate) fn initramfs(
+    store: &Store,
+    parts: &Parts,
+    compression: Compression,
+    threads: usize,
+) -> Outcome<(Digest, u64, bool)> {
+    compression.check().map_err(wrong)?;
+    let key = image_key(parts, compression);
+    let known = store.index().file(&key);
+    if let Some((digest, size)) = known
+        && store.has_blob(&digest)
+    {
+        return Ok((digest, size, true));
+    }
+    let composition = composition(store, parts)?;
+    let threads = u32::try_from(threads).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
+    let (digest, size) =
+        store.put_with::<Problem>(|sink| write(store, &composition, compression, threads, sink))?;
+    store.index().append(Record::File(key, digest, size))?;
+    Ok((digest, size, false))
+}
+
+fn write(
+    store: &Store,
+    composition: &Composition<Digest>,
+    compression: Compression,
+    threads: NonZeroU32,
+    sink: &mut dyn Write,
+) -> Outcome<()> {
+    let failed = |source: io::Error| FileError { action: "write", path: "an image".into(), source };
+    let compressor = Compressor::new(sink, compression, threads).map_err(failed)?;
+    let mut writer = CpioWriter::new(compressor, IMAGE_TIME);
+    let open = |digest: &Digest| -> io::Result<VerifiedFile> { VerifiedFile::open(store, digest) };
+    writer.write_tree(&composition.tree, open).map_err(wrong)?;
+    let (compressor, _) = writer.finish().map_err(wrong)?;
+    compressor.finish().map_err(failed)?;
+    Ok(())
+}
+
+/// Reads a blob and fails at its end when its bytes are not those of its digest.
+struct VerifiedFile {
+    file: File,
+    hasher: osier_store::Hasher,
+    expected: Digest,
+}
+
+impl VerifiedFile {
+    fn open(store: &Store, digest: &Digest) -> io::Result<Self> {
+        let file = File::open(store.blob_path(digest))?;
+        Ok(Self { file, hasher: osier_store::Hasher::default(), expected: *digest })
+    }
+}
+
+impl io::Read for VerifiedFile {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read(buffer)?;
+        self.hasher.update(&buffer[..count]);
+        if count == 0 && !buffer.is_empty() && self.hasher.clone().finish().0 != self.expected {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!(
+                    "the stored bytes of {} are damaged; `osier gc --verify` sets them aside",
+                    self.expected
+                ),
+            ));
+        }
+        Ok(count)
+    }
+}
+
+/// Composes the root file system of a system.
+pub(crate) fn composition(store: &Store, parts: &Parts) -> Outcome<Composition<Digest>> {
+    let manifest = Manifest::parse(&parts.manifest.0, &parts.manifest.1).map_err(|errors| {
+        let mut problem = wrong(format!("{} has {} error(s)", parts.manifest.0, errors.len()));
+        let lines: Vec<&str> = parts.manifest.1.lines().collect();
+        for error in errors {
+            let line = lines.get(error.line.saturating_sub(1)).copied().unwrap_or_default();
+            problem.body.push_str(&format!("  {error}\n    | {line}\n"));
+            if let Some(hint) = &error.hint {
+                problem.body.push_str(&format!("    hint: {hint}\n"));
+            }
+        }
+        problem
+    })?;
+    let mut areas = Vec::new();
+    for (name, role, digest) in &parts.areas {
+        let tree =
+            store.tree(digest).map_err(|error| Problem::new("M001", Exit::Machine, error))?;
+        let mut entries = BTreeMap::new();
+        for (path, node) in tree.iter() {
+            let path = ImagePath::new(path.to_vec()).map_err(wrong)?;
+            let bits = |mode: u32| u16::try_from(mode & 0o7777).unwrap_or(0);
+            let entry = match node {
+                TreeNode::Folder { mode } => AreaEntry::Folder { mode: bits(*mode) },
+                TreeNode::Symlink { target } => AreaEntry::Symlink { target: target.clone() },
+                TreeNode::File { mode, content, size, .. } => {
+                    AreaEntry::File { content: *content, size: *size, mode: bits(*mode) }
+                }
+            };
+            entries.insert(path, entry);
+        }
+        areas.push(Area { name: name.clone(), role: *role, entries });
+    }
+    let accounts = accounts(store, &areas)?;
+    compose(&areas, &manifest, &accounts, &ComposeOptions::default()).map_err(|errors| {
+        let mut problem =
+            wrong(format!("the system cannot be composed: {} problem(s)", errors.len()));
+        for error in errors {
+            problem.body.push_str(&format!("  {error}\n"));
+        }
+        problem
+    })
+}
+
+/// Reads the users and groups from the first area that has the files.
+fn accounts(store: &Store, areas: &[Area<Digest>]) -> Outcome<Accounts> {
+    let read = |path: &str| -> Outcome<Vec<u8>> {
+        let path = ImagePath::new(path).map_err(wrong)?;
+        for area in areas {
+            if let Some(AreaEntry::File { content, .. }) = area.entries.get(&path) {
+                return store
+                    .read_blob(content)
+                    .map_err(|error| Problem::new("M001", Exit::Machine, error));
+            }
+        }
+        Ok(Vec::new())
+    };
+    let accounts = Accounts::parse(&read("etc/passwd")?, &read("etc/group")?);
+    accounts.map_err(|errors| {
+        let mut problem = wrong("etc/passwd or etc/group cannot be read");
+        for error in errors {
+            problem.body.push_str(&format!("  etc/{error}\n"));
+        }
+        problem
+    })
+}
+
+/// Puts a blob at a path outside the store, by copy; nothing is written where the bytes are there already.
+pub(crate) fn deliver(store: &Store, digest: &Digest, place: &Path) -> Outcome<()> {
+    if let Ok(mut file) = File::open(place)
+        && Digest::of_reader(&mut file).at("read", place)?.0 == *digest
+    {
+        return Ok(());
+    }
+    let blob = store.blob_path(digest);
+    let size =
+        store.verify_blob(digest).map_err(|error| Problem::new("M001", Exit::Machine, error))?;
+    let folder = place.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder).at("make", folder)?;
+    let beside = tempfile::NamedTempFile::new_in(folder).at("make a file in", folder)?;
+    let copied = std::fs::copy(&blob, beside.path()).at("copy", &blob)?;
+    if copied != size {
+        return Err(Problem::new(
+            "M001",
+            Exit::Machine,
+            format!("{} changed while it was copied", blob.display()),
+        ));
+    }
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    std::fs::set_permissions(beside.path(), mode).at("set the mode of", beside.path())?;
+    beside.persist(place).map_err(|error| error.error).at("rename", place)?;
+    Ok(())
+}

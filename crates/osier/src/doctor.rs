@@ -1,0 +1,70 @@
+//! `osier doctor`: tries what this machine gives, and says what is missing and what to do.
+
+use std::path::Path;
+
+use osier_sandbox::{Feature, Outcome as Found, probe};
+
+use crate::problem::{Exit, Outcome, Problem};
+use crate::reporter::bytes;
+use crate::workplace::Workplace;
+
+fn label(feature: Feature) -> &'static str {
+    match feature {
+        Feature::UserNamespace => "user namespace",
+        Feature::OtherNamespaces => "mount, pid, network and other namespaces",
+        Feature::Overlay => "overlayfs in the store",
+        Feature::Sandbox => "a whole sandbox",
+        Feature::PidsLimit => "a limit on processes",
+        Feature::Kvm => "/dev/kvm can be opened",
+        Feature::Degraded => "degraded mode (chroot)",
+    }
+}
+
+/// Prints a line for each thing that was tried; fails when builds cannot run here.
+pub(crate) fn run(workplace: &Workplace) -> Outcome<()> {
+    let store = workplace.store()?;
+    let scratch = store.scratch("doctor")?;
+    let report = probe(scratch.path());
+    let show = &workplace.reporter;
+    let who = if report.root { "root" } else { "an ordinary user" };
+    show.result(format!("kernel  {}, as {who}", report.kernel));
+    for (feature, found) in &report.outcomes {
+        let (mark, rest) = match found {
+            Found::Works => ("ok", String::new()),
+            Found::Untried => ("-", " (not tried)".to_owned()),
+            Found::Missing { errno, reason } => {
+                let errno = if *errno == 0 {
+                    String::new()
+                } else {
+                    format!(" ({})", std::io::Error::from_raw_os_error(*errno))
+                };
+                ("no", format!("{errno}: {}", reason.advice()))
+            }
+        };
+        show.result(format!("{mark:<7} {}{rest}", label(*feature)));
+    }
+    let free = crate::network::free_bytes(store.root());
+    show.result(format!(
+        "{:<7} {} of disk free at {}",
+        if free > 8 << 30 { "ok" } else { "low" },
+        bytes(free),
+        store.root().display()
+    ));
+    let configured = std::env::var("OSIER_DEBIAN_MIRROR").ok();
+    match osier_debian::discover(Path::new("/etc/apt"), configured.as_deref()) {
+        Ok(mirrors) => show.result(format!(
+            "{:<7} a Debian mirror is known ({} in all)",
+            "ok",
+            mirrors.archive.len()
+        )),
+        Err(error) => show.result(format!("{:<7} {error}", "no")),
+    }
+    if !report.full() {
+        return Err(Problem::new(
+            "M005",
+            Exit::Machine,
+            "builds cannot run here with full isolation",
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,258 @@
+//! Recipes, kinds, systems and machines: the project's own first, then those packed into the program.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use osier_store::{FileError, IoContext};
+
+/// A file of the library inside the program.
+pub(crate) struct PackedFile {
+    path: &'static str,
+    executable: bool,
+    content: &'static [u8],
+}
+
+mod packed {
+    include!(concat!(env!("OUT_DIR"), "/library.rs"));
+}
+
+/// Which part of the library a name belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Shelf {
+    Recipes,
+    Kinds,
+    Systems,
+    Machines,
+}
+
+impl Shelf {
+    fn folder(self) -> &'static str {
+        match self {
+            Self::Recipes => "recipes",
+            Self::Kinds => "kinds",
+            Self::Systems => "systems",
+            Self::Machines => "machines",
+        }
+    }
+
+    /// The name of the definition inside a folder of its own.
+    fn inside(self) -> &'static str {
+        match self {
+            Self::Recipes => "recipe.toml",
+            Self::Kinds => "kind.toml",
+            Self::Systems => "system.toml",
+            Self::Machines => "machine.toml",
+        }
+    }
+}
+
+/// A definition and the files beside it.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    /// The definition's file as a person knows it: relative to the project, or `(built in) …`.
+    pub(crate) label: String,
+    /// The text of the definition.
+    pub(crate) text: String,
+    /// Where the files beside it are.
+    place: Place,
+}
+
+#[derive(Debug, Clone)]
+enum Place {
+    /// A file of its own, without files beside it.
+    Alone,
+    Disk(PathBuf),
+    Packed(String),
+}
+
+/// A file beside a definition.
+#[derive(Debug, Clone)]
+pub(crate) struct BesideFile {
+    /// The path below the definition's folder.
+    pub(crate) path: String,
+    pub(crate) kind: BesideKind,
+}
+
+/// What stands beside a definition.
+#[derive(Debug, Clone)]
+pub(crate) enum BesideKind {
+    File { content: Cow<'static, [u8]>, executable: bool },
+    Symlink(Vec<u8>),
+    Folder,
+}
+
+/// The library as one project sees it.
+#[derive(Debug, Clone)]
+pub(crate) struct Library {
+    /// The project's root, where there is one.
+    project: Option<PathBuf>,
+}
+
+impl Library {
+    pub(crate) fn new(project: Option<PathBuf>) -> Self {
+        Self { project }
+    }
+
+    /// Finds a definition by name.
+    pub(crate) fn find(&self, shelf: Shelf, name: &str) -> Result<Option<Entry>, FileError> {
+        if name.is_empty() || name.contains('/') || name.starts_with('.') {
+            return Ok(None);
+        }
+        let (folder, inside) = (shelf.folder(), shelf.inside());
+        if let Some(project) = &self.project {
+            let shelf = project.join(folder);
+            let tries = [
+                (
+                    shelf.join(name).join(inside),
+                    Place::Disk(shelf.join(name)),
+                    format!("{folder}/{name}/{inside}"),
+                ),
+                (shelf.join(format!("{name}.toml")), Place::Alone, format!("{folder}/{name}.toml")),
+            ];
+            for (path, place, label) in tries {
+                match fs::read(&path) {
+                    Ok(bytes) => {
+                        let text = String::from_utf8_lossy(&bytes).into_owned();
+                        return Ok(Some(Entry { label, text, place }));
+                    }
+                    Err(error)
+                        if matches!(
+                            error.kind(),
+                            std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+                        ) => {}
+                    Err(error) => return Err(error).at("read", &path),
+                }
+            }
+        }
+        let own = format!("{folder}/{name}/{inside}");
+        let alone = format!("{folder}/{name}.toml");
+        let found = packed::FILES.iter().find(|file| file.path == own || file.path == alone);
+        Ok(found.map(|file| Entry {
+            label: format!("(built in) {}", file.path),
+            text: String::from_utf8_lossy(file.content).into_owned(),
+            place: if file.path == own {
+                Place::Packed(format!("{folder}/{name}/"))
+            } else {
+                Place::Alone
+            },
+        }))
+    }
+
+    /// Lists the names on a shelf.
+    pub(crate) fn names(&self, shelf: Shelf) -> Vec<String> {
+        let (folder, inside) = (shelf.folder(), shelf.inside());
+        let mut names = std::collections::BTreeSet::new();
+        for file in packed::FILES {
+            let Some(rest) = file.path.strip_prefix(folder).and_then(|rest| rest.strip_prefix('/'))
+            else {
+                continue;
+            };
+            match rest.split_once('/') {
+                Some((name, rest)) if rest == inside => drop(names.insert(name.to_owned())),
+                None => drop(rest.strip_suffix(".toml").map(|name| names.insert(name.to_owned()))),
+                _ => {}
+            }
+        }
+        let listed =
+            self.project.as_ref().and_then(|project| fs::read_dir(project.join(folder)).ok());
+        for entry in listed.into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if let Some(name) = name.strip_suffix(".toml") {
+                names.insert(name.to_owned());
+            } else if entry.path().join(inside).is_file() {
+                names.insert(name);
+            }
+        }
+        names.into_iter().collect()
+    }
+}
+
+impl Entry {
+    /// Gives the label of a file beside the definition.
+    pub(crate) fn label_of(&self, path: &str) -> String {
+        match self.label.rsplit_once('/') {
+            Some((folder, _)) => format!("{folder}/{path}"),
+            None => path.to_owned(),
+        }
+    }
+
+    /// Gives the folder on disk that relative paths of the definition start from, where it has one.
+    pub(crate) fn folder(&self) -> Option<&Path> {
+        match &self.place {
+            Place::Disk(folder) => Some(folder),
+            _ => None,
+        }
+    }
+
+    /// Lists everything beside the definition, below one folder, by path relative to that folder.
+    ///
+    /// An empty folder name means all. A folder that is not there gives nothing.
+    pub(crate) fn beside(&self, below: &str) -> Result<BTreeMap<String, BesideFile>, FileError> {
+        let mut files = BTreeMap::new();
+        match &self.place {
+            Place::Alone => {}
+            Place::Disk(folder) => list_disk(&folder.join(below), "", &mut files)?,
+            Place::Packed(prefix) => {
+                let prefix =
+                    if below.is_empty() { prefix.clone() } else { format!("{prefix}{below}/") };
+                for file in packed::FILES {
+                    let Some(path) = file.path.strip_prefix(&prefix) else { continue };
+                    for (position, _) in path.match_indices('/') {
+                        let parent = path[..position].to_owned();
+                        files.insert(
+                            parent.clone(),
+                            BesideFile { path: parent, kind: BesideKind::Folder },
+                        );
+                    }
+                    let kind = BesideKind::File {
+                        content: Cow::Borrowed(file.content),
+                        executable: file.executable,
+                    };
+                    files.insert(path.to_owned(), BesideFile { path: path.to_owned(), kind });
+                }
+            }
+        }
+        Ok(files)
+    }
+}
+
+fn list_disk(
+    folder: &Path,
+    prefix: &str,
+    files: &mut BTreeMap<String, BesideFile>,
+) -> Result<(), FileError> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && prefix.is_empty() => {
+            return Ok(());
+        }
+        Err(error) => return Err(error).at("list", folder),
+    };
+    for entry in entries {
+        let entry = entry.at("list", folder)?;
+        let host = entry.path();
+        let path = format!("{prefix}{}", entry.file_name().to_string_lossy());
+        let metadata = fs::symlink_metadata(&host).at("read", &host)?;
+        let kind = if metadata.is_dir() {
+            BesideKind::Folder
+        } else if metadata.is_symlink() {
+            let target = fs::read_link(&host).at("read", &host)?;
+            BesideKind::Symlink(target.into_os_string().into_encoded_bytes())
+        } else {
+            let content = fs::read(&host).at("read", &host)?;
+            BesideKind::File {
+                content: content.into(),
+                executable: metadata.permissions().mode() & 0o111 != 0,
+            }
+        };
+        let folder = matches!(kind, BesideKind::Folder);
+        files.insert(path.clone(), BesideFile { path: path.clone(), kind });
+        if folder {
+            list_disk(&host, &format!("{path}/"), files)?;
+        }
+    }
+    Ok(())
+}

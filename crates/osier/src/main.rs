@@ -1,0 +1,97 @@
+//! The osier command.
+
+mod checks;
+mod cli;
+mod codes;
+mod compose;
+mod console;
+mod doctor;
+mod emulator;
+mod library;
+mod network;
+mod new;
+mod pins;
+mod problem;
+mod project;
+mod provision;
+mod reference;
+mod reporter;
+mod store_verbs;
+mod system;
+mod verbs;
+mod workplace;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use cli::{Cli, Verb};
+use problem::{Exit, Outcome, Problem};
+use workplace::Workplace;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let json = cli.global.json;
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            if json {
+                let event = serde_json::json!({"event": "error", "code": problem.code, "message": problem.message, "body": problem.body, "hints": problem.hints});
+                println!("{event}");
+            }
+            eprint!("{}", problem.render());
+            ExitCode::from(problem.exit as u8)
+        }
+    }
+}
+
+fn run(cli: Cli) -> Outcome<()> {
+    let Some(verb) = cli.verb else {
+        let _ = <Cli as clap::CommandFactory>::command().print_help();
+        return Ok(());
+    };
+    let workplace = Workplace::open(cli.global)?;
+    match verb {
+        Verb::New { name } => new::run(&workplace, &name),
+        Verb::Update { names } => verbs::update(&workplace, &names),
+        Verb::Fetch { name, import } => {
+            verbs::fetch(&workplace, name.as_deref(), import.as_deref())
+        }
+        Verb::Build { name, out } => verbs::build(&workplace, name.as_deref(), out.as_deref()),
+        Verb::Boot { name, interactive, out } => {
+            verbs::boot(&workplace, name.as_deref(), interactive, out.as_deref())
+        }
+        Verb::Shell { step, command } => console::shell(&workplace, &step, &command),
+        Verb::Config { component, fragment } => {
+            console::config(&workplace, &component, fragment.as_deref())
+        }
+        Verb::Log { step } => store_verbs::log(&workplace, step.as_deref()),
+        Verb::Status { name } => verbs::status(&workplace, name.as_deref()),
+        Verb::Why { component } => verbs::why(&workplace, &component),
+        Verb::Gc { size, age, all } => store_verbs::gc(&workplace, size.as_deref(), age, all),
+        Verb::Doctor => doctor::run(&workplace),
+        Verb::Explain { code } => reference::explain(&workplace, code.as_deref()),
+        Verb::Completions { shell } => {
+            let mut command = <Cli as clap::CommandFactory>::command();
+            clap_complete::generate(shell, &mut command, "osier", &mut std::io::stdout());
+            Ok(())
+        }
+        Verb::Reference { kind } => reference::write(kind),
+    }
+}
+
+/// Says that something is not among what there is, and names the nearest.
+pub(crate) fn unknown(what: &str, name: &str, known: &[String]) -> Problem {
+    let problem = Problem::new("C001", Exit::Usage, format!("there is no {what} `{name}`"));
+    match osier_recipe::nearest(name, known.iter().map(String::as_str)) {
+        Some(near) => problem.hint(format!("did you mean `{near}`?")),
+        None if known.is_empty() => problem,
+        None => problem.hint(format!("there are: {}", known.join(", "))),
+    }
+}

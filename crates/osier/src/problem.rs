@@ -1,0 +1,62 @@
+//! What a person is told when something goes wrong: code, message, what to do, exit status.
+
+use std::fmt::Write as _;
+
+/// The exit statuses of osier, documented in `docs/reference/exit-status.md`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// A step, a check or a boot failed.
+    Failed = 1,
+    /// The command line, a recipe or the project is wrong.
+    Usage = 2,
+    /// Something could not be fetched.
+    Fetch = 3,
+    /// This machine does not give what is needed: disk, permission, namespaces.
+    Machine = 4,
+    /// The person stopped it.
+    Interrupted = 130,
+}
+
+/// An error as it reaches the person.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    pub(crate) code: &'static str,
+    pub(crate) exit: Exit,
+    pub(crate) message: String,
+    /// Ready-made lines, such as a rendered recipe error.
+    pub(crate) body: String,
+    pub(crate) hints: Vec<String>,
+}
+
+pub(crate) type Outcome<T> = Result<T, Problem>;
+
+impl Problem {
+    pub(crate) fn new(code: &'static str, exit: Exit, message: impl std::fmt::Display) -> Self {
+        Self { code, exit, message: message.to_string(), body: String::new(), hints: Vec::new() }
+    }
+
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// Renders it for a terminal or a pipe.
+    pub(crate) fn render(&self) -> String {
+        let mut text = String::new();
+        if self.body.is_empty() || !self.message.is_empty() {
+            let _ = writeln!(text, "error[{}]: {}", self.code, self.message);
+        }
+        text.push_str(&self.body);
+        for hint in &self.hints {
+            let _ = writeln!(text, "  hint: {hint}");
+        }
+        text
+    }
+}
+
+impl From<osier_store::FileError> for Problem {
+    fn from(error: osier_store::FileError) -> Self {
+        let code = if error.is_disk_full() { "M002" } else { "M001" };
+        Self::new(code, Exit::Machine, error)
+    }
+}

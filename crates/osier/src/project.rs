@@ -1,0 +1,258 @@
+//! One project: its definitions, its lock, and plans of its systems.
+
+use std::fs;
+use std::path::PathBuf;
+
+use osier_build::{Definitions, FileInput, Graph, PlanError, Planner};
+use osier_recipe::{Diagnostic, Lock, MachineFile, Recipe, System, Target};
+use osier_store::{Digest, IoContext, Store, Tree, TreeNode};
+
+use crate::library::{BesideKind, Entry, Library, Shelf};
+use crate::network::Network;
+use crate::problem::{Exit, Outcome, Problem};
+use crate::workplace::Workplace;
+
+/// The suite of a project that names none: its `main` no longer changes, so pins stay good.
+const DEFAULT_SUITE: &str = "bookworm";
+
+/// A project with its lock.
+pub(crate) struct Project<'a> {
+    pub(crate) workplace: &'a Workplace,
+    pub(crate) store: &'a Store,
+    pub(crate) suite: String,
+    pub(crate) default: Option<String>,
+    profile: Option<String>,
+    pub(crate) lock: Lock,
+    pub(crate) target: Target,
+}
+
+/// What a name on the command line means.
+pub(crate) enum Goal {
+    System(Box<System>, Entry),
+    Component(String),
+}
+
+/// Turns errors in a file that a person wrote into one problem that shows each.
+pub(crate) fn diagnosed(
+    diagnostics: &[Diagnostic],
+    text: impl Fn(&str) -> Option<String>,
+) -> Problem {
+    let code = diagnostics.first().map_or("R001", |diagnostic| diagnostic.code.as_str());
+    let mut problem = Problem::new(code, Exit::Usage, "");
+    for diagnostic in diagnostics {
+        let source = text(&diagnostic.file).unwrap_or_default();
+        problem.body.push_str(&diagnostic.render_plain(&source));
+    }
+    problem
+}
+
+impl<'a> Project<'a> {
+    /// Reads the project's file and lock.
+    pub(crate) fn open(workplace: &'a Workplace, store: &'a Store) -> Outcome<Self> {
+        let path = workplace.project.join("osier.toml");
+        let mut project = Self {
+            workplace,
+            store,
+            suite: DEFAULT_SUITE.to_owned(),
+            default: None,
+            profile: None,
+            lock: Lock::default(),
+            target: Target::X86_64,
+        };
+        match fs::read_to_string(&path) {
+            Ok(text) => {
+                let parsed = osier_recipe::Project::parse("osier.toml", &text);
+                let file = parsed.map_err(|wrong| diagnosed(&wrong, |_| Some(text.clone())))?;
+                if let Some(suite) = file.suite {
+                    project.suite = suite.value;
+                }
+                project.default = file.default.map(|name| name.value);
+                project.profile = file.profile.map(|name| name.value);
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error).at("read", &path).map_err(Problem::from),
+        }
+        let path = project.lock_path();
+        match fs::read_to_string(&path) {
+            Ok(text) => {
+                let parsed = Lock::parse("osier.lock", &text);
+                project.lock = parsed.map_err(|wrong| diagnosed(&wrong, |_| Some(text.clone())))?;
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error).at("read", &path).map_err(Problem::from),
+        }
+        Ok(project)
+    }
+
+    pub(crate) fn lock_path(&self) -> PathBuf {
+        self.workplace.project.join("osier.lock")
+    }
+
+    /// Writes the lock beside the project's file, whole or not at all.
+    pub(crate) fn write_lock(&self) -> Outcome<()> {
+        let path = self.lock_path();
+        let folder = &self.workplace.project;
+        let beside = tempfile::NamedTempFile::new_in(folder).at("make a file in", folder)?;
+        fs::write(beside.path(), self.lock.to_text()).at("write", beside.path())?;
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+        fs::set_permissions(beside.path(), mode).at("set the mode of", beside.path())?;
+        beside.persist(&path).map_err(|error| error.error).at("rename", &path)?;
+        Ok(())
+    }
+
+    pub(crate) fn library(&self) -> &Library {
+        &self.workplace.library
+    }
+
+    /// Finds out what a name means: a system first, then a component.
+    pub(crate) fn goal(&self, name: Option<&str>) -> Outcome<Goal> {
+        let Some(name) = name.or(self.default.as_deref()) else {
+            let known = self.library().names(Shelf::Systems);
+            return Err(Problem::new(
+                "C002",
+                Exit::Usage,
+                "no system is named, and the project has no default",
+            )
+            .hint(format!("name one of: {}", known.join(", "))));
+        };
+        if let Some(entry) = self.library().find(Shelf::Systems, name)? {
+            let system = System::parse(&entry.label, &entry.text, Some(name));
+            let system = system.map_err(|wrong| diagnosed(&wrong, |_| Some(entry.text.clone())))?;
+            if !system.supports(self.target) {
+                let message =
+                    format!("the system `{name}` does not support the target {}", self.target);
+                return Err(Problem::new("R026", Exit::Usage, message));
+            }
+            return Ok(Goal::System(Box::new(system), entry));
+        }
+        if self.library().find(Shelf::Recipes, name)?.is_some() {
+            return Ok(Goal::Component(name.to_owned()));
+        }
+        let mut known = self.library().names(Shelf::Systems);
+        known.extend(self.library().names(Shelf::Recipes));
+        Err(crate::unknown("system or component", name, &known))
+    }
+
+    /// Reads a machine.
+    pub(crate) fn machine(&self, name: &str) -> Outcome<MachineFile> {
+        let Some(entry) = self.library().find(Shelf::Machines, name)? else {
+            return Err(crate::unknown("machine", name, &self.library().names(Shelf::Machines)));
+        };
+        MachineFile::parse(&entry.label, &entry.text, Some(name))
+            .map_err(|wrong| diagnosed(&wrong, |_| Some(entry.text.clone())))
+    }
+
+    /// Plans components; pins that are missing are made first, unless that is refused.
+    pub(crate) fn plan(&mut self, names: &[String], network: &Network<'_>) -> Outcome<Graph> {
+        for _ in 0..2 {
+            let planner = Planner {
+                definitions: self,
+                lock: &self.lock,
+                target: self.target,
+                profile: self.profile.as_deref(),
+                suite: &self.suite,
+                build_architecture: Target::X86_64.debian(),
+            };
+            let missing = match planner.plan(names) {
+                Ok(graph) => return Ok(graph),
+                Err(PlanError::MissingPins(missing)) => missing,
+                Err(error) => return Err(self.plan_problem(error)),
+            };
+            crate::pins::add(self, &missing, network)?;
+        }
+        Err(Problem::new(
+            "L001",
+            Exit::Usage,
+            "pins that were just made do not fit the recipes; this is a defect of osier",
+        ))
+    }
+
+    fn plan_problem(&self, error: PlanError) -> Problem {
+        match error {
+            PlanError::Wrong(wrong) => diagnosed(&wrong, |file| self.text_of(file)),
+            PlanError::NoRecipe { name, .. } => {
+                crate::unknown("component", &name, &self.library().names(Shelf::Recipes))
+            }
+            PlanError::File(error) => error.into(),
+            error => Problem::new("L001", Exit::Usage, error),
+        }
+    }
+
+    /// Finds the text of a definition by the label that its errors carry.
+    fn text_of(&self, label: &str) -> Option<String> {
+        for shelf in [Shelf::Recipes, Shelf::Kinds, Shelf::Systems, Shelf::Machines] {
+            for name in self.library().names(shelf) {
+                if let Ok(Some(entry)) = self.library().find(shelf, &name)
+                    && entry.label == label
+                {
+                    return Some(entry.text);
+                }
+            }
+        }
+        None
+    }
+
+    /// Reads a recipe by name.
+    pub(crate) fn read_recipe(&self, name: &str) -> Outcome<Recipe> {
+        let Some(entry) = self.library().find(Shelf::Recipes, name)? else {
+            return Err(crate::unknown("component", name, &self.library().names(Shelf::Recipes)));
+        };
+        Recipe::parse(&entry.label, &entry.text, Some(name))
+            .map_err(|wrong| diagnosed(&wrong, |_| Some(entry.text.clone())))
+    }
+}
+
+impl Definitions for Project<'_> {
+    fn recipe(&self, name: &str) -> Result<Option<(String, String)>, PlanError> {
+        Ok(self.library().find(Shelf::Recipes, name)?.map(|entry| (entry.label, entry.text)))
+    }
+
+    fn kind(&self, name: &str) -> Result<Option<(String, String)>, PlanError> {
+        Ok(self.library().find(Shelf::Kinds, name)?.map(|entry| (entry.label, entry.text)))
+    }
+
+    fn files(&self, recipe: &str) -> Result<Vec<FileInput>, PlanError> {
+        let Some(entry) = self.library().find(Shelf::Recipes, recipe)? else {
+            return Ok(Vec::new());
+        };
+        let files = entry.beside("")?.into_values().filter_map(|file| match file.kind {
+            BesideKind::File { content, executable } => Some(FileInput {
+                origin: entry.label_of(&file.path),
+                path: file.path,
+                content: content.into(),
+                executable,
+            }),
+            _ => None,
+        });
+        Ok(files.collect())
+    }
+
+    fn folder(&self, recipe: &str, path: &str) -> Result<Digest, PlanError> {
+        let Some(entry) = self.library().find(Shelf::Recipes, recipe)? else {
+            return Ok(Digest::of(b""));
+        };
+        let mut tree = Tree::default();
+        for (name, file) in entry.beside(path)? {
+            let node = match file.kind {
+                BesideKind::Folder => TreeNode::Folder { mode: 0o755 },
+                BesideKind::Symlink(target) => TreeNode::Symlink { target },
+                BesideKind::File { content, executable } => TreeNode::File {
+                    mode: if executable { 0o755 } else { 0o644 },
+                    content: self.store.put_bytes(&content)?,
+                    size: content.len() as u64,
+                    hard_link: None,
+                },
+            };
+            tree.insert(name.into_bytes(), node);
+        }
+        Ok(self.store.put_tree(&tree)?)
+    }
+
+    fn recipe_names(&self) -> Vec<String> {
+        self.library().names(Shelf::Recipes)
+    }
+
+    fn kind_names(&self) -> Vec<String> {
+        self.library().names(Shelf::Kinds)
+    }
+}

@@ -1,0 +1,250 @@
+//! Shows what happens: live on a terminal, plain lines in a pipe, JSON on request.
+
+use std::collections::BTreeMap;
+use std::io::{IsTerminal, Write};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use osier_build::{Event, Failure, FailureCause};
+
+/// How things are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Style {
+    Live,
+    Plain,
+    Json,
+    Quiet,
+}
+
+/// Takes in events and messages from any thread.
+pub(crate) struct Reporter {
+    style: Style,
+    bars: MultiProgress,
+    running: Mutex<BTreeMap<String, ProgressBar>>,
+    download: Mutex<Option<ProgressBar>>,
+}
+
+impl Reporter {
+    pub(crate) fn new(json: bool, quiet: bool) -> Self {
+        let style = if json {
+            Style::Json
+        } else if quiet {
+            Style::Quiet
+        } else if std::io::stderr().is_terminal() {
+            Style::Live
+        } else {
+            Style::Plain
+        };
+        Self {
+            style,
+            bars: MultiProgress::new(),
+            running: Mutex::default(),
+            download: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn style(&self) -> Style {
+        self.style
+    }
+
+    /// Prints one line of news on standard error.
+    pub(crate) fn say(&self, line: impl AsRef<str>) {
+        let line = line.as_ref();
+        match self.style {
+            Style::Live => self.bars.suspend(|| eprintln!("{line}")),
+            Style::Plain => eprintln!("{line}"),
+            Style::Json => self.json(&serde_json::json!({"event": "message", "text": line})),
+            Style::Quiet => {}
+        }
+    }
+
+    /// Prints the result that the person asked for, on standard output.
+    pub(crate) fn result(&self, line: impl AsRef<str>) {
+        let line = line.as_ref();
+        if self.style == Style::Json {
+            self.json(&serde_json::json!({"event": "result", "text": line}));
+        } else {
+            self.bars.suspend(|| print_line(line));
+        }
+    }
+
+    /// Prints one event as JSON, where JSON was asked for.
+    pub(crate) fn json(&self, value: &serde_json::Value) {
+        if self.style == Style::Json {
+            print_line(&value.to_string());
+        }
+    }
+
+    /// Takes in an event of the build.
+    pub(crate) fn event(&self, event: Event) {
+        if self.style == Style::Json {
+            self.json(&serde_json::to_value(&event).unwrap_or_default());
+            return;
+        }
+        match event {
+            Event::Planned { .. } | Event::ComponentFinished { .. } => {}
+            Event::EnvironmentStarted { packages } => {
+                self.say(format!("  unpack  build environment of {packages} packages"));
+            }
+            Event::EnvironmentFinished { seconds } => {
+                self.say(format!("    done  build environment in {}", duration(seconds)));
+            }
+            Event::StepStarted { component, step, expected } => {
+                let label = format!("{component}:{step}");
+                if self.style != Style::Live {
+                    self.say(format!("     run  {label}"));
+                    return;
+                }
+                let bar = self.bars.add(ProgressBar::new_spinner());
+                let last = expected.map(|seconds| format!(" (last time {})", duration(seconds)));
+                let style = ProgressStyle::with_template("     run  {msg} {elapsed}");
+                bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+                bar.set_message(format!("{label}{}", last.unwrap_or_default()));
+                bar.enable_steady_tick(Duration::from_millis(250));
+                lock(&self.running).insert(label, bar);
+            }
+            Event::StepFinished { component, step, seconds, cpu } => {
+                let label = format!("{component}:{step}");
+                self.end(&label);
+                self.say(format!(
+                    "    done  {label} in {} ({} of processor time)",
+                    duration(seconds),
+                    duration(cpu)
+                ));
+            }
+            Event::StepFailed { failure } => {
+                self.end(&format!("{}:{}", failure.component, failure.step));
+            }
+        }
+    }
+
+    fn end(&self, label: &str) {
+        if let Some(bar) = lock(&self.running).remove(label) {
+            bar.finish_and_clear();
+            self.bars.remove(&bar);
+        }
+    }
+
+    /// Shows how far the downloads are.
+    pub(crate) fn download(&self, done: u64, total: u64) {
+        if self.style != Style::Live {
+            return;
+        }
+        let mut slot = lock(&self.download);
+        let bar = slot.get_or_insert_with(|| {
+            let bar = self.bars.add(ProgressBar::new(total));
+            let style = ProgressStyle::with_template(
+                "   fetch  {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left",
+            );
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar
+        });
+        bar.set_length(total);
+        bar.set_position(done);
+        if done >= total
+            && let Some(bar) = slot.take()
+        {
+            bar.finish_and_clear();
+            self.bars.remove(&bar);
+        }
+    }
+}
+
+fn print_line(line: &str) {
+    let mut out = std::io::stdout().lock();
+    // A reader that went away is no error of ours.
+    let _ = writeln!(out, "{line}");
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Writes seconds as a person reads them: `0.4 s`, `12 s`, `3 min 20 s`.
+pub(crate) fn duration(seconds: f64) -> String {
+    let whole = Duration::from_secs_f64(seconds.clamp(0.0, 1e9)).as_secs();
+    match whole {
+        0..10 => format!("{seconds:.1} s"),
+        10..120 => format!("{seconds:.0} s"),
+        120..7200 => format!("{} min {} s", whole / 60, whole % 60),
+        _ => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
+    }
+}
+
+/// Writes bytes as a person reads them, in powers of 1000.
+pub(crate) fn bytes(count: u64) -> String {
+    let units = ["B", "kB", "MB", "GB", "TB"];
+    let mut value = count as f64;
+    let mut unit = 0;
+    while value >= 999.5 && unit + 1 < units.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    if unit == 0 || value >= 100.0 {
+        format!("{value:.0} {}", units[unit])
+    } else {
+        format!("{value:.1} {}", units[unit])
+    }
+}
+
+/// Draws the screen of one failed step: what, where, the first real error, how to look closer.
+pub(crate) fn failure_screen(failure: &Failure) -> String {
+    use std::fmt::Write as _;
+    let mut text = String::new();
+    let _ = writeln!(text, "error[{}]: {}", failure.cause.code(), failure.headline());
+    if !failure.origin.is_empty() {
+        let _ = writeln!(text, "  step      {}", failure.origin);
+    }
+    if let Some(command) = &failure.command {
+        let _ = writeln!(text, "  command   {command}");
+    }
+    if let FailureCause::Check { findings } = &failure.cause {
+        for finding in findings {
+            let place =
+                finding.place.as_deref().map(|place| format!("{place}: ")).unwrap_or_default();
+            let _ = writeln!(text, "  finding   {place}{}", finding.message);
+            if let Some(hint) = &finding.hint {
+                let _ = writeln!(text, "            hint: {hint}");
+            }
+        }
+    }
+    if let Some(line) = &failure.first_error {
+        let _ = writeln!(
+            text,
+            "  first     {} (line {} of the log)",
+            line.text.trim_end(),
+            line.number
+        );
+    }
+    if !failure.last_lines.is_empty() {
+        let _ = writeln!(text, "  last lines of the log:");
+        for line in &failure.last_lines {
+            let _ = writeln!(text, "    | {line}");
+        }
+    }
+    let name = format!("{}:{}", failure.component, failure.step);
+    if failure.log.is_some() {
+        let _ = writeln!(text, "  look      osier log {name}");
+    }
+    if failure.layer_kept {
+        let _ = writeln!(text, "  enter     osier shell {name}");
+    }
+    let _ = writeln!(text, "  explain   osier explain {}", failure.cause.code());
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{bytes, duration};
+
+    #[test]
+    fn figures_are_readable() {
+        assert_eq!(duration(0.44), "0.4 s");
+        assert_eq!(duration(75.4), "75 s");
+        assert_eq!(duration(200.0), "3 min 20 s");
+        assert_eq!(bytes(999), "999 B");
+        assert_eq!(bytes(118_000_000), "118 MB");
+        assert_eq!(bytes(1_700), "1.7 kB");
+    }
+}

@@ -1,0 +1,86 @@
+//! `osier log` and `osier gc`: what lies in the store.
+
+use std::io::Write as _;
+use std::time::{Duration, SystemTime};
+
+use osier_build::kept_failures;
+use osier_store::{GcLimits, IoContext};
+
+use crate::problem::{Exit, Outcome, Problem};
+use crate::reporter::bytes;
+use crate::workplace::Workplace;
+
+/// Prints the log of a step: of the named one, or of the last that failed.
+pub(crate) fn log(workplace: &Workplace, step: Option<&str>) -> Outcome<()> {
+    let store = workplace.store()?;
+    let failures = kept_failures(&store)?;
+    let path = match step {
+        Some(step) => {
+            let key = crate::verbs::step_key(workplace, &store, step)?;
+            let path = store.log_path(&key);
+            if !path.exists() {
+                let message = format!("{step} has not run, or printed nothing");
+                return Err(Problem::new("C001", Exit::Usage, message));
+            }
+            path
+        }
+        None => {
+            let newest =
+                failures.iter().filter_map(|(_, failure)| failure.log.clone()).max_by_key(|log| {
+                    std::fs::metadata(log)
+                        .and_then(|metadata| metadata.modified())
+                        .unwrap_or(SystemTime::UNIX_EPOCH)
+                });
+            newest.ok_or_else(|| {
+                Problem::new("C001", Exit::Usage, "no step has failed")
+                    .hint("name one: `osier log COMPONENT:STEP`")
+            })?
+        }
+    };
+    let text = std::fs::read(&path).at("read", &path)?;
+    // A reader such as `head` may have enough before the end.
+    let _ = std::io::stdout().write_all(&text);
+    Ok(())
+}
+
+/// Reads a size such as `20G` or `500M`.
+fn size(text: &str) -> Outcome<u64> {
+    osier_recipe::parse_size(text).ok_or_else(|| {
+        Problem::new("C002", Exit::Usage, format!("`{text}` is no size; write it as 500M or 20G"))
+    })
+}
+
+/// Removes what is not used.
+pub(crate) fn gc(
+    workplace: &Workplace,
+    limit: Option<&str>,
+    age: Option<u64>,
+    all: bool,
+) -> Outcome<()> {
+    let store = workplace.store()?;
+    let Some(lock) = store.lock_for_gc()? else {
+        return Err(Problem::new(
+            "M001",
+            Exit::Machine,
+            "a build is running in this store; gc would take what it needs",
+        )
+        .hint("wait for the build to end"));
+    };
+    if all {
+        let root = store.root().to_path_buf();
+        osier_store::remove_tree(&root)?;
+        workplace.reporter.result(format!("removed the store {}", root.display()));
+        return Ok(());
+    }
+    let size = limit.map(size).transpose()?;
+    let default = if size.is_none() && age.is_none() { Some(30) } else { age };
+    let age = default.map(|days| Duration::from_secs(days.saturating_mul(86_400)));
+    let report = store.gc(GcLimits { age, size }, SystemTime::now(), &lock)?;
+    workplace.reporter.result(format!(
+        "removed {} results, {}; the store holds {}",
+        report.removed,
+        bytes(report.before - report.after),
+        bytes(report.after)
+    ));
+    Ok(())
+}

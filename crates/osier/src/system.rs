@@ -1,0 +1,285 @@
+//! A system from plan to images: what is built, composed and delivered.
+
+use std::path::{Path, PathBuf};
+
+use osier_build::{ComponentId, Engine, Graph, Results};
+use osier_image::{Compression, Role};
+use osier_recipe::{ComponentRef, EffectiveSystem, System};
+use osier_sandbox::Launcher;
+use osier_store::{Digest, Key, Store, TreeNode};
+
+use crate::compose::{self, Parts};
+use crate::library::Entry;
+use crate::network::{Download, Network, Place};
+use crate::problem::{Exit, Outcome, Problem};
+use crate::project::Project;
+use crate::provision::DebianPackages;
+use crate::reporter::failure_screen;
+use crate::workplace::{INTERRUPTED, Workplace};
+
+/// Roughly how many bytes of disk the build of one component with sources needs for each byte of its archives.
+const SPACE_FACTOR: u64 = 12;
+
+/// The files of a built system, in the store.
+pub(crate) struct Built {
+    /// Name of the file, what it is, its bytes and size.
+    pub(crate) images: Vec<(String, Digest, u64)>,
+    pub(crate) kernel: Option<Digest>,
+}
+
+/// The names of the components that a system is made of, its kernel's included.
+pub(crate) fn component_names(system: &EffectiveSystem<'_>) -> Vec<String> {
+    let mut names: Vec<String> =
+        system.components.iter().map(|component| component.name.clone()).collect();
+    if let Some(kernel) = system.kernel
+        && !names.contains(&kernel.component)
+    {
+        names.push(kernel.component.clone());
+    }
+    names
+}
+
+/// Lists the files that the open components of a graph need: sources and build environments.
+pub(crate) fn downloads(
+    project: &Project<'_>,
+    graph: &Graph,
+    open: &[ComponentId],
+    steps: &[osier_build::StepId],
+) -> (Vec<Download>, u64) {
+    let mut downloads = Vec::new();
+    let mut space = 0;
+    for id in open {
+        let component = graph.component(*id);
+        for package in &component.environment.packages {
+            let path = project
+                .lock
+                .packages()
+                .find(|pinned| pinned.sha256 == package.digest.to_string())
+                .map(|pinned| pinned.path.clone());
+            downloads.push(Download {
+                name: package.name.clone(),
+                digest: package.digest,
+                size: Some(package.size),
+                from: Place::Pool(path.unwrap_or_default()),
+                wanted_by: component.name.clone(),
+            });
+        }
+        for step in component.steps.iter().filter(|step| steps.contains(step)) {
+            let osier_build::Work::Unpack(source) = &graph.step(*step).work else { continue };
+            for archive in &source.archives {
+                space += archive.size * SPACE_FACTOR;
+                let from = project
+                    .lock
+                    .sources()
+                    .flat_map(|source| &source.files)
+                    .find(|file| file.sha256 == archive.digest.to_string())
+                    .map_or(Place::Urls(Vec::new()), crate::pins::place);
+                downloads.push(Download {
+                    name: archive.file.clone(),
+                    digest: archive.digest,
+                    size: Some(archive.size),
+                    from,
+                    wanted_by: component.name.clone(),
+                });
+            }
+        }
+    }
+    downloads.sort_by(|one, two| one.digest.cmp(&two.digest));
+    downloads.dedup_by_key(|download| download.digest);
+    (downloads, space)
+}
+
+/// Fetches what is missing and builds all components of a graph.
+pub(crate) fn build_graph(
+    project: &Project<'_>,
+    graph: &Graph,
+    network: &Network<'_>,
+    launcher: &Launcher,
+    note: &str,
+) -> Outcome<Results> {
+    let workplace = project.workplace;
+    let store = project.store;
+    let _lock = store.lock_for_build()?;
+    store.sweep()?;
+    let events = |event| workplace.reporter.event(event);
+    let engine = engine(workplace, store, launcher, &events);
+    let survey = engine.survey(graph);
+    if !survey.open.is_empty() {
+        let (downloads, space) = downloads(project, graph, &survey.open, &survey.steps);
+        network.fetch(&downloads, space)?;
+    }
+    let results = engine.run(graph).map_err(|error| build_problem(error))?;
+    if !survey.open.is_empty() {
+        let survey = engine.survey(graph);
+        let keys: Vec<Key> = survey
+            .keys
+            .values()
+            .copied()
+            .chain(graph.components.iter().map(|component| component.environment.key))
+            .collect();
+        store.note_use(note, &keys, &[])?;
+    }
+    Ok(results)
+}
+
+/// Sets an engine up.
+pub(crate) fn engine<'e>(
+    workplace: &Workplace,
+    store: &'e Store,
+    launcher: &'e Launcher,
+    events: &'e (dyn Fn(osier_build::Event) + Sync),
+) -> Engine<'e> {
+    Engine {
+        store,
+        launcher,
+        provision: &DebianPackages,
+        checks: crate::checks::ALL,
+        events,
+        interrupted: &INTERRUPTED,
+        settings: workplace.settings(),
+        hand_made: std::collections::BTreeMap::new(),
+        unpacking: std::sync::Mutex::new(()),
+    }
+}
+
+/// Turns the end of a build into what a person is told.
+pub(crate) fn build_problem(error: osier_build::BuildError) -> Problem {
+    use osier_build::BuildError;
+    match error {
+        BuildError::Failed(failures) => {
+            let mut problem = Problem::new(
+                failures.first().map_or("S001", |failure| failure.cause.code()),
+                Exit::Failed,
+                "",
+            );
+            for failure in &failures {
+                problem.body.push_str(&failure_screen(failure));
+            }
+            problem
+        }
+        BuildError::Interrupted => Problem::new("X130", Exit::Interrupted, error),
+        BuildError::NoSpace { .. } => Problem::new("M004", Exit::Machine, error),
+        BuildError::Store(error) => error.into(),
+        BuildError::Blob(error) => Problem::new("M001", Exit::Machine, error),
+    }
+}
+
+/// Finds the output of a component that a reference names.
+fn output(graph: &Graph, results: &Results, reference: &ComponentRef) -> Outcome<Digest> {
+    let wanted = reference.output.as_deref().unwrap_or("main");
+    let outputs = graph
+        .find(&reference.name)
+        .and_then(|id| results.get(&id))
+        .map(|result| result.outputs.as_slice())
+        .unwrap_or_default();
+    let found = outputs.iter().find(|(name, _)| name == wanted).map(|(_, digest)| *digest);
+    found.ok_or_else(|| {
+        let known: Vec<String> = outputs.iter().map(|(name, _)| name.clone()).collect();
+        crate::unknown(&format!("output of {}", reference.name), wanted, &known)
+    })
+}
+
+/// Builds a system and writes its images into the store.
+pub(crate) fn build(
+    project: &mut Project<'_>,
+    system: &System,
+    entry: &Entry,
+    network: &Network<'_>,
+    launcher: &Launcher,
+) -> Outcome<Built> {
+    let effective = system.effective(project.target);
+    let graph = project.plan(&component_names(&effective), network)?;
+    let note = format!("{}-{}", system.name, project.target);
+    let results = build_graph(project, &graph, network, launcher, &note)?;
+    let store = project.store;
+    let mut areas = Vec::new();
+    for overlay in &effective.overlays {
+        areas.push((
+            format!("overlay {}", overlay.value),
+            Role::Overlay,
+            compose::overlay(store, entry, overlay)?,
+        ));
+    }
+    for component in &effective.components {
+        areas.push((
+            format!("component {}", component.value),
+            Role::Component,
+            output(&graph, &results, component)?,
+        ));
+    }
+    let kernel = match effective.kernel {
+        None => None,
+        Some(kernel) => {
+            let tree = output(
+                &graph,
+                &results,
+                &ComponentRef { name: kernel.component.clone(), output: None },
+            )?;
+            let tree =
+                store.tree(&tree).map_err(|error| Problem::new("M001", Exit::Machine, error))?;
+            match tree.get(kernel.path.as_bytes()) {
+                Some(TreeNode::File { content, .. }) => Some(*content),
+                _ => {
+                    let message = format!(
+                        "{} installs no file {}, which the system names as its kernel",
+                        kernel.component, kernel.path
+                    );
+                    return Err(Problem::new("I002", Exit::Usage, message));
+                }
+            }
+        }
+    };
+    let mut images = Vec::new();
+    if !system.images.is_empty() {
+        let name = effective.manifest.map_or("manifest", |manifest| manifest.as_str());
+        let label = entry.label_of(name);
+        let files = entry.beside("")?;
+        let text = files.get(name).and_then(|file| match &file.kind {
+            crate::library::BesideKind::File { content, .. } => {
+                Some(String::from_utf8_lossy(content).into_owned())
+            }
+            _ => None,
+        });
+        let text = text.ok_or_else(|| {
+            Problem::new("R019", Exit::Usage, format!("the manifest {label} is not there"))
+        })?;
+        let parts = Parts { areas, manifest: (label, text) };
+        for image in &system.images {
+            let level = |default: u8| image.level.unwrap_or(default);
+            let compression = match image.compression {
+                osier_recipe::Compression::None => Compression::None,
+                osier_recipe::Compression::Gzip => Compression::Gzip { level: level(6) },
+                osier_recipe::Compression::Xz => Compression::Xz { level: level(6) },
+                osier_recipe::Compression::Zstd => Compression::Zstd { level: level(3) },
+            };
+            let (digest, size, _) =
+                compose::initramfs(store, &parts, compression, project.workplace.jobs())?;
+            images.push((image.file_name(), digest, size));
+        }
+    }
+    store.sync()?;
+    Ok(Built { images, kernel })
+}
+
+/// Puts the images and the kernel of a system into a folder; gives the kernel's place and the images'.
+pub(crate) fn deliver(
+    store: &Store,
+    built: &Built,
+    folder: &Path,
+) -> Outcome<(Option<PathBuf>, Vec<PathBuf>)> {
+    let mut places = Vec::new();
+    for (name, digest, _) in &built.images {
+        let place = folder.join(name);
+        compose::deliver(store, digest, &place)?;
+        places.push(place);
+    }
+    let kernel = match &built.kernel {
+        None => None,
+        Some(digest) => {
+            let place = folder.join("vmlinuz");
+            compose::deliver(store, digest, &place)?;
+            Some(place)
+        }
+    };
+    Ok((kernel, places))
+}

@@ -1,0 +1,118 @@
+//! The surroundings of one command: project, store, sandbox launcher, reporter.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use osier_sandbox::Launcher;
+use osier_store::{OpenError, Store};
+
+use crate::cli::Global;
+use crate::library::Library;
+use crate::problem::{Exit, Outcome, Problem};
+use crate::reporter::Reporter;
+
+/// The least number of bytes of disk that osier leaves free.
+const RESERVE: u64 = 1 << 30;
+
+/// Set by Ctrl-C.
+pub(crate) static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// What a command works with.
+pub(crate) struct Workplace {
+    pub(crate) global: Global,
+    /// The project's root: where osier.toml lies, else the current folder.
+    pub(crate) project: PathBuf,
+    pub(crate) library: Library,
+    pub(crate) reporter: Reporter,
+}
+
+impl Workplace {
+    /// Finds the project from the current folder upwards.
+    pub(crate) fn open(global: Global) -> Outcome<Self> {
+        let current = std::env::current_dir().map_err(|error| {
+            Problem::new("M001", Exit::Machine, format!("cannot tell the current folder: {error}"))
+        })?;
+        let project = match &global.project {
+            Some(project) if !project.is_dir() => {
+                let message = format!("the project folder {} is not there", project.display());
+                return Err(Problem::new("C002", Exit::Usage, message));
+            }
+            Some(project) => std::path::absolute(project).unwrap_or_else(|_| project.clone()),
+            None => {
+                let found = current.ancestors().find(|folder| folder.join("osier.toml").is_file());
+                found.unwrap_or(&current).to_path_buf()
+            }
+        };
+        let reporter = Reporter::new(global.json, global.quiet);
+        let library = Library::new(Some(project.clone()));
+        Ok(Self { global, project, library, reporter })
+    }
+
+    /// Says where the store is.
+    pub(crate) fn store_folder(&self) -> Outcome<PathBuf> {
+        let named = self
+            .global
+            .store
+            .clone()
+            .or_else(|| std::env::var_os("OSIER_STORE").map(PathBuf::from));
+        let found = named
+            .or_else(|| {
+                std::env::var_os("XDG_CACHE_HOME").map(|cache| PathBuf::from(cache).join("osier"))
+            })
+            .or_else(|| {
+                std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache/osier"))
+            });
+        let found = found.filter(|folder| !folder.as_os_str().is_empty());
+        let found = found.ok_or_else(|| {
+            Problem::new("M003", Exit::Machine, "there is no place for the store: neither --store, OSIER_STORE, XDG_CACHE_HOME nor HOME is given")
+        })?;
+        Ok(std::path::absolute(&found).unwrap_or(found))
+    }
+
+    /// Opens the store, and makes it where it is not there.
+    pub(crate) fn store(&self) -> Outcome<Store> {
+        let folder = self.store_folder()?;
+        Store::open(&folder, &boot_id()).map_err(|error| match error {
+            OpenError::File(error) => error.into(),
+            error => Problem::new("M003", Exit::Machine, error)
+                .hint("name a folder of your own by --store DIR or OSIER_STORE"),
+        })
+    }
+
+    /// How many jobs may run at one time.
+    pub(crate) fn jobs(&self) -> usize {
+        let all = || std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+        self.global.jobs.unwrap_or_else(all).max(1)
+    }
+
+    /// How to go about builds.
+    pub(crate) fn settings(&self) -> osier_build::Settings {
+        osier_build::Settings {
+            jobs: self.jobs(),
+            keep_going: self.global.keep_going,
+            reserve: RESERVE,
+        }
+    }
+
+    /// Shortens a path for people: relative to the current folder where it lies below.
+    pub(crate) fn shown(path: &Path) -> String {
+        let current = std::env::current_dir().unwrap_or_default();
+        let short = path.strip_prefix(&current).ok().filter(|short| !short.as_os_str().is_empty());
+        short.unwrap_or(path).display().to_string()
+    }
+}
+
+/// Names this boot of the machine.
+fn boot_id() -> String {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let text = text.trim();
+    if text.is_empty() { "unknown".to_owned() } else { text.to_owned() }
+}
+
+/// Starts the launcher; must be called before any thread is started.
+pub(crate) fn launcher() -> Outcome<Launcher> {
+    Launcher::start().map_err(|error| {
+        Problem::new("M005", Exit::Machine, error)
+            .hint("`osier doctor` tries what this machine gives")
+    })
+}

@@ -1,0 +1,58 @@
+//! Chores of the repository: `cargo xtask ci`, `generate`, `check`, `prove NAME`, `bench`.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+mod check;
+mod prove;
+
+fn main() -> Result<()> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["ci"] => ci(),
+        ["test"] => tests(),
+        ["generate"] => check::generate(),
+        ["check"] => check::all(),
+        ["prove", name] => prove::run(name),
+        _ => bail!(
+            "usage: cargo xtask ci | test | generate | check | prove NAME ({})",
+            prove::NAMES.join(", ")
+        ),
+    }
+}
+
+/// Gives the repository's root.
+fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().expect("xtask lies in the repository").to_path_buf()
+}
+
+/// Runs a program in the repository's root and shows its output.
+fn run(words: &[&str]) -> Result<()> {
+    println!("$ {}", words.join(" "));
+    let (program, arguments) = words.split_first().context("nothing to run")?;
+    let status = Command::new(program).args(arguments).current_dir(root()).status();
+    let status = status.with_context(|| format!("cannot run {program}"))?;
+    if !status.success() {
+        bail!("`{}` ended with {status}", words.join(" "));
+    }
+    Ok(())
+}
+
+/// Everything that has to hold before a change lands.
+fn ci() -> Result<()> {
+    run(&["cargo", "fmt", "--all", "--check"])?;
+    run(&["cargo", "clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])?;
+    run(&["cargo", "build", "--release", "--locked"])?;
+    check::all()?;
+    tests()?;
+    prove::run("initrd")
+}
+
+/// All tests that need neither a network nor an emulator.
+fn tests() -> Result<()> {
+    run(&["cargo", "test", "--workspace", "--locked"])
+}
