@@ -164,8 +164,11 @@ struct State<'g> {
 /// A finished piece of work: a step, and the outputs where it was its component's last.
 struct Done {
     step: StepId,
-    result: Result<(Option<StepUse>, Option<Vec<(String, Digest)>>), StepEnd>,
+    result: Result<Ended, StepEnd>,
 }
+
+/// What a step that ended well used, if it ran, and its component's outputs, if it was the last.
+type Ended = (Option<StepUse>, Option<Vec<(String, Digest)>>);
 
 /// What a worker needs to know of a step, so that it touches no state of the scheduler.
 struct Job<'g> {
@@ -428,7 +431,7 @@ impl Engine<'_> {
         for _ in 0..3 {
             match self.attempt(graph) {
                 Err(BuildError::Blob(BlobError::Corrupt { expected, .. })) => {
-                    self.forget(&expected)?
+                    self.forget(&expected)?;
                 }
                 result => return result,
             }
@@ -704,11 +707,7 @@ impl Engine<'_> {
     }
 
     /// Runs a step if it has to run, and takes the outputs if it is its component's last.
-    fn work(
-        &self,
-        job: &Job<'_>,
-        started: &dyn Fn(Killer),
-    ) -> Result<(Option<StepUse>, Option<Vec<(String, Digest)>>), StepEnd> {
+    fn work(&self, job: &Job<'_>, started: &dyn Fn(Killer)) -> Result<Ended, StepEnd> {
         let mut used = None;
         if job.run {
             let call = self.call(job)?;

@@ -80,7 +80,7 @@ pub enum MissingPin {
         /// The version that the recipe gives.
         version: Option<String>,
         /// The source.
-        source: Source,
+        source: Box<Source>,
     },
 }
 
@@ -552,11 +552,7 @@ impl<'a> Planning<'_, 'a> {
     }
 
     /// Gives the sources as trees to unpack, and the component's version.
-    fn sources<'r>(
-        &mut self,
-        recipe: &'r Recipe,
-        suite: &str,
-    ) -> Result<(Vec<(&'r Source, SourceTree)>, String), PlanError> {
+    fn sources<'r>(&mut self, recipe: &'r Recipe, suite: &str) -> Result<Sources<'r>, PlanError> {
         let mut version = recipe.version.as_ref().map(|version| version.value.clone());
         let mut trees = Vec::new();
         for source in &recipe.sources {
@@ -576,7 +572,7 @@ impl<'a> Planning<'_, 'a> {
                     recipe: recipe.name.value.clone(),
                     suite: suite.to_owned(),
                     version: version.clone(),
-                    source: source.clone(),
+                    source: Box::new(source.clone()),
                 });
                 continue;
             };
@@ -667,6 +663,9 @@ impl<'a> Planning<'_, 'a> {
         Ok((chosen.into_values().collect(), patches))
     }
 }
+
+/// The sources of a recipe as trees to unpack, and the component's version.
+type Sources<'r> = (Vec<(&'r Source, SourceTree)>, String);
 
 /// Says where a file of a source is unpacked below the source's folder; nothing for files that are not.
 fn archive_place(file: &str, debian: bool, patches: bool) -> Option<String> {

@@ -327,7 +327,7 @@ fn record_log(reader: OwnedFd, log: &Path) -> Result<(), FileError> {
     // An older log of the same key must not be taken for this one's.
     match fs::remove_file(log) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).at("remove", log)?
+            Err(error).at("remove", log)?;
         }
         _ => {}
     }

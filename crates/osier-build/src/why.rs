@@ -32,7 +32,7 @@ fn ingredients(
 ) -> Result<Vec<Ingredient>, FileError> {
     let mut list = Vec::new();
     let mut add = |name: String, value: String, place: &str| {
-        list.push(Ingredient { name, value, place: place.to_owned() })
+        list.push(Ingredient { name, value, place: place.to_owned() });
     };
     if let Some(below) = below {
         add(

@@ -118,7 +118,8 @@ fn steps_see_only_what_is_declared() {
 
 #[test]
 fn steps_that_misbehave_are_failures_with_a_cause() {
-    let cases: &[(&str, fn(&FailureCause) -> bool)] = &[
+    type Expected = fn(&FailureCause) -> bool;
+    let cases: &[(&str, Expected)] = &[
         ("exit 7", |cause| *cause == FailureCause::Exit { code: 7 }),
         ("kill -SEGV $$", |cause| *cause == FailureCause::Signal { signal: 11 }),
         (

@@ -6,8 +6,8 @@ use std::ops::Deref;
 use crate::diagnostic::quoted;
 use crate::recipe::ComponentRef;
 use crate::{
-    AFTER_SOURCES, Check, Code, Diagnostic, Kind, Origin, Part, Recipe, Setting, Spanned, Step,
-    StepRef, Value,
+    AFTER_SOURCES, Check, Code, Diagnostic, Kind, Named, Origin, Part, Recipe, Setting, Spanned,
+    Step, StepRef, Value,
 };
 
 /// A recipe for one target in one profile.
@@ -315,7 +315,11 @@ fn each_once<'r, T: PartialEq>(
 
 fn last<'r, T>(
     parts: &[&'r Part],
-    map: impl Fn(&'r Part) -> &'r BTreeMap<String, T>,
+    map: impl Fn(&'r Part) -> &'r Named<T>,
 ) -> BTreeMap<&'r str, &'r T> {
-    parts.iter().flat_map(|part| map(part)).map(|(name, value)| (name.as_str(), value)).collect()
+    parts
+        .iter()
+        .flat_map(|part| map(part).iter())
+        .map(|(name, value)| (name.as_str(), value))
+        .collect()
 }

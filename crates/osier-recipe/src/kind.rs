@@ -1,11 +1,9 @@
 //! A kind: a reusable set of steps.
 
-use std::collections::BTreeMap;
-
 use crate::part::{environment, no_blanks};
 use crate::schema::FileKind;
 use crate::walk::{self, Node, Walk};
-use crate::{Code, Diagnostic, Origin, Spanned, Step, Value, ValueType, step, tables};
+use crate::{Code, Diagnostic, Named, Origin, Spanned, Step, Value, ValueType, step, tables};
 
 /// One parsed kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,7 +17,7 @@ pub struct Kind {
     /// Debian packages added to the build environment.
     pub packages: Vec<Spanned<String>>,
     /// Environment variables of all steps.
-    pub env: BTreeMap<String, Spanned<String>>,
+    pub env: Named<Spanned<String>>,
     /// The variables that recipes can set; names are all different.
     pub variables: Vec<Variable>,
     /// The steps in order; each has a script.
@@ -44,23 +42,24 @@ impl Kind {
     ///
     /// Fails with every error of the file, in the order of the text.
     pub fn parse(file: &str, text: &str, expected: Option<&str>) -> Result<Self, Vec<Diagnostic>> {
+        let (mut walk, root) = Walk::open(file, text);
         let mut kind = Self {
-            origin: Origin::new(file, ""),
+            origin: walk.origin(),
             name: Spanned::new(String::new(), 0..0),
             summary: None,
             packages: Vec::new(),
-            env: BTreeMap::new(),
+            env: Named::default(),
             variables: Vec::new(),
             steps: Vec::new(),
         };
-        let mut walk = Walk::file(file, text, FileKind::Kind, &mut kind, Self::read);
-        kind.origin = walk.origin();
+        walk.root(&root, FileKind::Kind, &mut kind, Self::read);
         walk.expect_name(&kind.name, expected);
-        for variable in
-            kind.variables.iter().filter(|variable| kind.env.contains_key(variable.name.as_str()))
-        {
-            let message = format!("`{}` is a variable and stands in `env` as well", variable.name);
-            walk.error(Code::DuplicateName, &kind.env[variable.name.as_str()].span, message);
+        for variable in &kind.variables {
+            if let Some(value) = kind.env.get(&variable.name) {
+                let message =
+                    format!("`{}` is a variable and stands in `env` as well", variable.name);
+                walk.error(Code::DuplicateName, &value.span, message);
+            }
         }
         walk.finish(kind)
     }

@@ -122,7 +122,8 @@ impl Lock {
     /// Fails with every error of the file, in the order of the text; for a lock of another version with that alone.
     pub fn parse(file: &str, text: &str) -> Result<Self, Vec<Diagnostic>> {
         let mut read = Reading::default();
-        let mut walk = Walk::file(file, text, FileKind::Lock, &mut read, Reading::read);
+        let (mut walk, root) = Walk::open(file, text);
+        walk.root(&root, FileKind::Lock, &mut read, Reading::read);
         if let Some(version) =
             read.version.as_ref().filter(|version| version.value != Self::VERSION)
         {

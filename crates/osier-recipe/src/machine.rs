@@ -71,8 +71,9 @@ impl MachineFile {
     /// Fails with every error of the file, in the order of the text.
     pub fn parse(file: &str, text: &str, expected: Option<&str>) -> Result<Self, Vec<Diagnostic>> {
         let empty = || Spanned::new(String::new(), 0..0);
+        let (mut walk, root) = Walk::open(file, text);
         let mut machine = Self {
-            origin: Origin::new(file, ""),
+            origin: walk.origin(),
             name: empty(),
             summary: None,
             architecture: Target::X86_64,
@@ -84,8 +85,7 @@ impl MachineFile {
             disks: Vec::new(),
             extra: Vec::new(),
         };
-        let mut walk = Walk::file(file, text, FileKind::Machine, &mut machine, Self::read);
-        machine.origin = walk.origin();
+        walk.root(&root, FileKind::Machine, &mut machine, Self::read);
         walk.expect_name(&machine.name, expected);
         walk.finish(machine)
     }

@@ -21,6 +21,11 @@ pub(crate) fn elements<'n, 't>(node: &'n Node<'t>) -> impl Iterator<Item = &'n N
     one.into_iter().chain(many.into_iter().flatten())
 }
 
+/// How many elements an array has. Lists get room for just these: ten thousand recipes are held at once.
+pub(crate) fn count(node: &Node<'_>) -> usize {
+    node.get_ref().as_array().map_or(1, |array| array.len())
+}
+
 /// The tables of an array of tables, or the one table.
 pub(crate) fn tables<'n, 't>(
     node: &'n Node<'t>,
@@ -41,12 +46,16 @@ pub(crate) fn text(node: &Node<'_>) -> Spanned<String> {
 
 /// The strings of an array, or the one string.
 pub(crate) fn texts(node: &Node<'_>) -> Vec<Spanned<String>> {
-    elements(node).filter(|element| element.get_ref().is_str()).map(text).collect()
+    let mut list = Vec::with_capacity(count(node));
+    list.extend(elements(node).filter(|element| element.get_ref().is_str()).map(text));
+    list
 }
 
 /// The strings of an array that `parse` takes; the others have been reported as not of their form.
 pub(crate) fn parsed<T>(node: &Node<'_>, parse: impl Fn(&str) -> Option<T>) -> Vec<Spanned<T>> {
-    elements(node).filter_map(|element| parsed_one(element, &parse)).collect()
+    let mut list = Vec::with_capacity(count(node));
+    list.extend(elements(node).filter_map(|element| parsed_one(element, &parse)));
+    list
 }
 
 pub(crate) fn parsed_one<T>(

@@ -46,14 +46,17 @@ pub struct Origin(Arc<Lines>);
 struct Lines {
     file: Box<str>,
     /// The offset of each line but the first.
-    starts: Vec<usize>,
+    starts: Box<[u32]>,
 }
 
 impl Origin {
     /// Notes the lines of `text`, which is the content of `file`.
     pub fn new(file: &str, text: &str) -> Self {
-        let starts = text.match_indices('\n').map(|(at, _)| at + 1).collect();
-        Self(Arc::new(Lines { file: file.into(), starts }))
+        let newlines = text.match_indices('\n');
+        let mut starts = Vec::with_capacity(newlines.clone().count());
+        // A text of more than 4 GiB is none that anybody reads; its last lines count as one.
+        starts.extend(newlines.map_while(|(at, _)| u32::try_from(at + 1).ok()));
+        Self(Arc::new(Lines { file: file.into(), starts: starts.into() }))
     }
 
     /// The file's name as the caller gave it.
@@ -68,8 +71,8 @@ impl Origin {
 
     /// Line and column, both counted from 1, of a span's first byte; columns count bytes.
     pub fn line_column(&self, span: &Range<usize>) -> (usize, usize) {
-        let line = self.0.starts.partition_point(|start| *start <= span.start);
-        let start = if line == 0 { 0 } else { self.0.starts[line - 1] };
+        let line = self.0.starts.partition_point(|start| *start as usize <= span.start);
+        let start = if line == 0 { 0 } else { self.0.starts[line - 1] as usize };
         (line + 1, span.start - start + 1)
     }
 

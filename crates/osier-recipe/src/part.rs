@@ -1,12 +1,11 @@
 //! The part of a recipe that the tables of targets and profiles can add to.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::diagnostic::quoted;
 use crate::recipe::ComponentRef;
-use crate::walk::{self, Node, Walk};
-use crate::{Code, Spanned, Step, Value, step, tables};
+use crate::walk::{self, Node, NodeKey, Walk};
+use crate::{Code, Named, Spanned, Step, Value, step, tables};
 
 /// What a recipe says for all builds, for one target or for one profile.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -18,13 +17,13 @@ pub struct Part {
     /// Components that are linked for the target.
     pub needs: Vec<Spanned<ComponentRef>>,
     /// Environment variables of all steps.
-    pub env: BTreeMap<String, Spanned<String>>,
+    pub env: Named<Spanned<String>>,
     /// Patterns of files that the steps see.
     pub files: Vec<Spanned<String>>,
     /// Patterns of patches, in the order in which they are applied.
     pub patches: Vec<Spanned<String>>,
     /// Values of the kind's variables.
-    pub with: BTreeMap<String, Setting>,
+    pub with: Named<Setting>,
     /// New steps and changes to the kind's.
     pub steps: Vec<Step>,
 }
@@ -70,22 +69,20 @@ pub(crate) fn part(walk: &mut Walk, node: &Node<'_>) -> Part {
 }
 
 /// Reads `env`.
-pub(crate) fn environment(node: &Node<'_>) -> BTreeMap<String, Spanned<String>> {
+pub(crate) fn environment(node: &Node<'_>) -> Named<Spanned<String>> {
     walk::entries(node)
         .map(|(key, value)| (key.get_ref().clone().into_owned(), walk::text(value)))
         .collect()
 }
 
-fn settings(walk: &mut Walk, node: &Node<'_>) -> BTreeMap<String, Setting> {
-    let mut settings = BTreeMap::new();
-    for (key, node) in walk::entries(node) {
-        if let Some(value) = walk::value(node) {
-            no_blanks(walk, &value);
-            let setting = Setting { key: key.span(), value: Spanned::new(value, node.span()) };
-            settings.insert(key.get_ref().clone().into_owned(), setting);
-        }
-    }
-    settings
+fn settings(walk: &mut Walk, node: &Node<'_>) -> Named<Setting> {
+    let setting = |(key, node): (&NodeKey<'_>, &Node<'_>)| {
+        let value = walk::value(node)?;
+        no_blanks(walk, &value);
+        let value = Spanned::new(value, node.span());
+        Some((key.get_ref().clone().into_owned(), Setting { key: key.span(), value }))
+    };
+    walk::entries(node).filter_map(setting).collect()
 }
 
 /// Reports elements of a list that would fall apart, as steps see a list joined by blanks.

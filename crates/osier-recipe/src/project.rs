@@ -29,16 +29,16 @@ impl Project {
     ///
     /// Fails with every error of the file, in the order of the text.
     pub fn parse(file: &str, text: &str) -> Result<Self, Vec<Diagnostic>> {
+        let (mut walk, root) = Walk::open(file, text);
         let mut project = Self {
-            origin: Origin::new(file, ""),
+            origin: walk.origin(),
             name: Spanned::new(String::new(), 0..0),
             suite: None,
             default: None,
             profile: None,
             jobs: None,
         };
-        let walk = Walk::file(file, text, FileKind::Project, &mut project, Self::read);
-        project.origin = walk.origin();
+        walk.root(&root, FileKind::Project, &mut project, Self::read);
         walk.finish(project)
     }
 

@@ -7,7 +7,8 @@ use crate::part::part;
 use crate::schema::FileKind;
 use crate::walk::{self, Node, Walk};
 use crate::{
-    Code, Diagnostic, EffectiveRecipe, Origin, Part, Source, SourceKind, Spanned, Target, source,
+    Code, Diagnostic, EffectiveRecipe, Named, Origin, Part, Source, SourceKind, Spanned, Target,
+    source,
 };
 
 /// One parsed recipe; no defaults are applied to it.
@@ -34,7 +35,7 @@ pub struct Recipe {
     /// Where the component's bytes come from; names are all different.
     pub sources: Vec<Source>,
     /// Named parts of the installed tree, each by patterns.
-    pub outputs: BTreeMap<String, Vec<Spanned<String>>>,
+    pub outputs: Named<Vec<Spanned<String>>>,
     /// What holds for all builds.
     pub base: Part,
     /// What holds for one target alone.
@@ -81,8 +82,9 @@ impl Recipe {
     ///
     /// Fails with every error of the file, in the order of the text.
     pub fn parse(file: &str, text: &str, expected: Option<&str>) -> Result<Self, Vec<Diagnostic>> {
+        let (mut walk, root) = Walk::open(file, text);
         let mut recipe = Self {
-            origin: Origin::new(file, ""),
+            origin: walk.origin(),
             name: Spanned::new(String::new(), 0..0),
             version: None,
             summary: None,
@@ -92,13 +94,12 @@ impl Recipe {
             suite: None,
             targets: Vec::new(),
             sources: Vec::new(),
-            outputs: BTreeMap::new(),
+            outputs: Named::default(),
             base: Part::default(),
             target_parts: BTreeMap::new(),
             profiles: BTreeMap::new(),
         };
-        let mut walk = Walk::file(file, text, FileKind::Recipe, &mut recipe, Self::read);
-        recipe.origin = walk.origin();
+        walk.root(&root, FileKind::Recipe, &mut recipe, Self::read);
         walk.expect_name(&recipe.name, expected);
         recipe.name_sources(&mut walk);
         recipe.need_version(&mut walk);

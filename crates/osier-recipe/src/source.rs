@@ -117,7 +117,7 @@ impl Keys {
 
 /// Reads `source`. The name of the first is left empty where it is not given.
 pub(crate) fn sources(walk: &mut Walk, node: &Node<'_>) -> Vec<Source> {
-    let mut sources: Vec<Source> = Vec::new();
+    let mut sources: Vec<Source> = Vec::with_capacity(walk::count(node));
     for (at, (table, span)) in walk::tables(node).enumerate() {
         let mut keys = Keys::default();
         walk.table(table, &span, &tables::SOURCE, &mut keys, Keys::read);

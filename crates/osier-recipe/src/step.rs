@@ -99,7 +99,7 @@ impl Step {
 
 /// Reads `[[step]]` by the table of a recipe's or a kind's steps.
 pub(crate) fn steps(walk: &mut Walk, node: &Node<'_>, schema: &'static Table) -> Vec<Step> {
-    let mut steps: Vec<Step> = Vec::new();
+    let mut steps: Vec<Step> = Vec::with_capacity(walk::count(node));
     for (table, span) in walk::tables(node) {
         let mut step = Step::new(span.clone());
         walk.table(table, &span, schema, &mut step, Step::read);
@@ -115,7 +115,7 @@ pub(crate) fn steps(walk: &mut Walk, node: &Node<'_>, schema: &'static Table) ->
 }
 
 fn checks(walk: &mut Walk, node: &Node<'_>) -> Vec<Check> {
-    let mut checks = Vec::new();
+    let mut checks = Vec::with_capacity(walk::count(node));
     for (table, span) in walk::tables(node) {
         let mut check =
             Check { name: Spanned::new(String::new(), span.clone()), arguments: BTreeMap::new() };

@@ -109,8 +109,9 @@ impl System {
     ///
     /// Fails with every error of the file, in the order of the text.
     pub fn parse(file: &str, text: &str, expected: Option<&str>) -> Result<Self, Vec<Diagnostic>> {
+        let (mut walk, root) = Walk::open(file, text);
         let mut system = Self {
-            origin: Origin::new(file, ""),
+            origin: walk.origin(),
             name: Spanned::new(String::new(), 0..0),
             summary: None,
             targets: Vec::new(),
@@ -120,8 +121,7 @@ impl System {
             base: SystemPart::default(),
             target_parts: BTreeMap::new(),
         };
-        let mut walk = Walk::file(file, text, FileKind::System, &mut system, Self::read);
-        system.origin = walk.origin();
+        walk.root(&root, FileKind::System, &mut system, Self::read);
         walk.expect_name(&system.name, expected);
         system.check(&mut walk);
         walk.finish(system)

@@ -15,8 +15,8 @@ use crate::words::{article, list, words};
 use crate::{Code, Diagnostic, Origin, Spanned, nearest};
 
 pub(crate) use crate::node::{
-    Node, NodeKey, boolean, elements, entries, integer, parsed, parsed_one, tables, target, text,
-    texts, unsigned, value,
+    Node, NodeKey, boolean, count, elements, entries, integer, parsed, parsed_one, tables, target,
+    text, texts, unsigned, value,
 };
 
 /// Collects what is wrong in one file while the file's type reads its values.
@@ -28,22 +28,24 @@ pub(crate) struct Walk {
 }
 
 impl Walk {
-    /// Parses `text` and hands each key of the outermost table to `read`.
-    ///
-    /// `read` gets the keys that the table knows, with values of the right type.
-    pub(crate) fn file<'t, T>(
-        file: &str,
-        text: &'t str,
+    /// Parses `text`, which is the content of `file`.
+    pub(crate) fn open<'t>(file: &str, text: &'t str) -> (Self, DeTable<'t>) {
+        let (root, errors) = DeTable::parse_recoverable(text);
+        let origin = Origin::new(file, text);
+        let mut walk = Self { origin, found: Vec::new(), doubtful: Vec::new() };
+        walk.syntax(text, errors);
+        (walk, root.into_inner())
+    }
+
+    /// Hands each key of the outermost table to `read`: known keys, with values of the right type.
+    pub(crate) fn root<'t, T>(
+        &mut self,
+        root: &DeTable<'t>,
         kind: FileKind,
         value: &mut T,
         read: impl FnMut(&mut T, &mut Self, &'static str, &Node<'t>),
-    ) -> Self {
-        let (root, errors) = DeTable::parse_recoverable(text);
-        let mut walk =
-            Self { origin: Origin::new(file, text), found: Vec::new(), doubtful: Vec::new() };
-        walk.syntax(text, errors);
-        walk.table(root.get_ref(), &(0..0), kind.table(), value, read);
-        walk
+    ) {
+        self.table(root, &(0..0), kind.table(), value, read);
     }
 
     /// Keeps one error of each line, as the later ones mostly follow from it.

@@ -376,7 +376,7 @@ impl Store {
             };
             tree.insert(path, node);
         }
-        Ok(single_names_are_no_groups(tree))
+        Ok(single_names_are_no_groups(&tree))
     }
 
     /// Stores the manifest of a tree whose files are in the store already.
@@ -497,7 +497,7 @@ fn set_time(path: &Path, seconds: i64) -> Result<(), FileError> {
 }
 
 /// Drops the group of a file whose other names lie outside the tree (its blob is such a name).
-fn single_names_are_no_groups(tree: Tree) -> Tree {
+fn single_names_are_no_groups(tree: &Tree) -> Tree {
     let mut counts: std::collections::BTreeMap<u32, u32> = Default::default();
     for (_, node) in tree.iter() {
         if let TreeNode::File { hard_link: Some(group), .. } = node {

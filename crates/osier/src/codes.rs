@@ -54,7 +54,11 @@ pub(crate) const PAGES: &[Page] = &[
         title: "a file could not be read or written",
         text: "The message names the path and what the kernel said.",
     },
-    Page { code: "M002", title: "the disk is full", text: "As S007." },
+    Page {
+        code: "M002",
+        title: "the disk is full",
+        text: "Make room and run the same command again: nothing half-written counts as done, and it goes on where it stopped. `osier gc --size 20G` makes room in the store.",
+    },
     Page {
         code: "M003",
         title: "the store cannot be used",

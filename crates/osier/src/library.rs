@@ -179,14 +179,6 @@ impl Entry {
         }
     }
 
-    /// Gives the folder on disk that relative paths of the definition start from, where it has one.
-    pub(crate) fn folder(&self) -> Option<&Path> {
-        match &self.place {
-            Place::Disk(folder) => Some(folder),
-            _ => None,
-        }
-    }
-
     /// Lists everything beside the definition, below one folder, by path relative to that folder.
     ///
     /// An empty folder name means all. A folder that is not there gives nothing.

@@ -149,7 +149,7 @@ impl<'a> Network<'a> {
     pub(crate) fn fetch(&self, downloads: &[Download], space: u64) -> Outcome<()> {
         let mut missing: Vec<&Download> =
             downloads.iter().filter(|download| !self.store.has_blob(&download.digest)).collect();
-        missing.sort_by(|one, two| one.digest.cmp(&two.digest));
+        missing.sort_by_key(|download| download.digest);
         missing.dedup_by_key(|download| download.digest);
         if missing.is_empty() {
             return Ok(());

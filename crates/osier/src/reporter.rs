@@ -44,10 +44,6 @@ impl Reporter {
         }
     }
 
-    pub(crate) fn style(&self) -> Style {
-        self.style
-    }
-
     /// Prints one line of news on standard error.
     pub(crate) fn say(&self, line: impl AsRef<str>) {
         let line = line.as_ref();

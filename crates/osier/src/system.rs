@@ -84,7 +84,7 @@ pub(crate) fn downloads(
             }
         }
     }
-    downloads.sort_by(|one, two| one.digest.cmp(&two.digest));
+    downloads.sort_by_key(|download| download.digest);
     downloads.dedup_by_key(|download| download.digest);
     (downloads, space)
 }
@@ -108,7 +108,7 @@ pub(crate) fn build_graph(
         let (downloads, space) = downloads(project, graph, &survey.open, &survey.steps);
         network.fetch(&downloads, space)?;
     }
-    let results = engine.run(graph).map_err(|error| build_problem(error))?;
+    let results = engine.run(graph).map_err(build_problem)?;
     if !survey.open.is_empty() {
         let survey = engine.survey(graph);
         let keys: Vec<Key> = survey

@@ -1,4 +1,8 @@
 //! A store, a sandbox and a small root for tests, without any network.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a helper of tests: a failure here is a failure of the test"
+)]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -44,7 +44,7 @@ fn tables_add_to_the_plain_ones_in_order() {
         assert_eq!(found.join(" "), env);
     }
     let effective = recipe.effective(Target::Aarch64, None);
-    let needs: Vec<_> = effective.needs.iter().map(|need| need.to_string()).collect();
+    let needs: Vec<_> = effective.needs.iter().map(ToString::to_string).collect();
     assert_eq!(needs, ["n", "m:dev"]);
     let patches: Vec<_> = effective.patches.iter().map(|patch| patch.as_str()).collect();
     assert_eq!(patches, ["p", "q"]);

@@ -51,6 +51,9 @@ fn try_all(text: &str) {
         for error in &found {
             assert!(error.line >= 1 && error.column >= 1 && !error.message.is_empty());
             assert!(error.span.start <= text.len() && error.span.end <= text.len(), "{error:?}");
+        }
+        // A line is counted anew for each of its errors, so that thousands on a long line take their time.
+        for error in found.iter().take(100) {
             let shown = error.render_plain(text);
             assert!(shown.chars().all(|c| c == '\n' || !c.is_control()), "{shown:?}");
             error.render_plain("é");

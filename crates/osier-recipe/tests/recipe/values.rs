@@ -16,12 +16,12 @@ fn a_recipe_keeps_every_value_with_its_place() {
     for need in &recipe.base.needs {
         assert_eq!(RECIPE[need.span.clone()], format!("\"{need}\""));
     }
-    let setting = &recipe.base.with["defconfig"];
+    let setting = recipe.base.with.get("defconfig").unwrap();
     assert_eq!(&RECIPE[setting.key.clone()], "defconfig");
     assert_eq!(setting.value.value, Value::String("allnoconfig".into()));
-    assert_eq!(recipe.origin.line(&recipe.base.env["CFLAGS"].span), 12);
-    assert_eq!(recipe.outputs["dev"].len(), 2);
-    assert_eq!(recipe.profiles["debug"].env["CFLAGS"].value, "-Og -g");
+    assert_eq!(recipe.origin.line(&recipe.base.env.get("CFLAGS").unwrap().span), 12);
+    assert_eq!(recipe.outputs.get("dev").unwrap().len(), 2);
+    assert_eq!(recipe.profiles["debug"].env.get("CFLAGS").unwrap().value, "-Og -g");
     assert!(recipe.supports(Target::Aarch64));
     let names: Vec<_> = recipe.sources.iter().map(|source| source.name.as_str()).collect();
     assert_eq!(names, ["busybox", "fonts"]);

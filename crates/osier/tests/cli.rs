@@ -1,0 +1,206 @@
+//! What a person sees: the program itself, on small projects, without a network.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// A project folder and a store of its own.
+struct Space {
+    folder: tempfile::TempDir,
+}
+
+impl Space {
+    fn new(files: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let place = folder.path().join("project").join(path);
+            fs::create_dir_all(place.parent().unwrap()).unwrap();
+            fs::write(place, text).unwrap();
+        }
+        fs::create_dir_all(folder.path().join("project")).unwrap();
+        Self { folder }
+    }
+
+    fn project(&self) -> std::path::PathBuf {
+        self.folder.path().join("project")
+    }
+
+    fn osier(&self, words: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_osier"))
+            .args(words)
+            .current_dir(self.project())
+            .env("OSIER_STORE", self.folder.path().join("store"))
+            .env("OSIER_DEBIAN_MIRROR", "http://127.0.0.1:9/debian")
+            .output()
+            .unwrap()
+    }
+
+    /// Runs it and gives the exit status and what it wrote to standard error.
+    fn fails(&self, words: &[&str]) -> (i32, String) {
+        let output = self.osier(words);
+        let text = String::from_utf8(output.stderr).unwrap();
+        (
+            output.status.code().unwrap(),
+            text.replace(&self.folder.path().display().to_string(), "[SPACE]"),
+        )
+    }
+
+    fn prints(&self, words: &[&str]) -> String {
+        let output = self.osier(words);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+const SCRIPT: &str = "[[step]]\nname = \"install\"\nrun = \"echo > $OUTPUT/a\"\n";
+
+#[test]
+fn an_unknown_key_shows_the_line_and_the_near_miss() {
+    let space = Space::new(&[("recipes/a.toml", "name = \"a\"\nneed = [\"b\"]\n")]);
+    let (status, text) = space.fails(&["build", "a"]);
+    assert_eq!(status, 2);
+    assert_eq!(
+        text,
+        "recipes/a.toml:2:1: error[R003]: unknown key `need`\n  |\n2 | need = [\"b\"]\n  | ^^^^\n  = hint: did you mean `needs`?\n"
+    );
+}
+
+#[test]
+fn a_cycle_is_shown_with_its_path() {
+    let recipe =
+        |name: &str, need: &str| format!("name = \"{name}\"\nneeds = [\"{need}\"]\n{SCRIPT}");
+    let (a, b, c) = (recipe("a", "b"), recipe("b", "c"), recipe("c", "a"));
+    let space =
+        Space::new(&[("recipes/a.toml", &a), ("recipes/b.toml", &b), ("recipes/c.toml", &c)]);
+    let (status, text) = space.fails(&["build", "a"]);
+    assert_eq!(status, 2);
+    assert!(text.contains("error[R018]: dependency cycle: a -> b -> c -> a"), "{text}");
+}
+
+#[test]
+fn names_that_do_not_exist_are_told_with_the_nearest() {
+    let need = format!("name = \"a\"\nneeds = [\"busybux\"]\n{SCRIPT}");
+    let space = Space::new(&[("recipes/a.toml", &need)]);
+    let (status, text) = space.fails(&["build", "a"]);
+    assert_eq!(status, 2);
+    assert!(text.contains("error[R017]: unknown component `busybux`"), "{text}");
+    assert!(text.contains("did you mean `busybox`?"), "{text}");
+    let (status, text) = space.fails(&["build", "initrt"]);
+    assert_eq!(
+        (status, text.as_str()),
+        (
+            2,
+            "error[C001]: there is no system or component `initrt`\n  hint: did you mean `initrd`?\n"
+        )
+    );
+    let (status, text) = space.fails(&["explain", "S999"]);
+    assert_eq!(status, 2);
+    assert!(text.starts_with("error[C001]: there is no code `S999`"), "{text}");
+}
+
+#[test]
+fn wrong_recipes_are_errors_before_anything_is_fetched() {
+    let url =
+        "name = \"a\"\nversion = \"1\"\nsource = { url = \"https://example.org/a-1.tar.gz\" }\n";
+    let target = format!("name = \"a\"\ntargets = [\"aarch64\"]\n{SCRIPT}");
+    let file = format!("name = \"a\"\nfiles = [\"nothing.config\"]\n{SCRIPT}");
+    let empty = "name = \"a\"\n";
+    let cases = [
+        (url, "R010"),
+        ("name = \"b\"\n", "R009"),
+        ("name = 7\n", "R004"),
+        ("name = \"a\"\nkind = \"autotool\"\n", "R016"),
+        (&target, "R026"),
+        (&file, "R019"),
+        (empty, "R005"),
+    ];
+    for (recipe, code) in cases {
+        let space = Space::new(&[("recipes/a.toml", recipe)]);
+        let (status, text) = space.fails(&["build", "a"]);
+        assert_eq!(status, 2, "{text}");
+        assert!(text.contains(&format!("error[{code}]")), "{code}: {text}");
+        assert!(text.contains("recipes/a.toml:"), "{text}");
+    }
+}
+
+#[test]
+fn pins_are_not_made_offline_or_when_locked() {
+    let space = Space::new(&[("recipes/a.toml", &format!("name = \"a\"\n{SCRIPT}"))]);
+    let (status, text) = space.fails(&["--locked", "build", "a"]);
+    assert_eq!(status, 2);
+    assert!(
+        text.starts_with("error[L001]: osier.lock lacks 1 pin(s), and --locked was given"),
+        "{text}"
+    );
+    let (status, text) = space.fails(&["--offline", "build", "a"]);
+    assert_eq!(status, 3);
+    assert!(text.starts_with("error[F003]"), "{text}");
+    // A mirror that is down: nothing is half-written.
+    let (status, text) = space.fails(&["build", "a"]);
+    assert_eq!(status, 3, "{text}");
+    assert!(text.starts_with("error[F004]"), "{text}");
+    assert!(!space.project().join("osier.lock").exists());
+}
+
+#[test]
+fn every_code_has_a_page() {
+    let space = Space::new(&[]);
+    let list = space.prints(&["explain"]);
+    assert!(list.lines().count() > 50);
+    for line in list.lines() {
+        let code = line.split(' ').next().unwrap();
+        let page = space.prints(&["explain", code]);
+        assert!(page.len() > code.len() + 40, "{page}");
+    }
+    assert!(space.prints(&["explain", "error[s001]"]).starts_with("S001: "));
+}
+
+#[test]
+fn a_new_project_is_valid_and_is_not_written_over() {
+    let space = Space::new(&[]);
+    let text = space.prints(&["new", "my-system"]);
+    assert!(text.contains("my-system"), "{text}");
+    let made = space.project().join("my-system");
+    assert!(made.join("systems/my-system/system.toml").is_file());
+    let output = Command::new(env!("CARGO_BIN_EXE_osier"))
+        .args(["--offline", "build"])
+        .current_dir(&made)
+        .env("OSIER_STORE", space.folder.path().join("store"))
+        .output()
+        .unwrap();
+    // Everything is right but that nothing is pinned yet.
+    assert!(String::from_utf8_lossy(&output.stderr).starts_with("error[F003]"), "{output:?}");
+    let (status, text) = space.fails(&["new", "my-system"]);
+    assert_eq!(status, 2);
+    assert!(text.contains("is there already"), "{text}");
+    let (status, _) = space.fails(&["new", "Not A Name"]);
+    assert_eq!(status, 2);
+}
+
+#[test]
+fn the_store_of_another_version_is_refused_and_can_be_removed() {
+    let space = Space::new(&[]);
+    space.prints(&["gc"]);
+    let format = space.folder.path().join("store/format");
+    fs::write(&format, "osier store 999\n").unwrap();
+    let (status, text) = space.fails(&["gc"]);
+    assert_eq!(status, 4);
+    assert!(text.starts_with("error[M003]"), "{text}");
+    fs::write(&format, "osier store 1\n").unwrap();
+    space.prints(&["gc", "--all"]);
+    assert!(!Path::new(&space.folder.path().join("store")).exists());
+}
+
+#[test]
+fn help_is_printed_without_a_verb_and_wrong_words_are_usage_errors() {
+    let space = Space::new(&[]);
+    assert!(space.prints(&[]).contains("Usage: osier"));
+    assert_eq!(space.osier(&["biuld"]).status.code(), Some(2));
+    assert_eq!(space.osier(&["--project", "nowhere", "gc"]).status.code(), Some(2));
+}
+
+#[test]
+fn doctor_tries_this_machine() {
+    let text = Space::new(&[]).prints(&["doctor"]);
+    assert!(text.contains("ok      a whole sandbox"), "{text}");
+}
