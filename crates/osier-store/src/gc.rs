@@ -83,21 +83,25 @@ impl Store {
             text.push('\n');
         }
         if fs::read_to_string(&path).is_ok_and(|known| known == text) {
-            let now = rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW };
-            let times = rustix::fs::Timestamps { last_access: now, last_modification: now };
-            return rustix::fs::utimensat(
-                rustix::fs::CWD,
-                &path,
-                &times,
-                rustix::fs::AtFlags::empty(),
-            )
-            .at("touch", &path);
+            return self.touch_use(name);
         }
         fs::create_dir_all(&folder).at("make", &folder)?;
         let scratch = self.scratch("use")?;
         let beside = scratch.path().join("use");
         fs::write(&beside, text).at("write", &beside)?;
         fs::rename(&beside, &path).at("rename", &path)
+    }
+
+    /// Notes that a build used again what its note names already.
+    pub fn touch_use(&self, name: &str) -> Result<(), FileError> {
+        let path = self.root().join("uses").join(name);
+        let now = rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW };
+        let times = rustix::fs::Timestamps { last_access: now, last_modification: now };
+        match rustix::fs::utimensat(rustix::fs::CWD, &path, &times, rustix::fs::AtFlags::empty()) {
+            // Another name for what other builds have noted; its own note comes with its next step.
+            Err(rustix::io::Errno::NOENT) => Ok(()),
+            result => result.at("touch", &path),
+        }
     }
 
     /// Removes by age and size. The caller holds the lock of [`Store::lock_for_gc`].

@@ -104,21 +104,17 @@ pub(crate) fn build_graph(
     let events = |event| workplace.reporter.event(event);
     let engine = engine(workplace, store, launcher, &events);
     let survey = engine.survey(graph);
-    if !survey.open.is_empty() {
-        let (downloads, space) = downloads(project, graph, &survey.open, &survey.steps);
-        network.fetch(&downloads, space)?;
+    if survey.open.is_empty() {
+        store.touch_use(note)?;
+        return Ok(survey.done);
     }
+    let (downloads, space) = downloads(project, graph, &survey.open, &survey.steps);
+    network.fetch(&downloads, space)?;
     let results = engine.run(graph).map_err(build_problem)?;
-    if !survey.open.is_empty() {
-        let survey = engine.survey(graph);
-        let keys: Vec<Key> = survey
-            .keys
-            .values()
-            .copied()
-            .chain(graph.components.iter().map(|component| component.environment.key))
-            .collect();
-        store.note_use(note, &keys, &[])?;
-    }
+    let survey = engine.survey(graph);
+    let environments = graph.components.iter().map(|component| component.environment.key);
+    let keys: Vec<Key> = survey.keys.values().copied().chain(environments).collect();
+    store.note_use(note, &keys, &[])?;
     Ok(results)
 }
 
