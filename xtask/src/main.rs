@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 
 mod check;
 mod prove;
+mod workshop;
 
 fn main() -> Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -49,7 +50,7 @@ fn ci() -> Result<()> {
     run(&["cargo", "build", "--release", "--locked"])?;
     check::all()?;
     tests()?;
-    prove::run("initrd")
+    prove::run("all")
 }
 
 /// All tests that need neither a network nor an emulator.

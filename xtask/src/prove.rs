@@ -1,61 +1,196 @@
 //! Slow proofs on whole systems: `cargo xtask prove NAME`.
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::root;
 use crate::run as command;
+use crate::workshop::Workshop;
 
 /// The proofs there are.
-pub(crate) const NAMES: &[&str] = &["initrd"];
+pub(crate) const NAMES: &[&str] = &["initrd", "steps", "kill", "all"];
 
-/// Builds the initrd system from an empty store and boots it.
-fn initrd(store: &Path) -> Result<()> {
-    let store = store.to_str().unwrap_or("target/proof-store");
-    let begun = Instant::now();
+/// Runs the proof of this name, on a store that begins empty.
+pub(crate) fn run(name: &str) -> Result<()> {
+    let store = root().join("target/proof-store");
+    let proofs: &[fn(&Path) -> Result<()>] = match name {
+        "initrd" => &[initrd],
+        "steps" => &[steps],
+        "kill" => &[kill],
+        "all" => &[initrd, steps, kill],
+        _ => bail!("there is no proof `{name}`; there are: {}", NAMES.join(", ")),
+    };
+    command(&["cargo", "build", "--release", "--locked"])?;
+    for proof in proofs {
+        proof(&store)?;
+    }
     command(&[
-        "cargo",
-        "run",
-        "--release",
-        "--locked",
-        "--",
+        "target/release/osier",
         "--store",
-        store,
-        "--locked",
-        "boot",
-        "initrd",
-    ])?;
+        store.to_str().context("the path is UTF-8")?,
+        "gc",
+        "--all",
+    ])
+}
+
+/// Builds the initrd system and boots it.
+fn initrd(store: &Path) -> Result<()> {
+    let store = store.to_str().context("the path is UTF-8")?;
+    let osier = "target/release/osier";
+    let begun = Instant::now();
+    command(&[osier, "--store", store, "--locked", "boot", "initrd"])?;
     println!(
         "prove initrd: from an empty store to a booted system in {} s",
         begun.elapsed().as_secs()
     );
     let begun = Instant::now();
-    command(&[
-        "cargo",
-        "run",
-        "--release",
-        "--locked",
-        "--",
-        "--store",
-        store,
-        "--locked",
-        "--offline",
-        "build",
-        "initrd",
-    ])?;
-    println!(
-        "prove initrd: nothing to do took {} ms with cargo's own start",
-        begun.elapsed().as_millis()
-    );
-    command(&["cargo", "run", "--release", "--locked", "--", "--store", store, "gc", "--all"])
+    command(&[osier, "--store", store, "--locked", "--offline", "build", "initrd"])?;
+    println!("prove initrd: with nothing to do, {} ms", begun.elapsed().as_millis());
+    Ok(())
 }
 
-/// Runs the proof of this name.
-pub(crate) fn run(name: &str) -> Result<()> {
-    match name {
-        "initrd" => initrd(&root().join("target/proof-store")),
-        _ => bail!("there is no proof `{name}`; there are: {}", NAMES.join(", ")),
+const MAKEFILE: &str = "hello: hello.c\n\t$(CC) -o $@ hello.c\ninstall: hello\n\tinstall -D hello $(DESTDIR)$(prefix)/bin/hello\n";
+const HELLO: &str = "#include <stdio.h>\nint main(void) { puts(\"hello\"); return 0; }\n";
+const RECIPE: &str =
+    "name = \"hello\"\nversion = \"1.0\"\nkind = \"make\"\nsource = { path = \"src\" }\n";
+
+fn hello(shop: &Workshop, source: &str, recipe: &str) -> Result<()> {
+    shop.write("recipes/hello/src/Makefile", MAKEFILE)?;
+    shop.write("recipes/hello/src/hello.c", source)?;
+    shop.write("recipes/hello/recipe.toml", recipe)
+}
+
+/// Failures, logs, shells, retries, patches and reasons, on a small program compiled from a local folder.
+fn steps(store: &Path) -> Result<()> {
+    let shop = Workshop::new("steps", store)?;
+    hello(&shop, HELLO, RECIPE)?;
+    let first = shop.digest("hello")?;
+    let text = shop.good(&["build", "hello"])?;
+    ensure!(!text.contains("run  "), "nothing should run again:\n{text}");
+
+    // A compiler error: the failure screen leads with it, and the log and the shell are where it says.
+    hello(&shop, &HELLO.replace("puts", "putz(1); nothing; puts"), RECIPE)?;
+    let why = shop.good(&["why", "hello"])?;
+    ensure!(why.contains("the source folder hello changed"), "{why}");
+    let screen = shop.bad(
+        &["build", "hello"],
+        1,
+        &["error[S001]: hello:build ended with exit status 2", "first     hello.c:2:"],
+    )?;
+    ensure!(
+        screen.contains("osier shell hello:build") && screen.contains("command   make"),
+        "{screen}"
+    );
+    let log = shop.good(&["log", "hello:build"])?;
+    ensure!(log.contains("error: ") && log.contains("+ make"), "{log}");
+    let status = shop.good(&["status", "hello"])?;
+    ensure!(status.contains("hello  failed: hello:build"), "{status}");
+    // The next build fails at the same step, and unpacks nothing again.
+    let again = shop.bad(&["build", "hello"], 1, &["run  hello:build"])?;
+    ensure!(!again.contains("hello:unpack"), "{again}");
+    // An edit in the failed layer, then the step again from there: it serves this build and is recorded nowhere.
+    let fix = [
+        "shell",
+        "hello",
+        "--then",
+        "retry",
+        "--",
+        "sed",
+        "-i",
+        "s/putz(1); nothing; //",
+        "hello.c",
+    ];
+    let text = shop.good(&fix)?;
+    ensure!(text.contains("(made by hand, not recorded)"), "{text}");
+    shop.bad(&["build", "hello"], 1, &["hello:build ended with exit status 2"])?;
+    // The same environment by hand as in the step.
+    let seen = shop.good(&[
+        "shell",
+        "hello:build",
+        "--",
+        "sh",
+        "-c",
+        "pwd; id -u; uname -n; echo $NAME $SOURCE",
+    ])?;
+    ensure!(seen.contains("/build/hello\n0\nosier\nhello /build/hello\n"), "{seen}");
+    hello(&shop, HELLO, RECIPE)?;
+    ensure!(shop.digest("hello")? == first, "the same source should give the same output");
+
+    // Patches: one that fits, one for another version, one that does not apply.
+    let patch = |text: &str| {
+        format!(
+            "--- a/hello.c\n+++ b/hello.c\n@@ -1,2 +1,2 @@\n #include <stdio.h>\n-{text}\n+int main(void) {{ puts(\"patched\"); return 0; }}\n"
+        )
+    };
+    let line = HELLO.lines().nth(1).unwrap_or_default();
+    let patched = format!("{RECIPE}patches = [\"patches/*.patch\"]\n");
+    hello(&shop, HELLO, &patched)?;
+    shop.bad(&["build", "hello"], 2, &["error[R019]", "patches/*.patch"])?;
+    shop.write("recipes/hello/patches/0001-words.patch", &patch(line))?;
+    ensure!(shop.digest("hello")? != first, "the patch should change the output");
+    shop.write("recipes/hello/patches/hello-2.0-more.patch", &patch(line))?;
+    shop.bad(&["build", "hello"], 2, &["is for version 2.0, and `hello` is 1.0"])?;
+    std::fs::remove_file(shop.project.join("recipes/hello/patches/hello-2.0-more.patch"))?;
+    shop.write(
+        "recipes/hello/patches/0001-words.patch",
+        &patch("int main(void) { puts(\"other\"); return 0; }"),
+    )?;
+    shop.bad(
+        &["build", "hello"],
+        1,
+        &["hello:patch", "first     Hunk #1 FAILED at 1.", "hello.c"],
+    )?;
+    hello(&shop, HELLO, RECIPE)?;
+    ensure!(shop.digest("hello")? == first, "a removed patch should leave nothing behind");
+    let changed = shop.good(&["build", "hello"])?;
+    ensure!(!changed.contains("run  "), "{changed}");
+    println!("prove steps: failures, logs, shells, retries, patches and reasons are as promised");
+    Ok(())
+}
+
+/// Kills osier at many moments of a build; each time the next build ends in the same bytes.
+fn kill(store: &Path) -> Result<()> {
+    const KILLS: u32 = 20;
+    let shop = Workshop::new("kill", store)?;
+    let recipe = |salt: u32| {
+        format!(
+            "name = \"hello\"\nversion = \"1.0\"\nkind = \"make\"\nsource = {{ path = \"src\" }}\nenv = {{ SALT = \"{salt}\" }}\n[[step]]\nname = \"slow\"\nafter = \"build\"\nrun = \"\"\"\nfor number in 1 2 3 4 5 6 7 8; do echo $number > /build/number-$number; sleep 0.05; done\nsleep 77777 & pid=$!; sleep 0.1; kill $pid; wait $pid || true\n\"\"\"\n"
+        )
+    };
+    hello(&shop, HELLO, &recipe(0))?;
+    let wanted = shop.digest("hello")?;
+    let begun = Instant::now();
+    hello(&shop, HELLO, &recipe(1))?;
+    ensure!(shop.digest("hello")? == wanted, "the salt should not reach the output");
+    let whole = begun.elapsed();
+    let mut killed = 0;
+    for number in 0..KILLS {
+        hello(&shop, HELLO, &recipe(2 + number))?;
+        let mut build = shop.start(&["build", "hello"])?;
+        std::thread::sleep(whole.mul_f64(f64::from(number + 1) / f64::from(KILLS + 1)));
+        killed += u32::from(build.try_wait()?.is_none());
+        build.kill()?;
+        build.wait()?;
+        std::thread::sleep(Duration::from_millis(100));
+        ensure!(!alive("77777")?, "a process of the step outlived osier");
+        ensure!(shop.digest("hello")? == wanted, "after kill {number} the output differs");
     }
+    println!(
+        "prove kill: {killed} of {KILLS} builds of {} ms were killed under way; no process was left, each next build gave the same bytes",
+        whole.as_millis()
+    );
+    Ok(())
+}
+
+/// Says whether a process with this word among its arguments is alive.
+fn alive(word: &str) -> Result<bool> {
+    for entry in std::fs::read_dir("/proc")? {
+        let line = std::fs::read(entry?.path().join("cmdline")).unwrap_or_default();
+        if line.split(|byte| *byte == 0).any(|argument| argument == word.as_bytes()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

@@ -688,15 +688,15 @@ fn archive_place(file: &str, debian: bool, patches: bool) -> Option<String> {
 ///
 /// Never with fuzz: a hunk that does not fit is an error that names the patch, the file and the hunk.
 fn patch_script(debian: &[String], own: &[String]) -> Option<String> {
-    const APPLY: &str = "patch -p1 -F0 -s -E --no-backup-if-mismatch -i";
-    let mut text = String::from("set +x\n");
+    const APPLY: &str = "patch -p1 -F0 -E --no-backup-if-mismatch -i";
+    let mut text = String::new();
     for source in debian {
         text.push_str(&format!(
-            "cd /build/{source}\nwhile read -r name options; do case \"$name\" in ''|'#'*) continue ;; esac\n  echo \"applying debian/patches/$name\"\n  {APPLY} \"debian/patches/$name\"\ndone < debian/patches/series\ncd \"$SOURCE\"\n"
+            "cd /build/{source}\nwhile read -r name options; do case \"$name\" in ''|'#'*) continue ;; esac\n  {APPLY} \"debian/patches/$name\"\ndone < debian/patches/series\ncd \"$SOURCE\"\n"
         ));
     }
     for patch in own {
-        text.push_str(&format!("echo 'applying {patch}'\n{APPLY} \"$FILES/{patch}\"\n"));
+        text.push_str(&format!("{APPLY} \"$FILES\"/'{}'\n", patch.replace('\'', "'\\''")));
     }
     (!debian.is_empty() || !own.is_empty()).then_some(text)
 }

@@ -87,7 +87,10 @@ pub(crate) enum Verb {
     Shell {
         /// COMPONENT or COMPONENT:STEP.
         step: String,
-        /// Run this instead of a shell that asks what to do next.
+        /// What to do when the shell ends, in place of asking.
+        #[arg(long, value_name = "WHAT")]
+        then: Option<Then>,
+        /// Run this instead of a shell.
         #[arg(last = true)]
         command: Vec<String>,
     },
@@ -145,6 +148,17 @@ pub(crate) enum Verb {
         /// Which.
         kind: ReferenceKind,
     },
+}
+
+/// What follows a shell in a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Then {
+    /// Try the step again from here; what comes of it serves this build alone.
+    Retry,
+    /// Start the step afresh, from the clean layer below it.
+    Afresh,
+    /// Leave.
+    Leave,
 }
 
 /// What `osier reference` writes.

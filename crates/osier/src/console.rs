@@ -4,9 +4,11 @@ use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use osier_build::{EnterError, EnteredState};
+use osier_build::{Engine, EnterError, EnteredState, Graph, StepId, Work};
 use osier_sandbox::{Status, Stdio};
+use osier_store::{Key, KeyBuilder};
 
+use crate::cli::Then;
 use crate::network::Network;
 use crate::problem::{Exit, Outcome, Problem};
 use crate::project::Project;
@@ -32,62 +34,51 @@ fn own_stdio() -> Outcome<Stdio> {
     })
 }
 
-/// Enters a step with a shell, or runs a command there; the exit status is that of the command.
-pub(crate) fn shell(workplace: &Workplace, name: &str, command: &[String]) -> Outcome<()> {
-    let launcher = launcher()?;
-    let store = workplace.store()?;
-    let network = Network::new(&store, &workplace.reporter, workplace.global.offline);
-    let mut project = Project::open(workplace, &store)?;
-    let (component, step) = split(name);
-    let graph = project.plan(&[component.to_owned()], &network)?;
-    let id = graph.find(component).ok_or_else(|| crate::unknown("component", component, &[]))?;
-    let steps = &graph.component(id).steps;
-    let events = |event| workplace.reporter.event(event);
-    let engine = system::engine(workplace, &store, &launcher, &events);
-    let step = match step {
-        Some(step) => graph.find_step(id, step).ok_or_else(|| {
-            let known: Vec<String> = steps.iter().map(|id| graph.step(*id).name.clone()).collect();
-            crate::unknown(&format!("step of {component}"), step, &known)
-        })?,
-        None => {
-            let survey = engine.survey(&graph);
-            let failed = steps.iter().copied().find(|step| {
-                survey
-                    .keys
-                    .get(step)
-                    .is_some_and(|key| store.failed_path(key).join("upper").is_dir())
-            });
-            failed
-                .or_else(|| steps.last().copied())
-                .ok_or_else(|| crate::unknown("step", name, &[]))?
+/// Asks what comes after the shell, where a person can answer; else nothing does.
+fn ask() -> Then {
+    use std::io::{BufRead as _, IsTerminal as _};
+    if !std::io::stdin().is_terminal() {
+        return Then::Leave;
+    }
+    loop {
+        eprint!("  then?   [r]etry the step from here, start it [a]fresh, [l]eave: ");
+        let mut line = String::new();
+        match std::io::stdin().lock().read_line(&mut line) {
+            Ok(0) | Err(_) => return Then::Leave,
+            Ok(_) => {}
         }
-    };
-    let command: Vec<OsString> = if command.is_empty() {
-        vec!["/bin/bash".into(), "--norc".into(), "-i".into()]
-    } else {
-        command.iter().map(OsString::from).collect()
-    };
-    let _lock = store.lock_for_build()?;
-    let entered = engine.enter(&graph, step, command).map_err(|error| match error {
+        match line.trim() {
+            "r" | "retry" => return Then::Retry,
+            "a" | "afresh" => return Then::Afresh,
+            "l" | "leave" => return Then::Leave,
+            _ => {}
+        }
+    }
+}
+
+/// Starts a command in a step's sandbox, on the person's own terminal, and waits for it.
+fn run_in_step(
+    engine: &Engine<'_>,
+    graph: &Graph,
+    step: StepId,
+    command: Vec<OsString>,
+) -> Outcome<(Status, EnteredState)> {
+    let name = &graph.component(graph.step(step).component).name;
+    let entered = engine.enter(graph, step, command).map_err(|error| match error {
         EnterError::Build(error) => system::build_problem(error),
-        error => Problem::new("C001", Exit::Usage, error)
-            .hint(format!("run `osier build {component}` first")),
+        error => {
+            Problem::new("C001", Exit::Usage, error).hint(format!("run `osier build {name}` first"))
+        }
     })?;
-    let state = match entered.state {
-        EnteredState::Failed => {
-            "as the failed try left it; your changes stay there until the next build"
-        }
-        EnteredState::Done => {
-            "as it was when the step had ended well; your changes are thrown away"
-        }
-        EnteredState::NotRun => "as it is before the step runs; your changes are thrown away",
-    };
-    workplace.reporter.say(format!("   enter  {} {state}", graph.label(step)));
-    let running = launcher.spawn(&entered.spec, own_stdio()?).map_err(|error| {
+    let running = engine.launcher.spawn(&entered.spec, own_stdio()?).map_err(|error| {
         Problem::new("S008", Exit::Machine, format!("the sandbox could not be set up: {error}"))
     })?;
     let exit = running.wait().map_err(|error| Problem::new("S008", Exit::Machine, error))?;
-    match exit.status {
+    Ok((exit.status, entered.state))
+}
+
+fn ended(status: Status) -> Outcome<()> {
+    match status {
         Status::Code(0) => Ok(()),
         Status::Code(code) => Err(Problem::new(
             "S001",
@@ -100,6 +91,106 @@ pub(crate) fn shell(workplace: &Workplace, name: &str, command: &[String]) -> Ou
             format!("the command was killed by signal {signal}"),
         )),
     }
+}
+
+/// Enters a step with a shell, or runs a command there, and goes on as the person says.
+pub(crate) fn shell(
+    workplace: &Workplace,
+    name: &str,
+    then: Option<Then>,
+    command: &[String],
+) -> Outcome<()> {
+    let launcher = launcher()?;
+    let store = workplace.store()?;
+    let network = Network::new(&store, &workplace.reporter, workplace.global.offline);
+    let mut project = Project::open(workplace, &store)?;
+    let (component, step) = split(name);
+    let graph = project.plan(&[component.to_owned()], &network)?;
+    let id = graph.find(component).ok_or_else(|| crate::unknown("component", component, &[]))?;
+    let steps = &graph.component(id).steps;
+    let events = |event| workplace.reporter.event(event);
+    let mut engine = system::engine(workplace, &store, &launcher, &events);
+    let survey = engine.survey(&graph);
+    let failed_layer = |step: &StepId| {
+        survey
+            .keys
+            .get(step)
+            .map(|key| store.failed_path(key).join("upper"))
+            .filter(|upper| upper.is_dir())
+    };
+    let step = match step {
+        Some(step) => graph.find_step(id, step).ok_or_else(|| {
+            let known: Vec<String> = steps.iter().map(|id| graph.step(*id).name.clone()).collect();
+            crate::unknown(&format!("step of {component}"), step, &known)
+        })?,
+        None => {
+            let failed = steps.iter().copied().find(|step| failed_layer(step).is_some());
+            failed
+                .or_else(|| steps.last().copied())
+                .ok_or_else(|| crate::unknown("step", name, &[]))?
+        }
+    };
+    let _lock = store.lock_for_build()?;
+    let label = graph.label(step);
+    let shell = || vec!["/bin/bash".into(), "--norc".into(), "-i".into()];
+    let command: Vec<OsString> =
+        if command.is_empty() { shell() } else { command.iter().map(OsString::from).collect() };
+    let interactive = command == shell();
+    workplace.reporter.say(format!("   enter  {label}"));
+    let (status, state) = run_in_step(&engine, &graph, step, command)?;
+    let then = match (then, state) {
+        (Some(then), _) => then,
+        (None, EnteredState::Failed) if interactive => ask(),
+        _ => Then::Leave,
+    };
+    match then {
+        Then::Leave if interactive => Ok(()),
+        Then::Leave => ended(status),
+        Then::Afresh => {
+            let results = system::build_graph(&project, &graph, &network, &launcher, component);
+            results.map(|_| workplace.reporter.result(format!("{component} is built")))
+        }
+        Then::Retry => {
+            let Work::Script { text, .. } = &graph.step(step).work else {
+                return Err(Problem::new(
+                    "C002",
+                    Exit::Usage,
+                    format!("{label} runs no script that could be tried again"),
+                ));
+            };
+            let script = ["/bin/sh", "-euxc", text].map(OsString::from).to_vec();
+            let (status, state) = run_in_step(&engine, &graph, step, script)?;
+            ended(status)?;
+            let (Some(upper), EnteredState::Failed) = (failed_layer(&step), state) else {
+                return Err(Problem::new(
+                    "C002",
+                    Exit::Usage,
+                    format!("{label} has not failed, so there is nothing to go on from"),
+                ));
+            };
+            let key = survey.keys.get(&step).ok_or_else(|| crate::unknown("step", name, &[]))?;
+            engine.hand_made.insert(step, (hand_key(key), upper));
+            let results = engine.run(&graph).map_err(system::build_problem)?;
+            let outputs =
+                results.get(&id).map(|result| result.outputs.as_slice()).unwrap_or_default();
+            for (output, digest) in outputs {
+                workplace
+                    .reporter
+                    .result(format!("{component}:{output} {digest} (made by hand, not recorded)"));
+            }
+            Ok(())
+        }
+    }
+}
+
+/// A key for what was made by hand, which no recipe ever has: it is new each time.
+fn hand_key(key: &Key) -> Key {
+    let now =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let mut builder = KeyBuilder::new("hand-made", 1);
+    builder.field("step", &key.0).field("when", &now.as_nanos().to_le_bytes());
+    builder.field("process", &std::process::id().to_le_bytes());
+    builder.finish()
 }
 
 /// Opens a component's own configuration menu, and saves what was changed as a fragment.

@@ -67,7 +67,7 @@ fn run(cli: Cli) -> Outcome<()> {
         Verb::Boot { name, interactive, out } => {
             verbs::boot(&workplace, name.as_deref(), interactive, out.as_deref())
         }
-        Verb::Shell { step, command } => console::shell(&workplace, &step, &command),
+        Verb::Shell { step, then, command } => console::shell(&workplace, &step, then, &command),
         Verb::Config { component, fragment } => {
             console::config(&workplace, &component, fragment.as_deref())
         }
