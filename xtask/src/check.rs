@@ -114,6 +114,8 @@ fn missing_paths(document: &str, text: &str) -> Vec<String> {
     let named = text.split('`').skip(1).step_by(2);
     named
         .filter(|word| folders.iter().any(|folder| word.starts_with(folder)))
+        // `NAME` stands for any name.
+        .filter(|word| !word.contains("NAME"))
         .filter(|word| {
             !word.contains(|letter: char| letter.is_whitespace() || "*<>{}".contains(letter))
         })

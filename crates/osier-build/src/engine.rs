@@ -1,6 +1,6 @@
 //! The scheduler: one thread owns all state, workers run steps, completions arrive on one channel.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use osier_sandbox::{Killer, Launcher};
 use osier_store::{BlobError, Digest, FileError, IoContext, Key, LayerStack, Record, Store, Tree};
 
-use crate::graph::{Component, ComponentId, Environment, Graph, Step, StepCheck, StepId};
-use crate::key::{KnownInput, step_key};
+use crate::graph::{Component, ComponentId, Environment, Graph, StepCheck, StepId};
+use crate::state::{Job, State, index};
 use crate::step_run::{OUTPUT, SOURCE_DATE, StepCall, StepEnd, StepUse};
 use crate::{Event, Failure, FailureCause};
 
@@ -147,20 +147,6 @@ pub enum EnterError {
     Build(#[from] BuildError),
 }
 
-/// The scheduler's knowledge of one build.
-struct State<'g> {
-    graph: &'g Graph,
-    keys: Vec<Option<Key>>,
-    layers: Vec<Option<PathBuf>>,
-    wanted: Vec<bool>,
-    waiters: Vec<Vec<StepId>>,
-    results: Vec<Option<ComponentResult>>,
-    keyed: Vec<bool>,
-    dependants: Vec<Vec<ComponentId>>,
-    ready: VecDeque<StepId>,
-    ran: Vec<bool>,
-}
-
 /// A finished piece of work: a step, and the outputs where it was its component's last.
 struct Done {
     step: StepId,
@@ -169,229 +155,6 @@ struct Done {
 
 /// What a step that ended well used, if it ran, and its component's outputs, if it was the last.
 type Ended = (Option<StepUse>, Option<Vec<(String, Digest)>>);
-
-/// What a worker needs to know of a step, so that it touches no state of the scheduler.
-struct Job<'g> {
-    component: &'g Component,
-    step: &'g Step,
-    key: Key,
-    /// Whether the step has to run; else only its output is taken.
-    run: bool,
-    /// The layers below, the topmost first.
-    below: Vec<PathBuf>,
-    /// The layers of the component's own steps, the topmost first, where this step is the last one.
-    own: Option<Vec<PathBuf>>,
-    needs: Vec<KnownInput>,
-    tools: Vec<KnownInput>,
-}
-
-fn index(position: usize) -> u32 {
-    u32::try_from(position).expect("a graph has fewer than 2^32 nodes")
-}
-
-impl<'g> State<'g> {
-    fn new(graph: &'g Graph) -> Self {
-        let mut dependants = vec![Vec::new(); graph.components.len()];
-        for (position, component) in graph.components.iter().enumerate() {
-            let id = ComponentId(index(position));
-            for other in before(graph, component) {
-                dependants[other.0 as usize].push(id);
-            }
-        }
-        Self {
-            graph,
-            keys: vec![None; graph.steps.len()],
-            layers: vec![None; graph.steps.len()],
-            wanted: vec![false; graph.steps.len()],
-            waiters: vec![Vec::new(); graph.steps.len()],
-            results: vec![None; graph.components.len()],
-            keyed: vec![false; graph.components.len()],
-            dependants,
-            ready: VecDeque::new(),
-            ran: vec![false; graph.components.len()],
-        }
-    }
-
-    fn inputs(&self, inputs: &[crate::Input]) -> Option<Vec<KnownInput>> {
-        let mut known = Vec::with_capacity(inputs.len());
-        for input in inputs {
-            let result = self.results[input.component.0 as usize].as_ref()?;
-            let found = result.outputs.iter().find(|(name, _)| *name == input.output)?;
-            known.push(KnownInput {
-                name: self.graph.component(input.component).name.clone(),
-                output: input.output.clone(),
-                digest: found.1,
-            });
-        }
-        Some(known)
-    }
-
-    /// Computes the keys of a component's steps once everything they cover is known.
-    fn key(&mut self, engine: &Engine<'_>, id: ComponentId) -> bool {
-        let component = self.graph.component(id);
-        let (Some(needs), Some(tools)) =
-            (self.inputs(&component.needs), self.inputs(&component.tools))
-        else {
-            return false;
-        };
-        for step_id in &component.steps {
-            let step = self.graph.step(*step_id);
-            let below = match step.below {
-                None => None,
-                Some(below) => match self.keys[below.0 as usize] {
-                    None => return false,
-                    Some(key) => Some(key),
-                },
-            };
-            let key = match engine.hand_made.get(step_id) {
-                Some((key, layer)) => {
-                    self.layers[step_id.0 as usize] = Some(layer.clone());
-                    *key
-                }
-                None => step_key(component, step, below.as_ref(), &needs, &tools, engine.checks),
-            };
-            self.keys[step_id.0 as usize] = Some(key);
-        }
-        self.keyed[id.0 as usize] = true;
-        true
-    }
-
-    /// Takes up a component: its result from the index, or else its last step is wanted.
-    fn take_up(&mut self, engine: &Engine<'_>, first: ComponentId) {
-        let mut waiting = vec![first];
-        while let Some(id) = waiting.pop() {
-            let position = id.0 as usize;
-            if self.keyed[position] || !self.key(engine, id) {
-                continue;
-            }
-            let component = self.graph.component(id);
-            let Some(last) = component.steps.last() else { continue };
-            let key = self.keys[last.0 as usize].expect("keyed just now");
-            let found = engine.store.index().outputs(&key).map(<[_]>::to_vec);
-            if let Some(outputs) = found {
-                self.results[position] = Some(ComponentResult { key, outputs, cached: true });
-            } else {
-                self.want(engine, *last);
-            }
-            // A chain that starts on one of this component's steps needs just the keys.
-            waiting.extend(self.dependants[position].iter().copied());
-        }
-    }
-
-    fn want(&mut self, engine: &Engine<'_>, id: StepId) {
-        let position = id.0 as usize;
-        if self.wanted[position] {
-            return;
-        }
-        self.wanted[position] = true;
-        if self.layers[position].is_none() {
-            let key = self.keys[position].expect("a wanted step is keyed");
-            let recorded = engine.store.index().has_layer(&key);
-            let place = engine.store.layer_path(&key);
-            if recorded && place.is_dir() {
-                self.layers[position] = Some(place);
-            }
-        }
-        let step = self.graph.step(id);
-        // The layers below are mounted too, so each must be there even when the top one is.
-        let waits = step.below.is_some_and(|below| {
-            self.want(engine, below);
-            self.layers[below.0 as usize].is_none()
-        });
-        if waits {
-            let below = step.below.expect("waits on it");
-            self.waiters[below.0 as usize].push(id);
-        } else {
-            self.ready.push_back(id);
-        }
-    }
-
-    /// The key of the foreign step that a component starts from.
-    fn from(&self, id: ComponentId) -> Option<Key> {
-        let first = self.graph.component(id).steps.first()?;
-        let below = self.graph.step(*first).below?;
-        self.keys[below.0 as usize]
-    }
-
-    /// What waits on a step can go on, now that its layer is there.
-    fn release(&mut self, id: StepId) {
-        for waiter in std::mem::take(&mut self.waiters[id.0 as usize]).into_iter().rev() {
-            self.ready.push_front(waiter);
-        }
-    }
-
-    /// Describes the work of a ready step; nothing where its layer is there and no output is asked of it.
-    fn job(&self, engine: &Engine<'_>, id: StepId) -> Option<Job<'g>> {
-        let step = self.graph.step(id);
-        let component = self.graph.component(step.component);
-        let run = self.layers[id.0 as usize].is_none();
-        let last = component.steps.last() == Some(&id);
-        if !run && !last {
-            return None;
-        }
-        let key = self.keys[id.0 as usize].expect("a ready step is keyed");
-        let own = last.then(|| {
-            let place = |step: &StepId| {
-                let key =
-                    self.keys[step.0 as usize].expect("the steps of a keyed component are keyed");
-                self.layers[step.0 as usize]
-                    .clone()
-                    .unwrap_or_else(|| engine.store.layer_path(&key))
-            };
-            component.steps.iter().rev().map(place).collect()
-        });
-        Some(Job {
-            component,
-            step,
-            key,
-            run,
-            below: self.stack(id),
-            own,
-            needs: self.inputs(&component.needs).unwrap_or_default(),
-            tools: self.inputs(&component.tools).unwrap_or_default(),
-        })
-    }
-
-    /// A component's outputs are known: what depends on it is taken up.
-    fn finish(
-        &mut self,
-        engine: &Engine<'_>,
-        id: ComponentId,
-        key: Key,
-        outputs: Vec<(String, Digest)>,
-    ) {
-        let position = id.0 as usize;
-        let cached = !self.ran[position];
-        let component = self.graph.component(id).name.clone();
-        (engine.events)(Event::ComponentFinished { component, cached });
-        self.results[position] = Some(ComponentResult { key, outputs, cached });
-        for dependant in self.dependants[position].clone() {
-            self.take_up(engine, dependant);
-        }
-    }
-
-    /// The layers below a step, the topmost first.
-    fn stack(&self, id: StepId) -> Vec<PathBuf> {
-        let mut layers = Vec::new();
-        let mut next = self.graph.step(id).below;
-        while let Some(below) = next {
-            layers.extend(self.layers[below.0 as usize].clone());
-            next = self.graph.step(below).below;
-        }
-        layers
-    }
-}
-
-/// The components that must be keyed or done before this one.
-fn before<'g>(
-    graph: &'g Graph,
-    component: &'g Component,
-) -> impl Iterator<Item = ComponentId> + 'g {
-    let inputs = component.needs.iter().chain(&component.tools).map(|input| input.component);
-    let below = component.steps.iter().filter_map(|id| graph.step(*id).below);
-    let below = below.map(|id| graph.step(id).component);
-    inputs.chain(below.filter(|id| !std::ptr::eq(graph.component(*id), component)))
-}
 
 impl Engine<'_> {
     /// Finds out what is done already, without running anything.

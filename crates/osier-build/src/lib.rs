@@ -11,6 +11,7 @@ mod failure;
 mod graph;
 mod key;
 mod planner;
+mod state;
 mod step_run;
 mod unpack;
 mod why;
