@@ -1,10 +1,11 @@
-//! Chores of the repository: `cargo xtask ci`, `generate`, `check`, `prove NAME`, `bench`.
+//! Chores of the repository: `cargo xtask ci`, `test`, `generate`, `check`, `bench`, `prove NAME`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+mod bench;
 mod check;
 mod prove;
 mod workshop;
@@ -17,9 +18,10 @@ fn main() -> Result<()> {
         ["test"] => tests(),
         ["generate"] => check::generate(),
         ["check"] => check::all(),
+        ["bench"] => bench::all(),
         ["prove", name] => prove::run(name),
         _ => bail!(
-            "usage: cargo xtask ci | test | generate | check | prove NAME ({})",
+            "usage: cargo xtask ci | test | generate | check | bench | prove NAME ({})",
             prove::NAMES.join(", ")
         ),
     }

@@ -48,6 +48,37 @@ fn initrd(store: &Path) -> Result<()> {
     let begun = Instant::now();
     command(&[osier, "--store", store, "--locked", "--offline", "build", "initrd"])?;
     println!("prove initrd: with nothing to do, {} ms", begun.elapsed().as_millis());
+    damage(Path::new(store))
+}
+
+/// Damages a stored program on purpose: the next image that needs it has it made again.
+fn damage(store: &Path) -> Result<()> {
+    let shop = Workshop::new("damage", store)?;
+    shop.good(&["new", "small"])?;
+    std::fs::copy(root().join("osier.lock"), shop.project.join("small/osier.lock"))?;
+    let build = ["--project", "small", "--locked", "build"];
+    shop.good(&build)?;
+    let mut damaged = 0;
+    for folder in std::fs::read_dir(store.join("blobs"))? {
+        for blob in std::fs::read_dir(folder?.path())? {
+            let path = blob?.path();
+            let mut bytes = std::fs::read(&path)?;
+            if bytes.starts_with(b"\x7fELF") && bytes.windows(9).any(|text| text == b"BusyBox v") {
+                bytes[100] ^= 1;
+                std::fs::write(&path, bytes)?;
+                damaged += 1;
+            }
+        }
+    }
+    ensure!(damaged == 1, "{damaged} programs are busybox");
+    shop.write("small/systems/small/overlay/etc/motd", "another image\n")?;
+    let text = shop.good(&build)?;
+    ensure!(text.contains("are damaged") && text.contains("run  busybox:install"), "{text}");
+    ensure!(
+        !text.contains("busybox:build"),
+        "only the step that made it should run again:\n{text}"
+    );
+    println!("prove initrd: a damaged program was found, set aside and installed again");
     Ok(())
 }
 

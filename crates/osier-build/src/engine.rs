@@ -194,31 +194,12 @@ impl Engine<'_> {
         for _ in 0..3 {
             match self.attempt(graph) {
                 Err(BuildError::Blob(BlobError::Corrupt { expected, .. })) => {
-                    self.forget(&expected)?;
+                    self.store.forget_digest(&expected)?;
                 }
                 result => return result,
             }
         }
         self.attempt(graph)
-    }
-
-    /// Forgets every result that leads to damaged or missing bytes.
-    fn forget(&self, digest: &Digest) -> Result<(), FileError> {
-        let results: Vec<_> = self.store.index().results().collect();
-        for (key, digests) in results {
-            let leads = digests.iter().any(|found| {
-                found == digest
-                    || self.store.tree(found).is_ok_and(|tree| {
-                        tree.iter().any(|(_, node)| {
-                            matches!(node, osier_store::TreeNode::File { content, .. } if content == digest)
-                        })
-                    })
-            });
-            if leads {
-                self.store.index().append(Record::Forget(key))?;
-            }
-        }
-        Ok(())
     }
 
     fn attempt(&self, graph: &Graph) -> Result<Results, BuildError> {

@@ -291,6 +291,27 @@ impl Store {
         Ok(BlobError::Corrupt { expected: *digest, found, aside })
     }
 
+    /// Forgets every result that leads to damaged or missing bytes, so that it is made again.
+    ///
+    /// The layer that a result was taken from goes with it, since its files share their bytes with the blobs.
+    pub fn forget_digest(&self, digest: &Digest) -> Result<(), FileError> {
+        let results: Vec<_> = self.index().results().collect();
+        for (key, digests) in results {
+            let holds = |tree: &Tree| {
+                tree.iter().any(
+                    |(_, node)| matches!(node, TreeNode::File { content, .. } if content == digest),
+                )
+            };
+            if digests
+                .iter()
+                .any(|found| found == digest || self.tree(found).is_ok_and(|tree| holds(&tree)))
+            {
+                self.index().append(crate::Record::Forget(key))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Takes over a finished file from inside the store as a blob, without copying it.
     pub fn adopt_file(&self, file: &Path, digest: &Digest) -> Result<(), FileError> {
         let path = self.blob_path(digest);

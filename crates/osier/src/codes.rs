@@ -80,6 +80,11 @@ pub(crate) const PAGES: &[Page] = &[
         text: "osier needs Linux 5.11 or later.",
     },
     Page {
+        code: "M007",
+        title: "stored bytes were damaged",
+        text: "What is stored is verified before it goes into a result. The damaged file was set aside in the store's `aside` folder, and what it was part of is forgotten: the next build makes it again. A disk or memory fault is the usual cause.",
+    },
+    Page {
         code: "F001",
         title: "something could not be fetched",
         text: "Each place that was tried is listed with what went wrong there. What has arrived is kept and the next try goes on from it. `osier fetch --import FILE` takes a file that you got in another way, by its SHA-256.",

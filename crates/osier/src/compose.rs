@@ -15,6 +15,9 @@ use osier_store::{Digest, FileError, IoContext, Key, KeyBuilder, Record, Store, 
 use crate::library::{BesideKind, Entry};
 use crate::problem::{Exit, Outcome, Problem};
 
+/// The code of stored bytes that turned out to be damaged, and were set aside.
+pub(crate) const DAMAGED: &str = "M007";
+
 /// The version of how systems are composed; raised when equal inputs begin to give other bytes.
 const COMPOSE_FORMAT: u32 = 1;
 
@@ -110,10 +113,47 @@ fn write(
     let compressor = Compressor::new(sink, compression, threads).map_err(failed)?;
     let mut writer = CpioWriter::new(compressor, IMAGE_TIME);
     let open = |digest: &Digest| -> io::Result<VerifiedFile> { VerifiedFile::open(store, digest) };
-    writer.write_tree(&composition.tree, open).map_err(wrong)?;
+    if let Err(error) = writer.write_tree(&composition.tree, open) {
+        let Some(digest) = damaged(&error) else { return Err(wrong(error)) };
+        // Set aside and forgotten, so that the next try makes them again.
+        store.forget_digest(&digest)?;
+        if let Ok(found) =
+            File::open(store.blob_path(&digest)).and_then(|mut file| Digest::of_reader(&mut file))
+        {
+            store.set_aside(&digest, found.0)?;
+        }
+        return Err(Problem::new(DAMAGED, Exit::Machine, crate::pins::chain(&error)));
+    }
     let (compressor, _) = writer.finish().map_err(wrong)?;
     compressor.finish().map_err(failed)?;
     Ok(())
+}
+
+/// Stored bytes that are not there, or not those of their digest.
+#[derive(Debug)]
+struct Damaged(Digest);
+
+impl std::fmt::Display for Damaged {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "the stored bytes of {} are damaged or gone", self.0)
+    }
+}
+
+impl std::error::Error for Damaged {}
+
+/// Finds the damaged bytes among the causes of an error.
+fn damaged(error: &(dyn std::error::Error + 'static)) -> Option<Digest> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(Damaged(digest)) = error.downcast_ref() {
+            return Some(*digest);
+        }
+        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        next = inner
+            .map(|inner| inner as &(dyn std::error::Error + 'static))
+            .or_else(|| error.source());
+    }
+    None
 }
 
 /// Reads a blob and fails at its end when its bytes are not those of its digest.
@@ -125,7 +165,10 @@ struct VerifiedFile {
 
 impl VerifiedFile {
     fn open(store: &Store, digest: &Digest) -> io::Result<Self> {
-        let file = File::open(store.blob_path(digest))?;
+        let file = File::open(store.blob_path(digest)).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => io::Error::new(io::ErrorKind::InvalidData, Damaged(*digest)),
+            _ => error,
+        })?;
         Ok(Self { file, hasher: osier_store::Hasher::default(), expected: *digest })
     }
 }
@@ -135,13 +178,7 @@ impl io::Read for VerifiedFile {
         let count = self.file.read(buffer)?;
         self.hasher.update(&buffer[..count]);
         if count == 0 && !buffer.is_empty() && self.hasher.clone().finish().0 != self.expected {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!(
-                    "the stored bytes of {} are damaged; `osier gc --verify` sets them aside",
-                    self.expected
-                ),
-            ));
+            return Err(io::Error::new(io::ErrorKind::InvalidData, Damaged(self.expected)));
         }
         Ok(count)
     }

@@ -175,8 +175,26 @@ fn output(graph: &Graph, results: &Results, reference: &ComponentRef) -> Outcome
     })
 }
 
-/// Builds a system and writes its images into the store.
+/// Builds a system and writes its images into the store. Damaged bytes that it meets are made again.
 pub(crate) fn build(
+    project: &mut Project<'_>,
+    system: &System,
+    entry: &Entry,
+    network: &Network<'_>,
+    launcher: &Launcher,
+) -> Outcome<Built> {
+    for _ in 0..3 {
+        match attempt(project, system, entry, network, launcher) {
+            Err(problem) if problem.code == compose::DAMAGED => {
+                project.workplace.reporter.say(format!("   again  {}", problem.message));
+            }
+            result => return result,
+        }
+    }
+    attempt(project, system, entry, network, launcher)
+}
+
+fn attempt(
     project: &mut Project<'_>,
     system: &System,
     entry: &Entry,

@@ -1,0 +1,128 @@
+//! What osier costs on generated projects: `cargo xtask bench`. Figures are processor seconds, user and system, of the
+//! whole process tree, as the shell's `times` counts them.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::root;
+use crate::run;
+use crate::workshop::Workshop;
+
+/// Runs osier so many times in a project; gives the processor milliseconds of one run.
+fn cost(shop: &Workshop, times: u32, words: &[&str]) -> Result<f64> {
+    let script = "n=$1; shift; i=0; while [ $i -lt $n ]; do \"$@\" >/dev/null 2>&1 || exit 9; i=$((i+1)); done; times";
+    let osier = root().join("target/release/osier");
+    let output = Command::new("sh")
+        .args(["-c", script, "sh", &times.to_string()])
+        .arg(osier)
+        .args(words)
+        .current_dir(&shop.project)
+        .env("OSIER_STORE", &shop.store)
+        .output()
+        .context("cannot run sh")?;
+    ensure!(output.status.success(), "`osier {}` failed", words.join(" "));
+    let text = String::from_utf8(output.stdout)?;
+    // The second line is that of the children: `0m1.230000s 0m0.040000s`.
+    let children = text.lines().nth(1).context("sh printed no times")?;
+    let mut seconds = 0.0;
+    for word in children.split_whitespace() {
+        let (minutes, rest) =
+            word.trim_end_matches('s').split_once('m').context("a time has minutes")?;
+        seconds += minutes.parse::<f64>()? * 60.0 + rest.parse::<f64>()?;
+    }
+    Ok(seconds * 1000.0 / f64::from(times))
+}
+
+/// Writes a project of so many components in layers of twenty, each needing up to three of the layers before.
+fn generate(shop: &Workshop, count: usize) -> Result<()> {
+    let padding = format!("# {}\n", "x".repeat(70)).repeat(6);
+    let mut used = vec![false; count];
+    for number in 0..count {
+        let layer = number / 20;
+        let mut needs: Vec<usize> = Vec::new();
+        if layer > 0 {
+            for (step, back) in [(1, 1), (3, 1 + layer % 4), (7, 1 + layer % 3)] {
+                let need = (layer.saturating_sub(back)) * 20 + number * step % 20;
+                if need < number && !needs.contains(&need) {
+                    needs.push(need);
+                }
+            }
+        }
+        needs.iter().for_each(|need| used[*need] = true);
+        let needs: Vec<String> = needs.iter().map(|need| format!("\"c{need}\"")).collect();
+        let text = format!(
+            "name = \"c{number}\"\nversion = \"1.0\"\nsummary = \"Component {number} of a generated project\"\nlicence = \"MIT\"\n{padding}needs = [{}]\n\n[[step]]\nname = \"install\"\nrun = \"echo c{number} > $OUTPUT/c{number}\"\n",
+            needs.join(", ")
+        );
+        shop.write(&format!("recipes/c{number}.toml"), &text)?;
+    }
+    let top: Vec<String> = used
+        .iter()
+        .enumerate()
+        .filter(|(_, used)| !**used)
+        .map(|(number, _)| format!("\"c{number}\""))
+        .collect();
+    let text = format!(
+        "name = \"final\"\nneeds = [{}]\n[[step]]\nname = \"install\"\nrun = \"ls /proto > $OUTPUT/final\"\n",
+        top.join(", ")
+    );
+    shop.write("recipes/final.toml", &text)
+}
+
+/// Measures and prints the table.
+pub(crate) fn all() -> Result<()> {
+    run(&["cargo", "build", "--release", "--locked"])?;
+    let store = root().join("target/bench-store");
+    let clear = ["target/release/osier", "--store", "target/bench-store", "gc", "--all"];
+    run(&clear)?;
+    let report = |what: &str, value: f64, unit: &str| println!("| {what} | {value:.1} {unit} |");
+    println!("| what | osier |\n| --- | --- |");
+    let base = Workshop::new("bench-base", &store)?;
+    base.write(
+        "recipes/one.toml",
+        "name = \"one\"\n[[step]]\nname = \"install\"\nrun = \"echo > $OUTPUT/one\"\n",
+    )?;
+    // Fetches and unpacks the build environment, which all others share.
+    base.good(&["build", "one"])?;
+    report(
+        "start-up, `osier status` with nothing to do",
+        cost(&base, 50, &["status", "one"])?,
+        "ms",
+    );
+    for count in [100, 1000, 10_000] {
+        let shop = Workshop::new(&format!("bench-{count}"), &store)?;
+        generate(&shop, count)?;
+        std::fs::copy(base.project.join("osier.lock"), shop.project.join("osier.lock"))?;
+        let cold = cost(&shop, 1, &["build", "final"])?;
+        #[expect(clippy::cast_precision_loss, reason = "counts are small")]
+        let steps = (count + 1) as f64;
+        report(&format!("{count} trivial steps, cold, each"), cold / steps, "ms");
+        report(
+            &format!("no-op build of {count} components"),
+            cost(&shop, 10, &["build", "final"])?,
+            "ms",
+        );
+        let leaf = shop.project.join("recipes/c0.toml");
+        let text = std::fs::read_to_string(&leaf)?
+            .replace("run = \"echo", &format!("run = \": {count}; echo"));
+        std::fs::write(&leaf, text)?;
+        let one = one_step(&shop)?;
+        report(
+            &format!("a leaf's script changes, its output does not, {count} components"),
+            one,
+            "ms",
+        );
+    }
+    run(&clear)
+}
+
+/// Measures a build in which exactly one step has to run.
+fn one_step(shop: &Workshop) -> Result<f64> {
+    let before = shop.good(&["status", "final"])?;
+    ensure!(before.contains("to build"), "something should be open:\n{before}");
+    let cost = cost(shop, 1, &["build", "final"])?;
+    let text = shop.good(&["build", "final"])?;
+    ensure!(!text.contains("run  "), "all should be built:\n{text}");
+    Ok(cost)
+}
