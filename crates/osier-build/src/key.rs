@@ -100,3 +100,221 @@ pub(crate) fn step_key(
     }
     key.finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use osier_store::LayerStack;
+
+    use super::*;
+    use crate::graph::{
+        Archive, Check, ComponentId, Environment, FileInput, Finding, Output, SourceTree,
+    };
+
+    struct Nothing(u32);
+
+    impl StepCheck for Nothing {
+        fn name(&self) -> &'static str {
+            "nothing"
+        }
+
+        fn version(&self) -> u32 {
+            self.0
+        }
+
+        fn run(&self, _: &Check, _: &Component, _: &LayerStack) -> Vec<Finding> {
+            Vec::new()
+        }
+    }
+
+    /// All that a key is computed from.
+    struct Inputs {
+        component: Component,
+        step: Step,
+        below: Option<Key>,
+        needs: Vec<KnownInput>,
+        tools: Vec<KnownInput>,
+        check: Nothing,
+    }
+
+    impl Inputs {
+        fn new(work: Work) -> Self {
+            let known = |name: &str| KnownInput {
+                name: name.into(),
+                output: "main".into(),
+                digest: Digest([3; 32]),
+            };
+            let file = FileInput {
+                path: "a.config".into(),
+                content: (*b"x").into(),
+                origin: "o".into(),
+                executable: false,
+            };
+            let component = Component {
+                name: "part".into(),
+                version: "1".into(),
+                target: "x86_64".into(),
+                origin: "recipes/part.toml".into(),
+                steps: Vec::new(),
+                needs: Vec::new(),
+                tools: Vec::new(),
+                outputs: vec![Output {
+                    name: "dev".into(),
+                    patterns: vec!["usr/include/**".into()],
+                }],
+                environment: Arc::new(Environment {
+                    key: Key([1; 32]),
+                    request: Vec::new(),
+                    packages: Vec::new(),
+                }),
+                variables: BTreeMap::from([("CFLAGS".to_owned(), "-O2".to_owned())]),
+                files: vec![file],
+            };
+            let arguments = BTreeMap::from([("config".to_owned(), ".config".to_owned())]);
+            let step = Step {
+                component: ComponentId(0),
+                name: "build".into(),
+                below: None,
+                work,
+                checks: vec![Check { name: "nothing".into(), arguments }],
+                origin: "recipes/part.toml:3".into(),
+            };
+            let (needs, tools) = (vec![known("zlib")], vec![known("flexer")]);
+            Self { component, step, below: Some(Key([2; 32])), needs, tools, check: Nothing(1) }
+        }
+
+        fn script() -> Self {
+            Self::new(Work::Script {
+                text: "make".into(),
+                folder: "/build/part".into(),
+                parallel: true,
+            })
+        }
+
+        fn unpack() -> Self {
+            let archive = Archive {
+                file: "a.tar.xz".into(),
+                digest: Digest([4; 32]),
+                size: 9,
+                into: String::new(),
+                strip: 1,
+            };
+            Self::new(Work::Unpack(SourceTree {
+                name: "part".into(),
+                archives: vec![archive],
+                folder: None,
+            }))
+        }
+
+        fn key(&self) -> Key {
+            let (component, step, below) = (&self.component, &self.step, self.below.as_ref());
+            step_key(component, step, below, &self.needs, &self.tools, &[&self.check])
+        }
+
+        fn work(&mut self) -> (&mut String, &mut String, &mut bool) {
+            match &mut self.step.work {
+                Work::Script { text, folder, parallel } => (text, folder, parallel),
+                Work::Unpack(_) => panic!("not a script"),
+            }
+        }
+
+        fn archive(&mut self) -> &mut Archive {
+            match &mut self.step.work {
+                Work::Unpack(source) => &mut source.archives[0],
+                Work::Script { .. } => panic!("not an unpacking"),
+            }
+        }
+    }
+
+    type Change = (&'static str, fn(&mut Inputs));
+
+    #[test]
+    fn each_input_of_a_script_changes_its_key() {
+        let changes: &[Change] = &[
+            ("key of the step below", |inputs| inputs.below = Some(Key([9; 32]))),
+            ("no step below", |inputs| inputs.below = None),
+            ("script", |inputs| inputs.work().0.push('x')),
+            ("folder", |inputs| inputs.work().1.push('x')),
+            ("parallel", |inputs| *inputs.work().2 = false),
+            ("variable's value", |inputs| {
+                drop(inputs.component.variables.insert("CFLAGS".into(), "-O1".into()));
+            }),
+            ("new variable", |inputs| {
+                drop(inputs.component.variables.insert("A".into(), String::new()));
+            }),
+            ("build environment", |inputs| {
+                let environment =
+                    Environment { key: Key([8; 32]), request: Vec::new(), packages: Vec::new() };
+                inputs.component.environment = Arc::new(environment);
+            }),
+            ("output digest of a need", |inputs| inputs.needs[0].digest = Digest([9; 32])),
+            ("name of a need", |inputs| inputs.needs[0].name.push('x')),
+            ("output of a need", |inputs| inputs.needs[0].output = "dev".into()),
+            ("no need", |inputs| inputs.needs.clear()),
+            ("output digest of a tool", |inputs| inputs.tools[0].digest = Digest([9; 32])),
+            ("a need as a tool", |inputs| inputs.tools.append(&mut inputs.needs)),
+            ("content of a file", |inputs| inputs.component.files[0].content = (*b"y").into()),
+            ("path of a file", |inputs| inputs.component.files[0].path.push('x')),
+            ("executable bit of a file", |inputs| inputs.component.files[0].executable = true),
+            ("name of an output", |inputs| inputs.component.outputs[0].name.push('x')),
+            ("pattern of an output", |inputs| {
+                inputs.component.outputs[0].patterns.push("x".into());
+            }),
+            ("argument of a check", |inputs| {
+                drop(inputs.step.checks[0].arguments.insert("config".into(), "x".into()));
+            }),
+            ("version of a check", |inputs| inputs.check.0 = 2),
+            ("no check", |inputs| inputs.step.checks.clear()),
+        ];
+        let base = Inputs::script().key();
+        for (what, change) in changes {
+            let mut inputs = Inputs::script();
+            change(&mut inputs);
+            assert_ne!(inputs.key(), base, "{what}");
+        }
+    }
+
+    #[test]
+    fn each_input_of_an_unpacking_changes_its_key() {
+        let changes: &[Change] = &[
+            ("file name", |inputs| inputs.archive().file = "a.tar.gz".into()),
+            ("bytes", |inputs| inputs.archive().digest = Digest([9; 32])),
+            ("place", |inputs| inputs.archive().into = "sub".into()),
+            ("leading folders", |inputs| inputs.archive().strip = 0),
+        ];
+        let base = Inputs::unpack().key();
+        for (what, change) in changes {
+            let mut inputs = Inputs::unpack();
+            change(&mut inputs);
+            assert_ne!(inputs.key(), base, "{what}");
+        }
+    }
+
+    #[test]
+    fn what_a_step_cannot_see_is_not_in_its_key() {
+        let changes: &[Change] = &[
+            ("the place of the recipe", |inputs| inputs.component.origin = "elsewhere".into()),
+            ("the place of the step", |inputs| inputs.step.origin = "elsewhere".into()),
+            ("the place of a file", |inputs| inputs.component.files[0].origin = "elsewhere".into()),
+            ("the name of the step", |inputs| inputs.step.name = "other".into()),
+        ];
+        let base = Inputs::script().key();
+        for (what, change) in changes {
+            let mut inputs = Inputs::script();
+            change(&mut inputs);
+            assert_eq!(inputs.key(), base, "{what}");
+        }
+        // An equal source is unpacked once for all components that use it.
+        let mut other = Inputs::unpack();
+        other.component.name = "another".into();
+        drop(other.component.variables.insert("CFLAGS".into(), "-O1".into()));
+        assert_eq!(other.key(), Inputs::unpack().key());
+        // Pinned: a change of the key's format throws every cache away, so it must show here.
+        assert_eq!(
+            base.to_string(),
+            "5450e427ce895822ab1a91a46a0d5c7f10c7def66fdec3ff3d33455b7211cf69"
+        );
+    }
+}
