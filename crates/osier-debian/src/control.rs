@@ -124,7 +124,8 @@ impl<'a> Iterator for Paragraphs<'a> {
                         }
                         continue;
                     }
-                    if has_field {
+                    // Only a blank or a tab continues a field; a lone carriage return does not.
+                    if has_field && is_continuation(line, 0) {
                         continue;
                     }
                 }
@@ -183,9 +184,13 @@ mod tests {
 
     #[test]
     fn odd_lines_are_errors_with_their_number() {
-        for (text, line) in
-            [("A: 1\nnothing\n", 2), (" lead\n", 1), (": x\n", 1), ("A: 1\n\n cont\n", 3)]
-        {
+        for (text, line) in [
+            ("A: 1\nnothing\n", 2),
+            (" lead\n", 1),
+            (": x\n", 1),
+            ("A: 1\n\n cont\n", 3),
+            ("A: 1\n\rB\n C:\n", 2),
+        ] {
             let error = Paragraphs::of_text(text).find_map(Result::err).unwrap();
             assert!(
                 matches!(error, ControlError::NotAField { line: l, .. } if l == line),
