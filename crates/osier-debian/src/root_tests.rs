@@ -434,7 +434,10 @@ proptest! {
         let threads = NonZeroUsize::new(threads).unwrap();
         let other = unpack_files(&files, UnpackOptions { threads, ..UnpackOptions::default() });
         prop_assert_eq!(one.result.is_ok(), other.result.is_ok());
-        prop_assert_eq!(describe(&one.root()), describe(&other.root()));
+        // What a failure leaves is in no defined state: its folders carry the time of the clock.
+        if one.result.is_ok() {
+            prop_assert_eq!(describe(&one.root()), describe(&other.root()));
+        }
         // Whatever the links say, nothing was written beside the root.
         prop_assert_eq!(fs::read_dir(one.folder.path()).unwrap().count(), files.len() + 1);
     }
