@@ -10,7 +10,7 @@ use crate::run as command;
 use crate::workshop::Workshop;
 
 /// The proofs there are.
-pub(crate) const NAMES: &[&str] = &["initrd", "steps", "kill", "all"];
+pub(crate) const NAMES: &[&str] = &["initrd", "steps", "kill", "reuse", "all"];
 
 /// Runs the proof of this name, on a store that begins empty.
 pub(crate) fn run(name: &str) -> Result<()> {
@@ -19,6 +19,7 @@ pub(crate) fn run(name: &str) -> Result<()> {
         "initrd" => &[initrd],
         "steps" => &[steps],
         "kill" => &[kill],
+        "reuse" => &[crate::prove_reuse::reuse],
         "all" => &[initrd, steps, kill],
         _ => bail!("there is no proof `{name}`; there are: {}", NAMES.join(", ")),
     };

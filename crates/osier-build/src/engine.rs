@@ -12,8 +12,8 @@ use osier_sandbox::{Killer, Launcher};
 use osier_store::{BlobError, Digest, FileError, IoContext, Key, LayerStack, Record, Store, Tree};
 
 use crate::graph::{Component, ComponentId, Environment, Graph, StepCheck, StepId};
-use crate::state::{Job, State, index};
-use crate::step_run::{OUTPUT, SOURCE_DATE, StepCall, StepEnd, StepUse};
+use crate::state::{Job, State, index, recorded_layers};
+use crate::step_run::{GoesOn, OUTPUT, SOURCE_DATE, StepCall, StepEnd, StepUse};
 use crate::{Event, Failure, FailureCause};
 
 /// Unpacks build environments; the program gives the one for Debian packages.
@@ -31,6 +31,8 @@ pub struct Settings {
     pub keep_going: bool,
     /// Bytes of disk that are left free: no step starts below that.
     pub reserve: u64,
+    /// Whether steps whose kind allows it go on from an earlier build instead of starting clean.
+    pub reuse: bool,
 }
 
 /// Everything that a build needs.
@@ -64,6 +66,8 @@ pub struct ComponentResult {
     pub outputs: Vec<(String, Digest)>,
     /// Whether it was in the store already.
     pub cached: bool,
+    /// Whether it comes from an earlier build's objects and no clean build has confirmed it: not to be shared.
+    pub reused: bool,
 }
 
 /// The outputs of all components of a build.
@@ -153,7 +157,7 @@ struct Done {
     result: Result<Ended, StepEnd>,
 }
 
-/// What a step that ended well used, if it ran, and its component's outputs, if it was the last.
+/// What became of a step that ran, and its component's outputs, if it was the last.
 type Ended = (Option<StepUse>, Option<Vec<(String, Digest)>>);
 
 impl Engine<'_> {
@@ -272,6 +276,9 @@ impl Engine<'_> {
                     Ok((used, outputs)) => {
                         let key = state.keys[id.0 as usize].expect("a step that ran is keyed");
                         if let Some(used) = used {
+                            let layers = std::iter::once(&key).chain(&used.on);
+                            let layers = layers.map(|key| self.store.layer_path(key)).collect();
+                            state.layers[id.0 as usize] = Some(layers);
                             state.ran[step.component.0 as usize] = true;
                             new_times.push((graph.label(id), used.wall));
                             (self.events)(Event::StepFinished {
@@ -280,7 +287,6 @@ impl Engine<'_> {
                                 seconds: used.wall.as_secs_f64(),
                                 cpu: used.cpu.as_secs_f64(),
                             });
-                            state.layers[id.0 as usize] = Some(self.store.layer_path(&key));
                         }
                         state.release(id);
                         if let Some(outputs) = outputs {
@@ -288,17 +294,15 @@ impl Engine<'_> {
                                 .chain(id)
                                 .iter()
                                 .any(|step| self.hand_made.contains_key(step));
-                            let record = Record::Outputs(key, outputs.clone());
+                            let reused = state.is_reused(id);
                             let recorded = match by_hand {
                                 true => Ok(()),
-                                false => self
-                                    .record_ingredients(&state, step.component)
-                                    .and_then(|()| self.store.index().append(record)),
+                                false => self.record_outputs(&state, id, &outputs, reused),
                             };
                             if let Err(error) = recorded {
                                 fatal = Some(error.into());
                             }
-                            state.finish(self, step.component, key, outputs);
+                            state.finish(self, step.component, key, outputs, reused);
                         }
                     }
                     Err(StepEnd::Interrupted) => {}
@@ -371,6 +375,23 @@ impl Engine<'_> {
         }
     }
 
+    /// Records the outputs of a component whose last step has ended well.
+    fn record_outputs(
+        &self,
+        state: &State<'_>,
+        last: StepId,
+        outputs: &[(String, Digest)],
+        reused: bool,
+    ) -> Result<(), FileError> {
+        let key = state.keys[last.0 as usize].expect("a step that ran is keyed");
+        self.record_ingredients(state, state.graph.step(last).component)?;
+        // The mark comes first: a kill between the two must not leave the result without it.
+        if reused {
+            self.store.index().append(Record::Reused(key))?;
+        }
+        self.store.index().append(Record::Outputs(key, outputs.to_vec()))
+    }
+
     /// Notes what a component was built from, for [`Engine::why`].
     fn record_ingredients(&self, state: &State<'_>, id: ComponentId) -> Result<(), FileError> {
         let component = state.graph.component(id);
@@ -409,11 +430,10 @@ impl Engine<'_> {
         below.pop();
         for step in &below {
             let key = state.keys[step.0 as usize].expect("the steps below a keyed step are keyed");
-            let place = self.store.layer_path(&key);
-            if !self.store.index().has_layer(&key) || !place.is_dir() {
+            let Some(layers) = recorded_layers(self.store, &key) else {
                 return Err(EnterError::StepNotDone(graph.label(*step)));
-            }
-            state.layers[step.0 as usize] = Some(place);
+            };
+            state.layers[step.0 as usize] = Some(layers);
         }
         let step = graph.step(id);
         let component = graph.component(step.component);
@@ -425,12 +445,12 @@ impl Engine<'_> {
         } else {
             let upper = scratch.path().join("upper");
             fs::create_dir(&upper).at("make", &upper).map_err(BuildError::from)?;
-            let done = self.store.layer_path(&key);
-            if self.store.index().has_layer(&key) && done.is_dir() {
-                layers.insert(0, done);
-                (upper, EnteredState::Done)
-            } else {
-                (upper, EnteredState::NotRun)
+            match recorded_layers(self.store, &key) {
+                Some(done) => {
+                    layers.splice(0..0, done);
+                    (upper, EnteredState::Done)
+                }
+                None => (upper, EnteredState::NotRun),
             }
         };
         let job = Job {
@@ -438,6 +458,7 @@ impl Engine<'_> {
             step,
             key,
             run: true,
+            reuse: None,
             below: layers,
             own: None,
             needs: state.inputs(&component.needs).unwrap_or_default(),
@@ -452,14 +473,13 @@ impl Engine<'_> {
 
     /// Runs a step if it has to run, and takes the outputs if it is its component's last.
     fn work(&self, job: &Job<'_>, started: &dyn Fn(Killer)) -> Result<Ended, StepEnd> {
-        let mut used = None;
-        if job.run {
-            let call = self.call(job)?;
-            let interrupted = || self.interrupted.load(Ordering::Relaxed);
-            used = Some(call.run(self.launcher, self.checks, started, &interrupted)?);
-        }
+        let used = if job.run { Some(self.run_step(job, started)?) } else { None };
         let Some(own) = &job.own else { return Ok((used, None)) };
-        match self.take_output(job.component, own) {
+        let mut own = own.clone();
+        if let Some(used) = &used {
+            own.splice(1..1, used.on.iter().map(|key| self.store.layer_path(key)));
+        }
+        match self.take_output(job.component, &own) {
             Ok(outputs) => Ok((used, Some(outputs))),
             Err(cause) => Err(StepEnd::Failed(Box::new(Failure::new(
                 job.component,
@@ -470,13 +490,49 @@ impl Engine<'_> {
         }
     }
 
+    /// Runs a step, from an earlier build's objects where it may, and else from the clean layer below.
+    fn run_step(&self, job: &Job<'_>, started: &dyn Fn(Killer)) -> Result<StepUse, StepEnd> {
+        let interrupted = || self.interrupted.load(Ordering::Relaxed);
+        let run = |call: &StepCall<'_>| call.run(self.launcher, self.checks, started, &interrupted);
+        let mut call = self.call(job)?;
+        let Some(reuse) = &job.reuse else { return run(&call) };
+        let record = Record::Reusable(reuse.class, job.key, reuse.below);
+        let found = match self.settings.reuse {
+            true => crate::reuse::find(self.store, &job.key, reuse).map_err(BuildError::from)?,
+            false => None,
+        };
+        let mut used = None;
+        if let Some(on) = found {
+            (self.events)(Event::StepReused {
+                component: job.component.name.clone(),
+                step: job.step.name.clone(),
+            });
+            call.layers.splice(0..0, on.iter().map(|key| self.store.layer_path(key)));
+            call.goes_on = Some(GoesOn { on, reuse: reuse.clone() });
+            match run(&call) {
+                Ok(done) => used = Some(done),
+                // Whatever the reason: only a clean run may say that a step fails.
+                Err(StepEnd::Failed(_)) => {}
+                Err(end) => return Err(end),
+            }
+        }
+        let used = match used {
+            Some(used) => used,
+            None => run(&self.call(job)?)?,
+        };
+        self.store.index().append(record).map_err(BuildError::from)?;
+        Ok(used)
+    }
+
     /// Gathers all that a step needs to run: its build environment, proto area and tools as folders.
     fn call<'c>(&'c self, job: &Job<'c>) -> Result<StepCall<'c>, BuildError> {
         let mut proto = Vec::new();
         let mut tools = Vec::new();
         let mut root = None;
-        if job.step.sees_component() {
+        if job.step.runs_programs() {
             root = Some(self.root(&job.component.environment)?);
+        }
+        if job.step.sees_inputs() {
             for input in &job.needs {
                 proto.push(self.store.area(&input.digest, SOURCE_DATE)?);
             }
@@ -486,7 +542,19 @@ impl Engine<'_> {
         }
         let jobs = self.settings.jobs.max(1);
         let (component, step, key, layers) = (job.component, job.step, job.key, job.below.clone());
-        Ok(StepCall { store: self.store, component, step, key, layers, root, proto, tools, jobs })
+        let store = self.store;
+        Ok(StepCall {
+            store,
+            component,
+            step,
+            key,
+            layers,
+            root,
+            proto,
+            tools,
+            jobs,
+            goes_on: None,
+        })
     }
 
     /// Takes what a component installed into the store, split into its named outputs.

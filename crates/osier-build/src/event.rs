@@ -34,6 +34,13 @@ pub enum Event {
         /// How long it took the last time.
         expected: Option<f64>,
     },
+    /// A step goes on from what it made in an earlier build.
+    StepReused {
+        /// Its component.
+        component: String,
+        /// Its name.
+        step: String,
+    },
     /// A step ended well.
     StepFinished {
         /// Its component.
@@ -56,5 +63,7 @@ pub enum Event {
         component: String,
         /// Whether no step had to run.
         cached: bool,
+        /// Whether it comes from an earlier build's objects and no clean build has confirmed it.
+        reused: bool,
     },
 }

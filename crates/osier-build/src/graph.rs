@@ -114,10 +114,37 @@ pub struct Step {
     pub below: Option<StepId>,
     /// What it does.
     pub work: Work,
+    /// What it sees of its component.
+    pub view: View,
+    /// From which earlier runs it may go on instead of starting clean; not in the key.
+    pub reuse: Option<Reuse>,
     /// What is checked after it, before its layer is taken as done.
     pub checks: Vec<Check>,
     /// Where it was written, for messages.
     pub origin: String,
+}
+
+/// What a step sees of its component; all of it is in the step's key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum View {
+    /// Nothing but its own work.
+    Nothing,
+    /// These files and the component's identity, but no variable of its kind, no need and no tool.
+    Patches(Vec<String>),
+    /// Files, variables, needs and tools.
+    All,
+}
+
+/// The variables of a component that say what it is, not how it is built.
+pub const IDENTITY: [&str; 4] = ["NAME", "VERSION", "TARGET", "SOURCE"];
+
+/// Which earlier runs of a step with the same sources, script and inputs it may go on from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reuse {
+    /// Files of the step below, as paths in the root, that may differ: they are given a new time.
+    pub files: Vec<PathBuf>,
+    /// Variables that may differ, and with them the files beside the recipe that they name.
+    pub variables: Vec<String>,
 }
 
 /// What a step does.
@@ -231,10 +258,38 @@ impl Graph {
     }
 }
 
+impl Component {
+    /// Gives the files beside the recipe that a step sees.
+    pub fn files_of<'c>(&'c self, step: &'c Step) -> impl Iterator<Item = &'c FileInput> {
+        self.files.iter().filter(|file| match &step.view {
+            View::Nothing => false,
+            View::Patches(patches) => patches.contains(&file.path),
+            View::All => true,
+        })
+    }
+
+    /// Gives the variables that a step sees.
+    pub fn variables_of<'c>(
+        &'c self,
+        step: &'c Step,
+    ) -> impl Iterator<Item = (&'c String, &'c String)> {
+        self.variables.iter().filter(|(name, _)| match step.view {
+            View::Nothing => false,
+            View::Patches(_) => IDENTITY.contains(&name.as_str()),
+            View::All => true,
+        })
+    }
+}
+
 impl Step {
-    /// Says whether the step sees its component's inputs, files and variables.
-    pub fn sees_component(&self) -> bool {
+    /// Says whether the step runs programs of the build environment.
+    pub fn runs_programs(&self) -> bool {
         matches!(self.work, Work::Script { .. })
+    }
+
+    /// Says whether the step sees its component's needs, tools and outputs.
+    pub fn sees_inputs(&self) -> bool {
+        self.view == View::All
     }
 
     /// Gives the paths of files that the step reads, for messages about its script.

@@ -6,18 +6,20 @@
 //! | key of the step below | yes | yes |
 //! | names, digests and places of the source's archives | yes | by the step below |
 //! | script, working folder, whether it may use several jobs | | yes |
-//! | variables of the component: name, version, target, `env`, the kind's variables | | yes |
+//! | variables of the component: name, version, target, `env`, the kind's variables | | yes; in a patch step those of [`IDENTITY`](crate::IDENTITY) |
 //! | key of the build environment | | yes |
-//! | output digest and name of each need and tool | | yes |
-//! | content, path and executable bit of each file beside the recipe | | yes |
+//! | output digest and name of each need and tool | | yes, but not in a patch step |
+//! | content, path and executable bit of each file beside the recipe | | yes; in a patch step the patches |
 //! | name, version and arguments of each check | | yes |
 //!
 //! It never covers a path of this machine, a user, a host name, the clock or the number of jobs. The
 //! names of the component and the step are in it only where the step can see them.
 
+use std::collections::BTreeSet;
+
 use osier_store::{Digest, Key, KeyBuilder};
 
-use crate::graph::{Component, Step, StepCheck, Work};
+use crate::graph::{Component, Reuse, Step, StepCheck, Work};
 
 /// The version of what a step sees besides the parts above: mounts, fixed variables, shell options,
 /// unpacking rules. It is raised whenever one of those changes.
@@ -43,7 +45,52 @@ pub(crate) fn step_key(
         Work::Unpack(_) => "unpack",
         Work::Script { .. } => "script",
     };
-    let mut key = KeyBuilder::new(kind, STEP_FORMAT);
+    let key = KeyBuilder::new(kind, STEP_FORMAT);
+    finish(key, component, step, below, needs, tools, checks, &Except::default())
+}
+
+/// Computes what two runs of a step have in common of which one can go on from the other, as its [`Reuse`] says.
+///
+/// `base` is the key of the step two below: the step between is compared by what it left, see `reuse.rs`.
+pub(crate) fn reuse_key(
+    component: &Component,
+    step: &Step,
+    reuse: &Reuse,
+    base: Option<&Key>,
+    needs: &[KnownInput],
+    tools: &[KnownInput],
+    checks: &[&dyn StepCheck],
+) -> Key {
+    let named = reuse.variables.iter().filter_map(|name| component.variables.get(name));
+    let except = Except {
+        variables: &reuse.variables,
+        files: named.flat_map(|value| value.split_whitespace()).collect(),
+    };
+    let mut key = KeyBuilder::new("reuse", STEP_FORMAT);
+    for file in &reuse.files {
+        key.field("may differ", file.as_os_str().as_encoded_bytes());
+    }
+    finish(key, component, step, base, needs, tools, checks, &except)
+}
+
+/// What is left out of a key.
+#[derive(Default)]
+struct Except<'a> {
+    variables: &'a [String],
+    files: BTreeSet<&'a str>,
+}
+
+#[expect(clippy::too_many_arguments, reason = "one list of all that a step can see")]
+fn finish(
+    mut key: KeyBuilder,
+    component: &Component,
+    step: &Step,
+    below: Option<&Key>,
+    needs: &[KnownInput],
+    tools: &[KnownInput],
+    checks: &[&dyn StepCheck],
+    except: &Except<'_>,
+) -> Key {
     if let Some(below) = below {
         key.field("below", &below.0);
     }
@@ -65,23 +112,29 @@ pub(crate) fn step_key(
             key.field("folder", folder.as_bytes());
             key.field("parallel", &[u8::from(*parallel)]);
             key.field("environment", &component.environment.key.0);
-            for (name, value) in &component.variables {
+            for (name, value) in component.variables_of(step) {
+                if except.variables.contains(name) {
+                    continue;
+                }
                 key.field("variable", name.as_bytes());
                 key.field("value", value.as_bytes());
             }
             for (label, inputs) in [("need", needs), ("tool", tools)] {
-                for input in inputs {
+                for input in inputs.iter().filter(|_| step.sees_inputs()) {
                     key.field(label, input.name.as_bytes());
                     key.field("output", input.output.as_bytes());
                     key.field("digest", &input.digest.0);
                 }
             }
-            for file in &component.files {
+            for file in component.files_of(step) {
+                if except.files.contains(file.path.as_str()) {
+                    continue;
+                }
                 key.field("file", file.path.as_bytes());
                 key.field("executable", &[u8::from(file.executable)]);
                 key.field("content", &file.content);
             }
-            for output in &component.outputs {
+            for output in component.outputs.iter().filter(|_| step.sees_inputs()) {
                 key.field("named output", output.name.as_bytes());
                 for pattern in &output.patterns {
                     key.field("pattern", pattern.as_bytes());
@@ -110,7 +163,7 @@ mod tests {
 
     use super::*;
     use crate::graph::{
-        Archive, Check, ComponentId, Environment, FileInput, Finding, Output, SourceTree,
+        Archive, Check, ComponentId, Environment, FileInput, Finding, Output, SourceTree, View,
     };
 
     struct Nothing(u32);
@@ -177,6 +230,8 @@ mod tests {
                 component: ComponentId(0),
                 name: "build".into(),
                 below: None,
+                view: if matches!(work, Work::Unpack(_)) { View::Nothing } else { View::All },
+                reuse: None,
                 work,
                 checks: vec![Check { name: "nothing".into(), arguments }],
                 origin: "recipes/part.toml:3".into(),
@@ -306,6 +361,29 @@ mod tests {
             change(&mut inputs);
             assert_eq!(inputs.key(), base, "{what}");
         }
+        // A patch step sees the patches, and not what its component is configured by.
+        let patch = || {
+            let mut inputs = Inputs::script();
+            inputs.step.view = View::Patches(vec!["a.patch".into()]);
+            inputs
+        };
+        let base_of_patch = patch().key();
+        assert_ne!(base_of_patch, base);
+        for (_, change) in changes {
+            let mut inputs = patch();
+            change(&mut inputs);
+            assert_eq!(inputs.key(), base_of_patch);
+        }
+        let mut inputs = patch();
+        inputs.component.files[0].content = (*b"y").into();
+        drop(inputs.component.variables.insert("fragments".into(), "a.config".into()));
+        inputs.needs.clear();
+        assert_eq!(inputs.key(), base_of_patch);
+        inputs.component.files[0].path = "a.patch".into();
+        let with_patch = inputs.key();
+        assert_ne!(with_patch, base_of_patch);
+        inputs.component.files[0].content = (*b"z").into();
+        assert_ne!(inputs.key(), with_patch);
         // An equal source is unpacked once for all components that use it.
         let mut other = Inputs::unpack();
         other.component.name = "another".into();

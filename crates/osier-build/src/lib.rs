@@ -5,17 +5,20 @@
 //! it changed is kept as its layer. Only the installed output of a component is hashed, and what uses the
 //! component is keyed by that output digest, so an unchanged output stops the rebuild.
 
+mod clean_check;
 mod engine;
 mod event;
 mod failure;
 mod graph;
 mod key;
 mod planner;
+mod reuse;
 mod state;
 mod step_run;
 mod unpack;
 mod why;
 
+pub use clean_check::CleanCheck;
 pub use engine::{
     BuildError, ComponentResult, Engine, EnterError, Entered, EnteredState, Provision, Results,
     Settings, Survey,
@@ -23,8 +26,8 @@ pub use engine::{
 pub use event::Event;
 pub use failure::{Failure, FailureCause, LogLine, first_error, kept_failures};
 pub use graph::{
-    Archive, Check, Component, ComponentId, Environment, FileInput, Finding, Graph, Input, Output,
-    Package, SourceTree, Step, StepCheck, StepId, Work,
+    Archive, Check, Component, ComponentId, Environment, FileInput, Finding, Graph, IDENTITY,
+    Input, Output, Package, Reuse, SourceTree, Step, StepCheck, StepId, View, Work,
 };
 pub use planner::{
     Definitions, MissingPin, PlanError, Planner, environment_key, locked_environment, patch_fits,

@@ -4,6 +4,7 @@
 //! What the lock lacks is reported as a whole, so that all missing pins are made in one go.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use osier_recipe::{
@@ -13,8 +14,8 @@ use osier_recipe::{
 use osier_store::{Digest, Key, KeyBuilder};
 
 use crate::graph::{
-    Archive, Check, Component, ComponentId, Environment, FileInput, Graph, Input, Output, Package,
-    SourceTree, Step, StepId, Work,
+    Archive, Check, Component, ComponentId, Environment, FileInput, Graph, IDENTITY, Input, Output,
+    Package, Reuse, SourceTree, Step, StepId, View, Work,
 };
 
 /// The version of how packages are laid out as a root file system.
@@ -390,12 +391,8 @@ impl<'a> Planning<'_, 'a> {
             .sources
             .first()
             .map_or_else(|| "/build".to_owned(), |source| format!("/build/{}", source.name));
-        for (name, value) in [
-            ("NAME", recipe.name.value.as_str()),
-            ("VERSION", &version),
-            ("TARGET", target.as_str()),
-            ("SOURCE", &folder),
-        ] {
+        let identity = [recipe.name.value.as_str(), &version, target.as_str(), &folder];
+        for (name, value) in IDENTITY.into_iter().zip(identity) {
             variables.insert(name.to_owned(), value.to_owned());
         }
         let mut chain: Vec<StepId> = Vec::new();
@@ -406,6 +403,7 @@ impl<'a> Planning<'_, 'a> {
                        name: String,
                        below: Option<StepId>,
                        work: Work,
+                       (view, reuse): (View, Option<Reuse>),
                        checks: Vec<Check>,
                        origin: String| {
             let step = StepId(u32::try_from(graph.steps.len()).expect("fewer than 2^32 steps"));
@@ -414,6 +412,8 @@ impl<'a> Planning<'_, 'a> {
                 name,
                 below: below.or(chain.last().copied()),
                 work,
+                view,
+                reuse,
                 checks,
                 origin,
             });
@@ -431,6 +431,7 @@ impl<'a> Planning<'_, 'a> {
                 name,
                 None,
                 Work::Unpack(tree),
+                (View::Nothing, None),
                 Vec::new(),
                 place(origin, &source.span),
             );
@@ -442,6 +443,7 @@ impl<'a> Planning<'_, 'a> {
                 "patch".to_owned(),
                 None,
                 work,
+                (View::Patches(patches.clone()), None),
                 Vec::new(),
                 place(origin, &recipe.name.span),
             );
@@ -464,12 +466,17 @@ impl<'a> Planning<'_, 'a> {
                     .map(|(name, value)| (name.clone(), value.value.clone()))
                     .collect(),
             });
+            let reuse = step.reuse.as_ref().map(|reuse| Reuse {
+                files: reuse.files.iter().map(|file| Path::new(&folder).join(&**file)).collect(),
+                variables: reuse.variables.iter().map(|name| name.value.clone()).collect(),
+            });
             let written = place(step.run.origin, &step.run.value.span);
             add(
                 &mut self.graph,
                 step.name.value.value.clone(),
                 below,
                 work,
+                (View::All, reuse),
                 checks.collect(),
                 written,
             );

@@ -3,18 +3,20 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 
-use osier_store::{Digest, Key};
+use osier_store::{Digest, Key, Store};
 
 use crate::Event;
 use crate::engine::{ComponentResult, Engine};
 use crate::graph::{Component, ComponentId, Graph, Step, StepId};
-use crate::key::{KnownInput, step_key};
+use crate::key::{KnownInput, reuse_key, step_key};
+use crate::reuse::ReuseCall;
 
 /// The scheduler's knowledge of one build.
 pub(crate) struct State<'g> {
     pub(crate) graph: &'g Graph,
     pub(crate) keys: Vec<Option<Key>>,
-    pub(crate) layers: Vec<Option<PathBuf>>,
+    /// The layers that make up a step's, the topmost first.
+    pub(crate) layers: Vec<Option<Vec<PathBuf>>>,
     pub(crate) wanted: Vec<bool>,
     pub(crate) waiters: Vec<Vec<StepId>>,
     pub(crate) results: Vec<Option<ComponentResult>>,
@@ -31,6 +33,8 @@ pub(crate) struct Job<'g> {
     pub(crate) key: Key,
     /// Whether the step has to run; else only its output is taken.
     pub(crate) run: bool,
+    /// How to find an earlier run to go on from, where the step may.
+    pub(crate) reuse: Option<ReuseCall<'g>>,
     /// The layers below, the topmost first.
     pub(crate) below: Vec<PathBuf>,
     /// The layers of the component's own steps, the topmost first, where this step is the last one.
@@ -99,7 +103,7 @@ impl<'g> State<'g> {
             };
             let key = match engine.hand_made.get(step_id) {
                 Some((key, layer)) => {
-                    self.layers[step_id.0 as usize] = Some(layer.clone());
+                    self.layers[step_id.0 as usize] = Some(vec![layer.clone()]);
                     *key
                 }
                 None => step_key(component, step, below.as_ref(), &needs, &tools, engine.checks),
@@ -121,9 +125,13 @@ impl<'g> State<'g> {
             let component = self.graph.component(id);
             let Some(last) = component.steps.last() else { continue };
             let key = self.keys[last.0 as usize].expect("keyed just now");
-            let found = engine.store.index().outputs(&key).map(<[_]>::to_vec);
-            if let Some(outputs) = found {
-                self.results[position] = Some(ComponentResult { key, outputs, cached: true });
+            let index = engine.store.index();
+            let found =
+                index.outputs(&key).map(|outputs| (outputs.to_vec(), index.is_reused(&key)));
+            drop(index);
+            if let Some((outputs, reused)) = found {
+                self.results[position] =
+                    Some(ComponentResult { key, outputs, cached: true, reused });
             } else {
                 self.want(engine, *last);
             }
@@ -140,11 +148,7 @@ impl<'g> State<'g> {
         self.wanted[position] = true;
         if self.layers[position].is_none() {
             let key = self.keys[position].expect("a wanted step is keyed");
-            let recorded = engine.store.index().has_layer(&key);
-            let place = engine.store.layer_path(&key);
-            if recorded && place.is_dir() {
-                self.layers[position] = Some(place);
-            }
+            self.layers[position] = recorded_layers(engine.store, &key);
         }
         let step = self.graph.step(id);
         // The layers below are mounted too, so each must be there even when the top one is.
@@ -185,25 +189,44 @@ impl<'g> State<'g> {
         }
         let key = self.keys[id.0 as usize].expect("a ready step is keyed");
         let own = last.then(|| {
-            let place = |step: &StepId| {
+            let places = |step: &StepId| {
                 let key =
                     self.keys[step.0 as usize].expect("the steps of a keyed component are keyed");
                 self.layers[step.0 as usize]
                     .clone()
-                    .unwrap_or_else(|| engine.store.layer_path(&key))
+                    .unwrap_or_else(|| vec![engine.store.layer_path(&key)])
             };
-            component.steps.iter().rev().map(place).collect()
+            component.steps.iter().rev().flat_map(places).collect()
         });
-        Some(Job {
-            component,
-            step,
-            key,
-            run,
-            below: self.stack(id),
-            own,
-            needs: self.inputs(&component.needs).unwrap_or_default(),
-            tools: self.inputs(&component.tools).unwrap_or_default(),
-        })
+        let needs = self.inputs(&component.needs).unwrap_or_default();
+        let tools = self.inputs(&component.tools).unwrap_or_default();
+        let reuse =
+            if run { self.reuse_call(engine, id, component, step, &needs, &tools) } else { None };
+        Some(Job { component, step, key, run, reuse, below: self.stack(id), own, needs, tools })
+    }
+
+    /// Gathers what it takes to find an earlier run of a step; nothing where the step starts clean.
+    fn reuse_call(
+        &self,
+        engine: &Engine<'_>,
+        id: StepId,
+        component: &Component,
+        step: &'g Step,
+        needs: &[KnownInput],
+        tools: &[KnownInput],
+    ) -> Option<ReuseCall<'g>> {
+        let reuse = step.reuse.as_ref()?;
+        // What was made by hand is recorded under no key, and nothing recorded may come from it.
+        if self.graph.chain(id).iter().any(|step| engine.hand_made.contains_key(step)) {
+            return None;
+        }
+        let below = step.below?;
+        let base = self.graph.step(below).below.and_then(|base| self.keys[base.0 as usize]);
+        let class = reuse_key(component, step, reuse, base.as_ref(), needs, tools, engine.checks);
+        let layers = self.layers[below.0 as usize].as_ref()?;
+        let [layer] = layers.as_slice() else { return None };
+        let below = self.keys[below.0 as usize]?;
+        Some(ReuseCall { reuse, class, below, layer: layer.clone() })
     }
 
     /// A component's outputs are known: what depends on it is taken up.
@@ -213,12 +236,13 @@ impl<'g> State<'g> {
         id: ComponentId,
         key: Key,
         outputs: Vec<(String, Digest)>,
+        reused: bool,
     ) {
         let position = id.0 as usize;
         let cached = !self.ran[position];
         let component = self.graph.component(id).name.clone();
-        (engine.events)(Event::ComponentFinished { component, cached });
-        self.results[position] = Some(ComponentResult { key, outputs, cached });
+        (engine.events)(Event::ComponentFinished { component, cached, reused });
+        self.results[position] = Some(ComponentResult { key, outputs, cached, reused });
         for dependant in self.dependants[position].clone() {
             self.take_up(engine, dependant);
         }
@@ -229,11 +253,27 @@ impl<'g> State<'g> {
         let mut layers = Vec::new();
         let mut next = self.graph.step(id).below;
         while let Some(below) = next {
-            layers.extend(self.layers[below.0 as usize].clone());
+            layers.extend(self.layers[below.0 as usize].iter().flatten().cloned());
             next = self.graph.step(below).below;
         }
         layers
     }
+
+    /// Says whether a step, or one below it, went on from an earlier build.
+    pub(crate) fn is_reused(&self, id: StepId) -> bool {
+        let several = |layers: &Vec<PathBuf>| layers.len() > 1;
+        self.graph
+            .chain(id)
+            .iter()
+            .any(|step| self.layers[step.0 as usize].as_ref().is_some_and(several))
+    }
+}
+
+/// Gives the recorded layers of a step, the topmost first, if all are there.
+pub(crate) fn recorded_layers(store: &Store, key: &Key) -> Option<Vec<PathBuf>> {
+    let keys = store.index().layer(key)?;
+    let places: Vec<PathBuf> = keys.iter().map(|key| store.layer_path(key)).collect();
+    places.iter().all(|place| place.is_dir()).then_some(places)
 }
 
 /// The components that must be keyed or done before this one.

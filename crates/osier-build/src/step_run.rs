@@ -12,6 +12,7 @@ use osier_store::{FileError, IoContext, Key, LayerStack, Scratch, Store};
 
 use crate::failure::write_record;
 use crate::graph::{Archive, Component, SourceTree, Step, StepCheck, Work};
+use crate::reuse::ReuseCall;
 use crate::unpack::{UnpackError, unpack_archive};
 use crate::{BuildError, Failure, FailureCause};
 
@@ -40,11 +41,23 @@ pub(crate) struct StepCall<'a> {
     /// The tools: name and folder.
     pub(crate) tools: Vec<(String, PathBuf)>,
     pub(crate) jobs: usize,
+    /// What it goes on from, where it does not start clean; `layers` has these layers on top.
+    pub(crate) goes_on: Option<GoesOn<'a>>,
+}
+
+/// An earlier run that a step goes on from.
+pub(crate) struct GoesOn<'a> {
+    /// The earlier run's layers, the topmost first.
+    pub(crate) on: Vec<Key>,
+    /// What is laid on top of them.
+    pub(crate) reuse: ReuseCall<'a>,
 }
 
 /// What a step that ended well used.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct StepUse {
+    /// The layers of an earlier build that its own lies on, the topmost first.
+    pub(crate) on: Vec<Key>,
     pub(crate) wall: Duration,
     pub(crate) cpu: Duration,
 }
@@ -95,6 +108,10 @@ impl StepCall<'_> {
         fs::create_dir(&upper)
             .at("make", &upper)
             .map_err(|error| StepEnd::Failed(self.file(&error)))?;
+        if let Some(GoesOn { reuse, .. }) = &self.goes_on {
+            crate::reuse::lay_on_top(reuse, &upper)
+                .map_err(|error| StepEnd::Failed(self.file(&error)))?;
+        }
         let cpu = match &self.step.work {
             Work::Unpack(source) => {
                 self.unpack(source, &upper)?;
@@ -103,17 +120,19 @@ impl StepCall<'_> {
             Work::Script { .. } => match self.script(launcher, checks, started, &scratch, &upper) {
                 Ok(cpu) => cpu,
                 Err(_) if interrupted() => return Err(StepEnd::Interrupted),
+                Err(failure) if self.goes_on.is_some() => return Err(StepEnd::Failed(failure)),
                 Err(mut failure) => {
                     self.keep_failed(&upper, &mut failure);
                     return Err(StepEnd::Failed(failure));
                 }
             },
         };
-        self.keep_layer(&upper).map_err(|error| StepEnd::Failed(self.file(&error)))?;
-        Ok(StepUse { wall: begun.elapsed(), cpu })
+        let on = self.goes_on.as_ref().map(|goes_on| goes_on.on.clone()).unwrap_or_default();
+        self.keep_layer(&upper, &on).map_err(|error| StepEnd::Failed(self.file(&error)))?;
+        Ok(StepUse { on, wall: begun.elapsed(), cpu })
     }
 
-    fn keep_layer(&self, upper: &Path) -> Result<(), FileError> {
+    fn keep_layer(&self, upper: &Path, on: &[Key]) -> Result<(), FileError> {
         let place = self.store.layer_path(&self.key);
         match fs::rename(upper, &place) {
             Ok(()) => {}
@@ -129,7 +148,7 @@ impl StepCall<'_> {
             }
             result => result.at("rename", upper)?,
         }
-        self.store.index().append(osier_store::Record::Layer(self.key))?;
+        self.store.index().append(osier_store::Record::Layer(self.key, on.to_vec()))?;
         // What failed under this key before is of no more use.
         let failed = self.store.failed_path(&self.key);
         if failed.exists() {
@@ -201,9 +220,9 @@ impl StepCall<'_> {
             spec.mounts.push(Mount::Bind { source: folder.clone(), target, writable: false });
             path.push_str(&format!("/tools/{name}/usr/bin:/tools/{name}/bin:"));
         }
-        if !self.component.files.is_empty() {
+        if self.component.files_of(self.step).next().is_some() {
             let files = scratch.join("files");
-            for file in &self.component.files {
+            for file in self.component.files_of(self.step) {
                 let place = files.join(&file.path);
                 let parent = place.parent().unwrap_or(&files);
                 fs::create_dir_all(parent).at("make", parent)?;
@@ -235,8 +254,10 @@ impl StepCall<'_> {
             ("MAKEFLAGS", format!("-j{jobs}")),
         ];
         let fixed = fixed.into_iter().map(|(name, value)| (name.to_owned(), value));
-        let own =
-            self.component.variables.iter().map(|(name, value)| (name.clone(), value.clone()));
+        let own = self
+            .component
+            .variables_of(self.step)
+            .map(|(name, value)| (name.clone(), value.clone()));
         spec.environment =
             fixed.chain(own).map(|(name, value)| (name.into(), value.into())).collect();
         spec.folder = self.step.folder();

@@ -227,3 +227,70 @@ fn named_outputs_split_what_is_installed() {
         matches!(error, BuildError::Failed(failures) if matches!(failures[0].cause, FailureCause::MissingOutput { .. }))
     );
 }
+
+/// A component whose second step looks at times as make does.
+fn configured(config: &str, tool: &str, build: &str) -> Plan {
+    Plan::default().component(
+        "part",
+        &[],
+        &[
+            &format!("echo {config} > /build/.config; echo {tool} > /build/tool"),
+            &format!("# reusable\ncd /build; echo run >> runs; {build}"),
+            "mkdir -p $OUTPUT; cp /build/object $OUTPUT/object; cp /build/runs /build/seen",
+        ],
+    )
+}
+
+/// Makes the object when its configuration is newer.
+const LIKE_MAKE: &str =
+    "if [ ! -e object ] || [ .config -nt object ]; then cat .config > object; fi";
+
+#[test]
+fn a_step_goes_on_from_an_earlier_build_when_only_named_files_differ() {
+    let shop = Workshop::new();
+    let built = |config, tool| {
+        let graph = shop.graph(&configured(config, tool, LIKE_MAKE));
+        let results = shop.run(&graph).unwrap();
+        let result = results[&graph.find("part").unwrap()].clone();
+        (shop.output(&result, "object"), result.reused, shop.reused())
+    };
+    let clean = |text: &str| (text.to_owned(), false, 0);
+    assert_eq!(built("A", "x"), clean("A\n"));
+    assert_eq!(built("B", "x"), ("B\n".to_owned(), true, 1));
+    assert_eq!(built("C", "x"), ("C\n".to_owned(), true, 1));
+    // The step below left something else too: nothing is taken over.
+    assert_eq!(built("D", "y"), clean("D\n"));
+    // The mark stays with the result, and the clean check takes it off.
+    assert_eq!(built("C", "x"), ("C\n".to_owned(), true, 0));
+    let graph = shop.graph(&configured("C", "x", LIKE_MAKE));
+    let checks = shop.clean_check(&graph);
+    assert_eq!(checks.len(), 1);
+    assert_eq!(checks[0].differences, [""; 0]);
+    assert_eq!(built("C", "x"), clean("C\n"));
+    assert!(shop.clean_check(&graph).is_empty());
+}
+
+#[test]
+fn a_step_that_does_not_notice_the_change_is_found_by_the_clean_check() {
+    let shop = Workshop::new();
+    let plan = |config| configured(config, "x", "[ -e object ] || cat .config > object");
+    shop.run(&shop.graph(&plan("A"))).unwrap();
+    let graph = shop.graph(&plan("B"));
+    let part = graph.find("part").unwrap();
+    assert_eq!(shop.output(&shop.run(&graph).unwrap()[&part], "object"), "A\n");
+    let checks = shop.clean_check(&graph);
+    assert_eq!(checks[0].differences, ["main:object"]);
+    assert_eq!(shop.output(&shop.run(&graph).unwrap()[&part], "object"), "B\n");
+}
+
+#[test]
+fn a_step_that_cannot_go_on_is_run_clean() {
+    let shop = Workshop::new();
+    let plan = |config| configured(config, "x", "[ ! -e object ]; cat .config > object");
+    shop.run(&shop.graph(&plan("A"))).unwrap();
+    let graph = shop.graph(&plan("B"));
+    let result = shop.run(&graph).unwrap()[&graph.find("part").unwrap()].clone();
+    assert_eq!((shop.output(&result, "object").as_str(), result.reused), ("B\n", false));
+    assert_eq!(shop.reused(), 1);
+    assert!(osier_build::kept_failures(&shop.store).unwrap().is_empty());
+}

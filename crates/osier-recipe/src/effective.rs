@@ -6,8 +6,8 @@ use std::ops::Deref;
 use crate::diagnostic::quoted;
 use crate::recipe::ComponentRef;
 use crate::{
-    AFTER_SOURCES, Check, Code, Diagnostic, Kind, Named, Origin, Part, Recipe, Setting, Spanned,
-    Step, StepRef, Value,
+    AFTER_SOURCES, Check, Code, Diagnostic, Kind, Named, Origin, Part, Recipe, Reuse, Setting,
+    Spanned, Step, StepRef, Value,
 };
 
 /// A recipe for one target in one profile.
@@ -87,8 +87,8 @@ pub struct EffectiveStep<'r> {
     pub parallel: bool,
     /// Built-in checks behind the script, each with the file that asks for it.
     pub checks: Vec<(&'r Origin, &'r Check)>,
-    /// What of an older build the step may start from: `objects`.
-    pub reuse: Option<Located<'r, String>>,
+    /// From which earlier builds the step may start.
+    pub reuse: Option<Located<'r, Reuse>>,
     /// The step behind which the recipe placed this one.
     after: Option<&'r str>,
 }

@@ -34,8 +34,17 @@ pub struct Step {
     pub checks: Vec<Check>,
     /// Whether the kind's step is dropped; never in a kind.
     pub skip: bool,
-    /// What of an older build the step may start from: `objects`.
-    pub reuse: Option<Spanned<String>>,
+    /// From which earlier builds the step may start.
+    pub reuse: Option<Spanned<Reuse>>,
+}
+
+/// From which earlier builds of a step it may start instead of starting clean.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Reuse {
+    /// Files below the source's folder that may differ.
+    pub files: Vec<Spanned<String>>,
+    /// Variables that may differ, and with them the files that they name.
+    pub variables: Vec<Spanned<String>>,
 }
 
 /// A built-in check and its arguments.
@@ -91,7 +100,7 @@ impl Step {
             "parallel" => self.parallel = Some(walk::boolean(node)),
             "checks" => self.checks = checks(walk, node),
             "skip" => self.skip = walk::boolean(node),
-            "reuse" => self.reuse = Some(walk::text(node)),
+            "reuse" => self.reuse = reuse(walk, node),
             _ => walk::unread("step", key),
         }
     }
@@ -112,6 +121,17 @@ pub(crate) fn steps(walk: &mut Walk, node: &Node<'_>, schema: &'static Table) ->
     }
     walk.distinct("the step", steps.iter().map(|step| &step.name));
     steps
+}
+
+fn reuse(walk: &mut Walk, node: &Node<'_>) -> Option<Spanned<Reuse>> {
+    let (table, span) = walk::tables(node).next()?;
+    let mut reuse = Reuse::default();
+    walk.table(table, &span, &tables::REUSE_TABLE, &mut reuse, |reuse, _, key, node| match key {
+        "files" => reuse.files = walk::texts(node),
+        "variables" => reuse.variables = walk::texts(node),
+        _ => walk::unread("reuse", key),
+    });
+    Some(Spanned::new(reuse, span))
 }
 
 fn checks(walk: &mut Walk, node: &Node<'_>) -> Vec<Check> {

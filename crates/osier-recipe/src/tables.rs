@@ -106,9 +106,9 @@ static CHECKS: Key = Key::new(
 );
 static REUSE: Key = Key::new(
     "reuse",
-    Choice(&["objects"]),
-    "`objects`: the step may start from the objects of an older build.",
-    "\"objects\"",
+    Nested(&REUSE_TABLE),
+    "The step may start from what it made in an earlier build. Without it every run of the step starts clean.",
+    "{ files = [\".config\"], variables = [\"fragments\"] }",
 );
 
 /// One step in a recipe.
@@ -152,6 +152,29 @@ pub static KIND_STEP: Table = Table {
         &[STEP_KEY_NAME, RUN.required(), FROM, PACKAGES, FOLDER, PARALLEL, CHECKS, REUSE],
     )
 };
+
+/// From which earlier builds a step may start.
+pub static REUSE_TABLE: Table = Table::new(
+    "reuse",
+    "The step may start from what it made in an earlier build whose sources, script and inputs are the same, where the \
+     step below left the same but for a few files. It must notice by itself what follows from other content of \
+     these: they get a new time. The result is marked until `osier build --clean-check` has compared it with a clean build.",
+    &[
+        Key::new(
+            "files",
+            Set(&Form(&PATH)),
+            "Files below the source's folder that may differ from the earlier build.",
+            "[\".config\"]",
+        )
+        .required(),
+        Key::new(
+            "variables",
+            Set(&Form(&VARIABLE)),
+            "Variables that may differ, and with them the files beside the recipe that they name: only steps below use them.",
+            "[\"fragments\"]",
+        ),
+    ],
+);
 
 /// A built-in check behind a step.
 pub static CHECK: Table = Table {

@@ -284,7 +284,7 @@ mod tests {
                 TreeNode::File { mode: 0o644, content: digest, size: 50_000, hard_link: None },
             );
             let tree = store.put_tree(&tree).unwrap();
-            store.index().append(Record::Layer(key)).unwrap();
+            store.index().append(Record::Layer(key, Vec::new())).unwrap();
             store.index().append(Record::Outputs(key, vec![("main".into(), tree)])).unwrap();
             digests.push(digest);
         }

@@ -12,7 +12,7 @@
 //! line counts when it was written in this boot, or when a `sync` line of its own boot follows it:
 //! what was recorded but perhaps never reached the disk before the machine stopped is forgotten.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -22,8 +22,13 @@ use crate::{Digest, FileError, IoContext, Key};
 /// One thing that is known to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Record {
-    /// The layer of a step lies under `layers/KEY`.
-    Layer(Key),
+    /// The layer of a step lies under `layers/KEY`, on top of these layers beside those of the steps below, the
+    /// topmost first: those of an earlier build that it went on from.
+    Layer(Key, Vec<Key>),
+    /// The step of this key is one of those that can go on from one another, and lies on the step of the third key.
+    Reusable(Key, Key, Key),
+    /// The outputs under this key come from an earlier build's objects, and no clean build has confirmed them.
+    Reused(Key),
     /// The component whose last step has this key has these outputs, by name.
     Outputs(Key, Vec<(String, Digest)>),
     /// An image, or another single file, made under this key.
@@ -41,7 +46,9 @@ pub struct Index {
     file: Option<File>,
     boot: String,
     position: u64,
-    layers: HashMap<Key, ()>,
+    layers: HashMap<Key, Vec<Key>>,
+    reusable: HashMap<Key, Vec<(Key, Key)>>,
+    reused: HashSet<Key>,
     roots: HashMap<Key, ()>,
     outputs: HashMap<Key, Vec<(String, Digest)>>,
     files: HashMap<Key, (Digest, u64)>,
@@ -62,7 +69,13 @@ fn parse(kind: &str, fields: &str) -> Option<Record> {
     let mut words = fields.split(' ');
     let key: Key = words.next()?.parse().ok()?;
     Some(match kind {
-        "layer" => Record::Layer(key),
+        "layer" => {
+            Record::Layer(key, words.map(|word| word.parse().ok()).collect::<Option<Vec<Key>>>()?)
+        }
+        "reusable" => {
+            Record::Reusable(key, words.next()?.parse().ok()?, words.next()?.parse().ok()?)
+        }
+        "reused" => Record::Reused(key),
         "root" => Record::Root(key),
         "forget" => Record::Forget(key),
         "file" => Record::File(key, words.next()?.parse().ok()?, words.next()?.parse().ok()?),
@@ -87,6 +100,8 @@ impl Index {
             boot: boot.replace(char::is_whitespace, ""),
             position: 0,
             layers: HashMap::new(),
+            reusable: HashMap::new(),
+            reused: HashSet::new(),
             roots: HashMap::new(),
             outputs: HashMap::new(),
             files: HashMap::new(),
@@ -144,8 +159,16 @@ impl Index {
 
     fn apply(&mut self, record: Record) {
         match record {
-            Record::Layer(key) => {
-                self.layers.insert(key, ());
+            Record::Layer(key, on) => {
+                self.layers.insert(key, on);
+            }
+            Record::Reusable(class, key, below) => {
+                let known = self.reusable.entry(class).or_default();
+                known.retain(|(other, _)| *other != key);
+                known.push((key, below));
+            }
+            Record::Reused(key) => {
+                self.reused.insert(key);
             }
             Record::Root(key) => {
                 self.roots.insert(key, ());
@@ -158,6 +181,7 @@ impl Index {
             }
             Record::Forget(key) => {
                 self.layers.remove(&key);
+                self.reused.remove(&key);
                 self.roots.remove(&key);
                 self.outputs.remove(&key);
                 self.files.remove(&key);
@@ -168,7 +192,14 @@ impl Index {
     /// Appends one record, in a single write, so that several processes can append at once.
     pub fn append(&mut self, record: Record) -> Result<(), FileError> {
         let text = match &record {
-            Record::Layer(key) => line("layer", &self.boot, &key.to_string()),
+            Record::Layer(key, on) => {
+                let on: String = on.iter().map(|key| format!(" {key}")).collect();
+                line("layer", &self.boot, &format!("{key}{on}"))
+            }
+            Record::Reusable(class, key, below) => {
+                line("reusable", &self.boot, &format!("{class} {key} {below}"))
+            }
+            Record::Reused(key) => line("reused", &self.boot, &key.to_string()),
             Record::Root(key) => line("root", &self.boot, &key.to_string()),
             Record::Forget(key) => line("forget", &self.boot, &key.to_string()),
             Record::File(key, digest, size) => {
@@ -211,9 +242,25 @@ impl Index {
         file.write_all(text.as_bytes()).at("write", &self.path)
     }
 
-    /// Says whether the layer of a step is recorded.
+    /// Says whether the layer of a step is recorded, and all that it lies on beside the steps below.
     pub fn has_layer(&self, key: &Key) -> bool {
-        self.layers.contains_key(key)
+        self.layers.get(key).is_some_and(|on| on.iter().all(|key| self.layers.contains_key(key)))
+    }
+
+    /// Gives the layers that make up a step's, the topmost first: its own, then those it went on from.
+    pub fn layer(&self, key: &Key) -> Option<Vec<Key>> {
+        let on = self.layers.get(key).filter(|_| self.has_layer(key))?;
+        Some(std::iter::once(*key).chain(on.iter().copied()).collect())
+    }
+
+    /// Gives the steps that one can go on from, the latest first, each with the key of the step below it.
+    pub fn reusable(&self, class: &Key) -> impl Iterator<Item = (Key, Key)> + '_ {
+        self.reusable.get(class).into_iter().flatten().rev().copied()
+    }
+
+    /// Says whether the outputs under a key come from an earlier build's objects and are not confirmed.
+    pub fn is_reused(&self, key: &Key) -> bool {
+        self.reused.contains(key)
     }
 
     /// Says whether an unpacked build environment is recorded.
@@ -267,7 +314,7 @@ mod tests {
         let mut one = Index::open(&path, "boot-a", true).unwrap();
         let mut two = Index::open(&path, "boot-a", true).unwrap();
         let outputs = vec![("main".to_owned(), Digest([9; 32]))];
-        one.append(Record::Layer(key(1))).unwrap();
+        one.append(Record::Layer(key(1), Vec::new())).unwrap();
         one.append(Record::Outputs(key(2), outputs.clone())).unwrap();
         two.append(Record::File(key(3), Digest([8; 32]), 77)).unwrap();
         assert!(!two.has_layer(&key(1)));
@@ -282,13 +329,33 @@ mod tests {
     }
 
     #[test]
+    fn a_layer_on_others_is_there_while_they_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("index.log");
+        let mut index = Index::open(&path, "boot-a", true).unwrap();
+        index.append(Record::Layer(key(1), Vec::new())).unwrap();
+        index.append(Record::Layer(key(2), vec![key(1)])).unwrap();
+        index.append(Record::Reusable(key(9), key(1), key(8))).unwrap();
+        index.append(Record::Reusable(key(9), key(2), key(7))).unwrap();
+        index.append(Record::Reused(key(2))).unwrap();
+        let mut again = Index::open(&path, "boot-a", true).unwrap();
+        assert_eq!(again.layer(&key(2)), Some(vec![key(2), key(1)]));
+        let reusable: Vec<_> = again.reusable(&key(9)).collect();
+        assert_eq!(reusable, [(key(2), key(7)), (key(1), key(8))]);
+        assert!(again.is_reused(&key(2)) && !again.is_reused(&key(1)));
+        again.append(Record::Forget(key(1))).unwrap();
+        assert_eq!(again.layer(&key(2)), None);
+        assert!(!again.has_layer(&key(2)));
+    }
+
+    #[test]
     fn unsynced_records_of_another_boot_are_forgotten() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("index.log");
         let mut index = Index::open(&path, "boot-a", true).unwrap();
-        index.append(Record::Layer(key(1))).unwrap();
+        index.append(Record::Layer(key(1), Vec::new())).unwrap();
         index.append_sync().unwrap();
-        index.append(Record::Layer(key(2))).unwrap();
+        index.append(Record::Layer(key(2), Vec::new())).unwrap();
         let later = Index::open(&path, "boot-b", true).unwrap();
         assert!(later.has_layer(&key(1)));
         assert!(!later.has_layer(&key(2)));
@@ -299,7 +366,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("index.log");
         let mut index = Index::open(&path, "boot-a", true).unwrap();
-        index.append(Record::Layer(key(1))).unwrap();
+        index.append(Record::Layer(key(1), Vec::new())).unwrap();
         let whole = std::fs::read(&path).unwrap();
         for length in 0..whole.len() {
             std::fs::write(&path, &whole[..length]).unwrap();

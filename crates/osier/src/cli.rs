@@ -71,6 +71,9 @@ pub(crate) enum Verb {
         /// Where the images and the kernel go.
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
+        /// Build what went on from an earlier build's objects again, clean, and compare.
+        #[arg(long)]
+        clean_check: bool,
     },
     /// Build a system, boot it and give a verdict.
     Boot {

@@ -50,6 +50,11 @@ pub(crate) const PAGES: &[Page] = &[
         text: "The message names the call that failed. `osier doctor` tries what this machine gives.",
     },
     Page {
+        code: "S009",
+        title: "a clean build gives other bytes",
+        text: "A component was built from the objects of an earlier build, as its kind allows, and `--clean-check` found that a clean build differs: its makefile did not notice a changed file. The clean result is in the store now. Take `reuse` off the step until its kind says the truth.",
+    },
+    Page {
         code: "M001",
         title: "a file could not be read or written",
         text: "The message names the path and what the kernel said.",

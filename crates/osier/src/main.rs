@@ -63,7 +63,9 @@ fn run(cli: Cli) -> Outcome<()> {
         Verb::Fetch { name, import } => {
             verbs::fetch(&workplace, name.as_deref(), import.as_deref())
         }
-        Verb::Build { name, out } => verbs::build(&workplace, name.as_deref(), out.as_deref()),
+        Verb::Build { name, out, clean_check } => {
+            verbs::build(&workplace, name.as_deref(), out.as_deref(), clean_check)
+        }
         Verb::Boot { name, interactive, out } => {
             verbs::boot(&workplace, name.as_deref(), interactive, out.as_deref())
         }

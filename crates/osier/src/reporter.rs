@@ -100,6 +100,11 @@ impl Reporter {
                 bar.enable_steady_tick(Duration::from_millis(250));
                 lock(&self.running).insert(label, bar);
             }
+            Event::StepReused { component, step } => {
+                self.say(format!(
+                    "   reuse  {component}:{step} goes on from an earlier build's objects"
+                ));
+            }
             Event::StepFinished { component, step, seconds, cpu } => {
                 let label = format!("{component}:{step}");
                 self.end(&label);

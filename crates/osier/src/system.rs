@@ -118,6 +118,47 @@ pub(crate) fn build_graph(
     Ok(results)
 }
 
+/// Builds components, and once more from clean layers those that went on from an earlier build's objects.
+pub(crate) fn clean_check(
+    project: &mut Project<'_>,
+    components: &[String],
+    network: &Network<'_>,
+    launcher: &Launcher,
+) -> Outcome<()> {
+    let graph = project.plan(components, network)?;
+    build_graph(project, &graph, network, launcher, "clean-check")?;
+    let (workplace, store) = (project.workplace, project.store);
+    let _lock = store.lock_for_build()?;
+    let events = |event| workplace.reporter.event(event);
+    let mut engine = engine(workplace, store, launcher, &events);
+    let (_, checks) = engine.clean_check(&graph).map_err(build_problem)?;
+    if checks.is_empty() {
+        workplace.reporter.say("everything here comes from clean builds");
+    }
+    for check in &checks {
+        if check.differences.is_empty() {
+            workplace
+                .reporter
+                .say(format!("    same  {}: a clean build gives the same bytes", check.component));
+        }
+    }
+    let wrong: Vec<_> = checks.iter().filter(|check| !check.differences.is_empty()).collect();
+    let Some(first) = wrong.first() else { return Ok(()) };
+    let message = format!(
+        "a clean build of {} gives other bytes than the earlier build's objects did",
+        first.component
+    );
+    let mut problem = Problem::new("S009", Exit::Failed, message);
+    for check in &wrong {
+        for path in check.differences.iter().take(20) {
+            problem.body.push_str(&format!("    | {} {path}\n", check.component));
+        }
+    }
+    Err(problem.hint(
+        "the clean result is in the store now; take `reuse` off the step in its kind or recipe",
+    ))
+}
+
 /// Sets an engine up.
 pub(crate) fn engine<'e>(
     workplace: &Workplace,

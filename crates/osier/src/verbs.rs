@@ -91,12 +91,21 @@ fn out_folder(
     out.map_or_else(default, Path::to_path_buf)
 }
 
-pub(crate) fn build(workplace: &Workplace, name: Option<&str>, out: Option<&Path>) -> Outcome<()> {
+pub(crate) fn build(
+    workplace: &Workplace,
+    name: Option<&str>,
+    out: Option<&Path>,
+    clean_check: bool,
+) -> Outcome<()> {
     let launcher = launcher()?;
     catch_interrupt();
     let store = workplace.store()?;
     let network = Network::new(&store, &workplace.reporter, workplace.global.offline);
     let mut project = Project::open(workplace, &store)?;
+    if clean_check {
+        let (_, components) = names(&project, name)?;
+        system::clean_check(&mut project, &components, &network, &launcher)?;
+    }
     match project.goal(name)? {
         Goal::System(system, entry) => {
             let built = system::build(&mut project, &system, &entry, &network, &launcher)?;
@@ -450,6 +459,14 @@ pub(crate) fn status(workplace: &Workplace, name: Option<&str>) -> Outcome<()> {
         survey.done.len(),
         graph.components.len()
     ));
+    for (id, result) in &survey.done {
+        if result.reused {
+            let name = &graph.component(*id).name;
+            workplace.reporter.result(format!(
+                "  {name}  from an earlier build's objects; `osier build --clean-check` compares it with a clean build"
+            ));
+        }
+    }
     for id in survey.open.iter().take(50) {
         let component = graph.component(*id);
         let failed = component.steps.iter().find_map(|step| {

@@ -91,6 +91,7 @@ impl Workplace {
             jobs: self.jobs(),
             keep_going: self.global.keep_going,
             reserve: RESERVE,
+            reuse: true,
         }
     }
 

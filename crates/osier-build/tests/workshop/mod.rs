@@ -7,12 +7,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use osier_build::{
-    BuildError, Component, ComponentId, ComponentResult, Engine, Environment, Event, Graph, Input,
-    Provision, Results, Settings, Step, StepId, Work,
+    BuildError, CleanCheck, Component, ComponentId, ComponentResult, Engine, Environment, Event,
+    Graph, Input, Provision, Results, Reuse, Settings, Step, StepId, View, Work,
 };
 use osier_sandbox::Launcher;
 use osier_store::{Key, Store, TreeNode};
@@ -68,7 +68,8 @@ fn launcher() -> &'static Launcher {
     LAUNCHER.get_or_init(|| Launcher::start().unwrap())
 }
 
-/// Components by name: what each needs, and the scripts of its steps.
+/// Components by name: what each needs, and the scripts of its steps; those with `# reusable` in them may go on from
+/// an earlier run.
 #[derive(Default)]
 pub(crate) struct Plan(Vec<(String, Vec<String>, Vec<String>)>);
 
@@ -85,13 +86,20 @@ pub(crate) struct Workshop {
     pub(crate) store: Store,
     pub(crate) interrupted: AtomicBool,
     ran: Mutex<Vec<String>>,
+    reused: AtomicUsize,
 }
 
 impl Workshop {
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir_in("/tmp").unwrap();
         let store = Store::open(&folder.path().join("store"), "boot").unwrap();
-        Self { _folder: folder, store, interrupted: AtomicBool::new(false), ran: Mutex::default() }
+        Self {
+            _folder: folder,
+            store,
+            interrupted: AtomicBool::new(false),
+            ran: Mutex::default(),
+            reused: AtomicUsize::new(0),
+        }
     }
 
     pub(crate) fn graph(&self, plan: &Plan) -> Graph {
@@ -116,6 +124,12 @@ impl Workshop {
                         folder: "/build".into(),
                         parallel: true,
                     },
+                    view: View::All,
+                    reuse: script.contains("# reusable").then(|| Reuse {
+                        files: vec!["/build/.config".into()],
+                        variables: Vec::new(),
+                    }),
+
                     checks: Vec::new(),
                     origin: format!("{name}.toml:{number}"),
                 });
@@ -139,26 +153,43 @@ impl Workshop {
     }
 
     pub(crate) fn run(&self, graph: &Graph) -> Result<Results, BuildError> {
+        self.with_engine(|engine| engine.run(graph))
+    }
+
+    pub(crate) fn clean_check(&self, graph: &Graph) -> Vec<CleanCheck> {
+        self.with_engine(|engine| engine.clean_check(graph).unwrap().1)
+    }
+
+    /// How many steps went on from an earlier build since this was last asked.
+    pub(crate) fn reused(&self) -> usize {
+        self.reused.swap(0, Ordering::Relaxed)
+    }
+
+    fn with_engine<T>(&self, work: impl FnOnce(&mut Engine<'_>) -> T) -> T {
         let events = |event: Event| {
             let label = match event {
+                Event::StepReused { .. } => {
+                    self.reused.fetch_add(1, Ordering::Relaxed);
+                    return;
+                }
                 Event::StepFinished { component, step, .. } => format!("{component}:{step}"),
                 Event::StepFailed { failure } => format!("{}:{}", failure.component, failure.step),
                 _ => return,
             };
             self.ran.lock().unwrap().push(label);
         };
-        let engine = Engine {
+        let mut engine = Engine {
             store: &self.store,
             launcher: launcher(),
             provision: &HostPrograms,
             checks: &[],
             events: &events,
             interrupted: &self.interrupted,
-            settings: Settings { jobs: 2, keep_going: false, reserve: 0 },
+            settings: Settings { jobs: 2, keep_going: false, reserve: 0, reuse: true },
             hand_made: BTreeMap::new(),
             unpacking: Mutex::new(()),
         };
-        engine.run(graph)
+        work(&mut engine)
     }
 
     /// The steps that ran, or failed, since this was last asked.

@@ -104,7 +104,7 @@ pub(crate) const CASES: &[(&str, FileKind, &str)] = &[
     (
         "steps",
         Recipe,
-        "name = \"x\"\n[[step]]\nrun = \"true\"\n[[step]]\nname = \"patch\"\n[[step]]\nname = \"a\"\nfrom = \"linux\"\nreuse = \"object\"\nchecks = [{ config = \"a\" }, { check = \"b\", c = 1 }]\n[[step]]\nname = \"b\"\nskip = true\nrun = \"x\"\n",
+        "name = \"x\"\n[[step]]\nrun = \"true\"\n[[step]]\nname = \"patch\"\n[[step]]\nname = \"a\"\nfrom = \"linux\"\nreuse = { file = [\".config\"] }\nchecks = [{ config = \"a\" }, { check = \"b\", c = 1 }]\n[[step]]\nname = \"b\"\nskip = true\nrun = \"x\"\n",
     ),
     (
         "values",
