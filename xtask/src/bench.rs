@@ -10,7 +10,7 @@ use crate::run;
 use crate::workshop::Workshop;
 
 /// Runs osier so many times in a project; gives the processor milliseconds of one run.
-fn cost(shop: &Workshop, times: u32, words: &[&str]) -> Result<f64> {
+pub(crate) fn cost(shop: &Workshop, times: u32, words: &[&str]) -> Result<f64> {
     let script = "n=$1; shift; i=0; while [ $i -lt $n ]; do \"$@\" >/dev/null 2>&1 || exit 9; i=$((i+1)); done; times";
     let osier = root().join("target/release/osier");
     let output = Command::new("sh")
@@ -23,15 +23,20 @@ fn cost(shop: &Workshop, times: u32, words: &[&str]) -> Result<f64> {
         .context("cannot run sh")?;
     ensure!(output.status.success(), "`osier {}` failed", words.join(" "));
     let text = String::from_utf8(output.stdout)?;
-    // The second line is that of the children: `0m1.230000s 0m0.040000s`.
-    let children = text.lines().nth(1).context("sh printed no times")?;
+    Ok(seconds_of_children(&text)? * 1000.0 / f64::from(times))
+}
+
+/// Reads the processor seconds of the children from the last two lines, which the shell's `times` printed.
+pub(crate) fn seconds_of_children(text: &str) -> Result<f64> {
+    // The last line is that of the children: `0m1.230000s 0m0.040000s`.
+    let children = text.lines().last().context("sh printed no times")?;
     let mut seconds = 0.0;
     for word in children.split_whitespace() {
         let (minutes, rest) =
             word.trim_end_matches('s').split_once('m').context("a time has minutes")?;
         seconds += minutes.parse::<f64>()? * 60.0 + rest.parse::<f64>()?;
     }
-    Ok(seconds * 1000.0 / f64::from(times))
+    Ok(seconds)
 }
 
 /// Writes a project of so many components in layers of twenty, each needing up to three of the layers before.

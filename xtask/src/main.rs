@@ -1,4 +1,4 @@
-//! Chores of the repository: `cargo xtask ci`, `test`, `generate`, `check`, `bench`, `prove NAME`.
+//! Chores of the repository: `cargo xtask ci`, `test`, `generate`, `check`, `bench [builds]`, `prove NAME`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,6 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 mod bench;
+mod bench_builds;
 mod check;
 mod prove;
 mod prove_reuse;
@@ -20,9 +21,10 @@ fn main() -> Result<()> {
         ["generate"] => check::generate(),
         ["check"] => check::all(),
         ["bench"] => bench::all(),
+        ["bench", "builds"] => bench_builds::all(),
         ["prove", name] => prove::run(name),
         _ => bail!(
-            "usage: cargo xtask ci | test | generate | check | bench | prove NAME ({})",
+            "usage: cargo xtask ci | test | generate | check | bench [builds] | prove NAME ({})",
             prove::NAMES.join(", ")
         ),
     }

@@ -1,5 +1,6 @@
 //! Slow proofs on whole systems: `cargo xtask prove NAME`.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -178,6 +179,16 @@ fn steps(store: &Path) -> Result<()> {
     ensure!(shop.digest("hello")? == first, "a removed patch should leave nothing behind");
     let changed = shop.good(&["build", "hello"])?;
     ensure!(!changed.contains("run  "), "{changed}");
+
+    // Without namespaces and overlays: the same bytes, in a store of its own, and only for root.
+    if std::fs::metadata("/proc/self")?.uid() == 0 {
+        let text = shop.good(&["--degraded", "build", "hello"])?;
+        ensure!(text.contains("warning: degraded mode"), "{text}");
+        ensure!(text.contains("run  hello:build") && text.contains(&first), "{text}");
+        shop.bad(&["--degraded", "boot", "initrd"], 2, &["cannot be booted in the degraded mode"])?;
+    } else {
+        shop.bad(&["--degraded", "build", "hello"], 1, &["S008"])?;
+    }
     println!("prove steps: failures, logs, shells, retries, patches and reasons are as promised");
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
-use osier_sandbox::{Killer, Launcher};
+use osier_sandbox::{Isolation, Killer, Launcher};
 use osier_store::{BlobError, Digest, FileError, IoContext, Key, LayerStack, Record, Store, Tree};
 
 use crate::graph::{Component, ComponentId, Environment, Graph, StepCheck, StepId};
@@ -31,6 +31,8 @@ pub struct Settings {
     pub keep_going: bool,
     /// Bytes of disk that are left free: no step starts below that.
     pub reserve: u64,
+    /// How strong the walls around a step are. What is built behind weaker ones must lie in a store of its own.
+    pub isolation: Isolation,
     /// Whether steps whose kind allows it go on from an earlier build instead of starting clean.
     pub reuse: bool,
 }
@@ -146,6 +148,9 @@ pub enum EnterError {
     /// A step below it is not done.
     #[error("{0} comes before it and is not done")]
     StepNotDone(String),
+    /// Without overlays there is no layer to enter.
+    #[error("a step cannot be entered in the degraded mode")]
+    Degraded,
     /// As for builds.
     #[error(transparent)]
     Build(#[from] BuildError),
@@ -467,7 +472,11 @@ impl Engine<'_> {
         let mut call = self.call(&job)?;
         // A step that only unpacks has no programs; a person who enters it wants some.
         call.root = Some(self.root(&component.environment)?);
-        let spec = call.spec(scratch.path(), &upper, command).map_err(BuildError::from)?;
+        let (spec, copied) =
+            call.spec(scratch.path(), &upper, command).map_err(BuildError::from)?;
+        if copied.is_some() {
+            return Err(EnterError::Degraded);
+        }
         Ok(Entered { spec, state: state_of, key, scratch })
     }
 
@@ -553,6 +562,7 @@ impl Engine<'_> {
             proto,
             tools,
             jobs,
+            isolation: self.settings.isolation,
             goes_on: None,
         })
     }

@@ -6,6 +6,7 @@
 //! component is keyed by that output digest, so an unchanged output stops the rebuild.
 
 mod clean_check;
+mod copied;
 mod engine;
 mod event;
 mod failure;

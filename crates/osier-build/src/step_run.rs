@@ -7,9 +7,10 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use osier_sandbox::{Killer, Launcher, Mount, Root, Spec, Status, Stdio};
+use osier_sandbox::{Isolation, Killer, Launcher, Mount, Root, Spec, Status, Stdio};
 use osier_store::{FileError, IoContext, Key, LayerStack, Scratch, Store};
 
+use crate::copied::CopiedRoot;
 use crate::failure::write_record;
 use crate::graph::{Archive, Component, SourceTree, Step, StepCheck, Work};
 use crate::reuse::ReuseCall;
@@ -41,6 +42,7 @@ pub(crate) struct StepCall<'a> {
     /// The tools: name and folder.
     pub(crate) tools: Vec<(String, PathBuf)>,
     pub(crate) jobs: usize,
+    pub(crate) isolation: Isolation,
     /// What it goes on from, where it does not start clean; `layers` has these layers on top.
     pub(crate) goes_on: Option<GoesOn<'a>>,
 }
@@ -199,42 +201,45 @@ impl StepCall<'_> {
     }
 
     /// Describes the sandbox of this step, for running it and for entering it by hand alike.
+    ///
+    /// In the degraded mode the root is a copy, of which the changes have to be taken afterwards.
     pub(crate) fn spec(
         &self,
         scratch: &Path,
         upper: &Path,
         command: Vec<OsString>,
-    ) -> Result<Spec, FileError> {
-        let work = scratch.join("work");
-        fs::create_dir_all(&work).at("make", &work)?;
+    ) -> Result<(Spec, Option<CopiedRoot>), FileError> {
         let mut lowers = self.layers.clone();
         lowers.extend(self.root.clone());
-        let root = Root::Overlay { lowers, upper: upper.to_path_buf(), work };
-        let mut spec = Spec::new(root, command);
-        if !self.proto.is_empty() {
-            spec.mounts.push(Mount::Layers { lowers: self.proto.clone(), target: "/proto".into() });
-        }
-        let mut path = String::new();
-        for (name, folder) in &self.tools {
-            let target = PathBuf::from(format!("/tools/{name}"));
-            spec.mounts.push(Mount::Bind { source: folder.clone(), target, writable: false });
-            path.push_str(&format!("/tools/{name}/usr/bin:/tools/{name}/bin:"));
-        }
-        if self.component.files_of(self.step).next().is_some() {
-            let files = scratch.join("files");
-            for file in self.component.files_of(self.step) {
-                let place = files.join(&file.path);
-                let parent = place.parent().unwrap_or(&files);
-                fs::create_dir_all(parent).at("make", parent)?;
-                fs::write(&place, &file.content).at("write", &place)?;
-                if file.executable {
-                    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-                    fs::set_permissions(&place, mode).at("set the mode of", &place)?;
-                }
+        let files = self.files(scratch)?;
+        let (root, mounts, copied) = match self.isolation {
+            Isolation::Full => {
+                let work = scratch.join("work");
+                fs::create_dir_all(&work).at("make", &work)?;
+                let root = Root::Overlay { lowers, upper: upper.to_path_buf(), work };
+                (root, self.mounts(files), None)
             }
-            let target = PathBuf::from("/files");
-            spec.mounts.push(Mount::Bind { source: files, target, writable: false });
-        }
+            Isolation::Degraded => {
+                let path = scratch.join("root");
+                fs::create_dir(&path).at("make", &path)?;
+                let mut copied = CopiedRoot::new(&path, &lowers)?;
+                copied.put(&self.proto, "proto")?;
+                for (name, folder) in &self.tools {
+                    copied.put(std::slice::from_ref(folder), &format!("tools/{name}"))?;
+                }
+                copied.put(files.as_slice(), "files")?;
+                copied.remember()?;
+                (Root::Folder { path }, Vec::new(), Some(copied))
+            }
+        };
+        let mut spec = Spec::new(root, command);
+        spec.isolation = self.isolation;
+        spec.mounts = mounts;
+        let path: String = self
+            .tools
+            .iter()
+            .map(|(name, _)| format!("/tools/{name}/usr/bin:/tools/{name}/bin:"))
+            .collect();
         let parallel = matches!(self.step.work, Work::Script { parallel: true, .. });
         let jobs = if parallel { self.jobs } else { 1 };
         let fixed = [
@@ -254,15 +259,46 @@ impl StepCall<'_> {
             ("MAKEFLAGS", format!("-j{jobs}")),
         ];
         let fixed = fixed.into_iter().map(|(name, value)| (name.to_owned(), value));
-        let own = self
-            .component
-            .variables_of(self.step)
-            .map(|(name, value)| (name.clone(), value.clone()));
+        let own = self.component.variables_of(self.step);
+        let own = own.map(|(name, value)| (name.clone(), value.clone()));
         spec.environment =
             fixed.chain(own).map(|(name, value)| (name.into(), value.into())).collect();
         spec.folder = self.step.folder();
         spec.limits.processes = Some(16_384);
-        Ok(spec)
+        Ok((spec, copied))
+    }
+
+    /// What is mounted into the step's root.
+    fn mounts(&self, files: Option<PathBuf>) -> Vec<Mount> {
+        let mut mounts = Vec::new();
+        if !self.proto.is_empty() {
+            mounts.push(Mount::Layers { lowers: self.proto.clone(), target: "/proto".into() });
+        }
+        let tools =
+            self.tools.iter().map(|(name, folder)| (folder.clone(), format!("/tools/{name}")));
+        for (source, target) in tools.chain(files.map(|files| (files, "/files".to_owned()))) {
+            mounts.push(Mount::Bind { source, target: target.into(), writable: false });
+        }
+        mounts
+    }
+
+    /// Writes the files beside the recipe that the step sees into a folder of their own.
+    fn files(&self, scratch: &Path) -> Result<Option<PathBuf>, FileError> {
+        if self.component.files_of(self.step).next().is_some() {
+            let files = scratch.join("files");
+            for file in self.component.files_of(self.step) {
+                let place = files.join(&file.path);
+                let parent = place.parent().unwrap_or(&files);
+                fs::create_dir_all(parent).at("make", parent)?;
+                fs::write(&place, &file.content).at("write", &place)?;
+                if file.executable {
+                    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+                    fs::set_permissions(&place, mode).at("set the mode of", &place)?;
+                }
+            }
+            return Ok(Some(files));
+        }
+        Ok(None)
     }
 
     fn script(
@@ -277,7 +313,7 @@ impl StepCall<'_> {
         let fail = |cause| Box::new(self.failure(cause));
         let file = |error: FileError| self.file(&error);
         let command = ["/bin/sh", "-euxc", text].map(OsString::from).to_vec();
-        let spec = self.spec(scratch.path(), upper, command).map_err(file)?;
+        let (spec, copied) = self.spec(scratch.path(), upper, command).map_err(file)?;
         let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
             .at("open", Path::new("a pipe"))
             .map_err(file)?;
@@ -295,6 +331,9 @@ impl StepCall<'_> {
             fail(FailureCause::Machine { message: format!("the sandbox was lost: {error}") })
         })?;
         logged.map_err(file)?;
+        if let Some(copied) = copied {
+            copied.take_changes(upper).map_err(file)?;
+        }
         let cause = match exit.status {
             Status::Code(0) if !exit.left_behind.is_empty() => {
                 Some(FailureCause::LeftProcesses { names: exit.left_behind })

@@ -5,6 +5,7 @@ mod workshop;
 use std::sync::atomic::Ordering;
 
 use osier_build::{BuildError, FailureCause};
+use osier_sandbox::Isolation;
 use workshop::{Plan, Workshop};
 
 #[test]
@@ -293,4 +294,46 @@ fn a_step_that_cannot_go_on_is_run_clean() {
     assert_eq!((shop.output(&result, "object").as_str(), result.reused), ("B\n", false));
     assert_eq!(shop.reused(), 1);
     assert!(osier_build::kept_failures(&shop.store).unwrap().is_empty());
+}
+
+#[test]
+fn the_degraded_mode_gives_the_same_outputs_as_the_full_one() {
+    let plan = || {
+        Plan::default()
+            .component("leaf", &[], &["mkdir -p $OUTPUT/lib; echo one > $OUTPUT/lib/leaf"])
+            .component(
+                "top",
+                &["leaf"],
+                &[
+                    "mkdir /build/many; echo a > /build/many/a; echo b > /build/many/b; ln -s a /build/many/link",
+                    "cat /proto/lib/leaf >> /build/many/a; rm /build/many/b; touch /usr/lib/added",
+                    "test ! -e /build/many/b; test -e /usr/lib/added; mkdir -p $OUTPUT; cp -a /build/many $OUTPUT/; id -u > $OUTPUT/user",
+                ],
+            )
+    };
+    let full = Workshop::new();
+    let wanted = full.run(&full.graph(&plan())).unwrap();
+    let mut degraded = Workshop::new();
+    degraded.isolation = Isolation::Degraded;
+    let graph = degraded.graph(&plan());
+    let result = degraded.run(&graph);
+    if !rustix::process::geteuid().is_root() {
+        // Only root may change the root folder without namespaces; nobody else gets half of it.
+        let BuildError::Failed(failures) = result.unwrap_err() else { panic!() };
+        assert!(matches!(failures[0].cause, FailureCause::Machine { .. }), "{failures:?}");
+        return;
+    }
+    let result = result.unwrap();
+    for name in ["leaf", "top"] {
+        let id = graph.find(name).unwrap();
+        assert_eq!(result[&id].outputs, wanted[&id].outputs, "{name}");
+    }
+    // A failed step's layer is kept here too, and the next build starts from the clean one below.
+    let broken =
+        |second: &str| Plan::default().component("part", &[], &["echo first > /build/a", second]);
+    degraded.run(&degraded.graph(&broken("echo dirt > /build/dirt; false"))).unwrap_err();
+    let fixed = broken("test ! -e /build/dirt; mkdir -p $OUTPUT; cp /build/a $OUTPUT/");
+    degraded.ran();
+    degraded.run(&degraded.graph(&fixed)).unwrap();
+    assert_eq!(degraded.ran(), ["part:step-1"]);
 }

@@ -41,6 +41,9 @@ pub(crate) struct Global {
     /// Build also what does not depend on a step that failed.
     #[arg(long, global = true)]
     pub(crate) keep_going: bool,
+    /// Build without namespaces and overlays, where this machine gives none: root only, weaker walls, a store of its own.
+    #[arg(long, global = true)]
+    pub(crate) degraded: bool,
 }
 
 /// What osier does.

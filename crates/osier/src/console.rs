@@ -66,6 +66,7 @@ fn run_in_step(
     let name = &graph.component(graph.step(step).component).name;
     let entered = engine.enter(graph, step, command).map_err(|error| match error {
         EnterError::Build(error) => system::build_problem(error),
+        EnterError::Degraded => Problem::new("C001", Exit::Usage, error),
         error => {
             Problem::new("C001", Exit::Usage, error).hint(format!("run `osier build {name}` first"))
         }

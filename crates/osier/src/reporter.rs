@@ -65,6 +65,14 @@ impl Reporter {
         }
     }
 
+    /// Says something that must not be missed, whatever was asked for.
+    pub(crate) fn warn(&self, line: &str) {
+        if self.style == Style::Json {
+            self.json(&serde_json::json!({"event": "warning", "text": line}));
+        }
+        self.bars.suspend(|| eprintln!("warning: {line}"));
+    }
+
     /// Prints one event as JSON, where JSON was asked for.
     pub(crate) fn json(&self, value: &serde_json::Value) {
         if self.style == Style::Json {

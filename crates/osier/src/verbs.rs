@@ -159,6 +159,16 @@ pub(crate) fn boot(
     interactive: bool,
     out: Option<&Path>,
 ) -> Outcome<()> {
+    if workplace.global.degraded {
+        return Err(Problem::new(
+            "C002",
+            Exit::Usage,
+            "a system cannot be booted in the degraded mode",
+        )
+        .hint(
+            "`osier build --degraded` writes its images; boot them where namespaces are to be had",
+        ));
+    }
     let launcher = launcher()?;
     catch_interrupt();
     let store = workplace.store()?;

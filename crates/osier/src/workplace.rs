@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use osier_sandbox::Launcher;
-use osier_store::{OpenError, Store};
+use osier_sandbox::{Isolation, Launcher};
+use osier_store::{IoContext as _, OpenError, Store};
 
 use crate::cli::Global;
 use crate::library::Library;
@@ -13,6 +13,10 @@ use crate::reporter::Reporter;
 
 /// The least number of bytes of disk that osier leaves free.
 const RESERVE: u64 = 1 << 30;
+
+/// What the degraded mode lacks.
+const DEGRADED: &str = "degraded mode: steps run without namespaces. A step can see the machine's other processes and send them signals, \
+    its files are copied for each step, and systems cannot be booted. Results lie in a store of their own and are not shared.";
 
 /// Set by Ctrl-C.
 pub(crate) static INTERRUPTED: AtomicBool = AtomicBool::new(false);
@@ -44,6 +48,9 @@ impl Workplace {
             }
         };
         let reporter = Reporter::new(global.json, global.quiet);
+        if global.degraded {
+            reporter.warn(DEGRADED);
+        }
         let library = Library::new(Some(project.clone()));
         Ok(Self { global, project, library, reporter })
     }
@@ -71,7 +78,11 @@ impl Workplace {
 
     /// Opens the store, and makes it where it is not there.
     pub(crate) fn store(&self) -> Outcome<Store> {
-        let folder = self.store_folder()?;
+        let mut folder = self.store_folder()?;
+        if self.global.degraded {
+            std::fs::create_dir_all(&folder).at("make", &folder)?;
+            folder.push("degraded");
+        }
         Store::open(&folder, &boot_id()).map_err(|error| match error {
             OpenError::File(error) => error.into(),
             error => Problem::new("M003", Exit::Machine, error)
@@ -85,12 +96,18 @@ impl Workplace {
         self.global.jobs.unwrap_or_else(all).max(1)
     }
 
+    /// How strong the walls around steps are.
+    fn isolation(&self) -> Isolation {
+        if self.global.degraded { Isolation::Degraded } else { Isolation::Full }
+    }
+
     /// How to go about builds.
     pub(crate) fn settings(&self) -> osier_build::Settings {
         osier_build::Settings {
             jobs: self.jobs(),
             keep_going: self.global.keep_going,
             reserve: RESERVE,
+            isolation: self.isolation(),
             reuse: true,
         }
     }
@@ -114,6 +131,6 @@ fn boot_id() -> String {
 pub(crate) fn launcher() -> Outcome<Launcher> {
     Launcher::start().map_err(|error| {
         Problem::new("M005", Exit::Machine, error)
-            .hint("`osier doctor` tries what this machine gives")
+            .hint("`osier doctor` tries what this machine gives; `--degraded`, as root, does without namespaces")
     })
 }

@@ -14,7 +14,7 @@ use osier_build::{
     BuildError, CleanCheck, Component, ComponentId, ComponentResult, Engine, Environment, Event,
     Graph, Input, Provision, Results, Reuse, Settings, Step, StepId, View, Work,
 };
-use osier_sandbox::Launcher;
+use osier_sandbox::{Isolation, Launcher};
 use osier_store::{Key, Store, TreeNode};
 
 /// Copies a few programs of the host, with their libraries, as the tests' build environment.
@@ -85,6 +85,7 @@ pub(crate) struct Workshop {
     _folder: tempfile::TempDir,
     pub(crate) store: Store,
     pub(crate) interrupted: AtomicBool,
+    pub(crate) isolation: Isolation,
     ran: Mutex<Vec<String>>,
     reused: AtomicUsize,
 }
@@ -97,6 +98,7 @@ impl Workshop {
             _folder: folder,
             store,
             interrupted: AtomicBool::new(false),
+            isolation: Isolation::Full,
             ran: Mutex::default(),
             reused: AtomicUsize::new(0),
         }
@@ -185,7 +187,13 @@ impl Workshop {
             checks: &[],
             events: &events,
             interrupted: &self.interrupted,
-            settings: Settings { jobs: 2, keep_going: false, reserve: 0, reuse: true },
+            settings: Settings {
+                jobs: 2,
+                keep_going: false,
+                reserve: 0,
+                isolation: self.isolation,
+                reuse: true,
+            },
             hand_made: BTreeMap::new(),
             unpacking: Mutex::new(()),
         };
