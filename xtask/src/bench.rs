@@ -9,19 +9,28 @@ use crate::root;
 use crate::run;
 use crate::workshop::Workshop;
 
+/// The files of a Linux 6.1 source tree, and roughly its folders.
+const KERNEL_FILES: usize = 78_605;
+const KERNEL_FOLDERS: usize = 5_000;
+
 /// Runs osier so many times in a project; gives the processor milliseconds of one run.
 pub(crate) fn cost(shop: &Workshop, times: u32, words: &[&str]) -> Result<f64> {
-    let script = "n=$1; shift; i=0; while [ $i -lt $n ]; do \"$@\" >/dev/null 2>&1 || exit 9; i=$((i+1)); done; times";
     let osier = root().join("target/release/osier");
+    let osier = osier.to_str().context("the path is UTF-8")?;
+    cost_of(shop, times, &[&[osier], words].concat())
+}
+
+/// Runs a program so many times in a project; gives the processor milliseconds of one run.
+fn cost_of(shop: &Workshop, times: u32, words: &[&str]) -> Result<f64> {
+    let script = "n=$1; shift; i=0; while [ $i -lt $n ]; do \"$@\" >/dev/null 2>&1 || exit 9; i=$((i+1)); done; times";
     let output = Command::new("sh")
         .args(["-c", script, "sh", &times.to_string()])
-        .arg(osier)
         .args(words)
         .current_dir(&shop.project)
         .env("OSIER_STORE", &shop.store)
         .output()
         .context("cannot run sh")?;
-    ensure!(output.status.success(), "`osier {}` failed", words.join(" "));
+    ensure!(output.status.success(), "`{}` failed", words.join(" "));
     let text = String::from_utf8(output.stdout)?;
     Ok(seconds_of_children(&text)? * 1000.0 / f64::from(times))
 }
@@ -119,7 +128,31 @@ pub(crate) fn all() -> Result<()> {
             "ms",
         );
     }
+    let (folder, floor) = source_folder(&base)?;
+    report("a source folder of 78,605 files, unchanged, at the next build", folder, "ms");
+    report("the same folder, walked by find(1) with an lstat of each file", floor, "ms");
+    report("the former in multiples of the latter", folder / floor, "");
     run(&clear)
+}
+
+/// Measures the next build with an unchanged source folder of a kernel's size, and the floor: a walk with an lstat of each file.
+fn source_folder(shop: &Workshop) -> Result<(f64, f64)> {
+    for number in 0..KERNEL_FILES {
+        let folder = number % KERNEL_FOLDERS;
+        let path = format!("recipes/big/src/{}/{}/{number}.c", folder % 50, folder / 50);
+        shop.write(&path, &format!("int number_{number};\n"))?;
+    }
+    shop.write(
+        "recipes/big/recipe.toml",
+        "name = \"big\"\nsource = { path = \"src\" }\n[[step]]\nname = \"install\"\nrun = \"echo > $OUTPUT/big\"\n",
+    )?;
+    shop.good(&["build", "big"])?;
+    // Files that were written just before they were read are read once more.
+    let text = shop.good(&["build", "big"])?;
+    ensure!(!text.contains("run  "), "all should be built:\n{text}");
+    let folder = cost(shop, 5, &["build", "big"])?;
+    let floor = cost_of(shop, 5, &["find", "recipes/big/src", "-size", "+9999G"])?;
+    Ok((folder, floor))
 }
 
 /// Measures a build in which exactly one step has to run.

@@ -30,10 +30,10 @@ pub trait Definitions {
     fn recipe(&self, name: &str) -> Result<Option<(String, String)>, PlanError>;
     /// Gives the label and the text of a kind.
     fn kind(&self, name: &str) -> Result<Option<(String, String)>, PlanError>;
-    /// Gives all files beside a recipe.
-    fn files(&self, recipe: &str) -> Result<Vec<FileInput>, PlanError>;
-    /// Takes a folder beside a recipe into the store, as a tree.
-    fn folder(&self, recipe: &str, path: &str) -> Result<Digest, PlanError>;
+    /// Gives the files beside a recipe whose paths fit one of these patterns.
+    fn files(&self, recipe: &str, patterns: &[&str]) -> Result<Vec<FileInput>, PlanError>;
+    /// Takes a folder beside a recipe into the store, as a tree; nothing where there is no such folder.
+    fn folder(&self, recipe: &str, path: &str) -> Result<Option<Digest>, PlanError>;
     /// Lists the names of all recipes, for near-misses.
     fn recipe_names(&self) -> Vec<String>;
     /// Lists the names of all kinds, for near-misses.
@@ -564,7 +564,15 @@ impl<'a> Planning<'_, 'a> {
         let mut trees = Vec::new();
         for source in &recipe.sources {
             if let SourceKind::Path { path } = &source.kind {
-                let tree = self.planner.definitions.folder(&recipe.name, path)?;
+                let Some(tree) = self.planner.definitions.folder(&recipe.name, path)? else {
+                    let message = format!("there is no folder `{path}` beside the recipe");
+                    let error = recipe.origin.error(Code::MissingFile, &path.span, message);
+                    self.wrong.push(error.hint(format!(
+                        "it belongs at recipes/{0}/{path}, and the recipe at recipes/{0}/recipe.toml",
+                        recipe.name
+                    )));
+                    continue;
+                };
                 let name = source.name.value.clone();
                 trees.push((source, SourceTree { name, archives: Vec::new(), folder: Some(tree) }));
                 continue;
@@ -632,7 +640,9 @@ impl<'a> Planning<'_, 'a> {
         if effective.files.is_empty() && effective.patches.is_empty() {
             return Ok((Vec::new(), Vec::new()));
         }
-        let all = self.planner.definitions.files(&recipe.name)?;
+        let patterns: Vec<&str> =
+            effective.files.iter().chain(&effective.patches).map(|glob| glob.as_str()).collect();
+        let all = self.planner.definitions.files(&recipe.name, &patterns)?;
         let mut chosen: BTreeMap<String, FileInput> = BTreeMap::new();
         let mut patches = Vec::new();
         for (pattern, patch) in effective

@@ -34,6 +34,19 @@ pub fn glob_matches(pattern: &str, path: &str) -> bool {
     at == pattern.len()
 }
 
+/// Whether a pattern can fit something below a folder.
+pub fn glob_reaches_below(pattern: &str, folder: &str) -> bool {
+    let mut pattern = pattern.split('/');
+    for name in folder.split('/') {
+        match pattern.next() {
+            Some("**") => return true,
+            Some(part) if part_matches(part, name) => {}
+            _ => return false,
+        }
+    }
+    pattern.next().is_some()
+}
+
 fn part_matches(pattern: &str, name: &str) -> bool {
     let pattern: Vec<char> = pattern.chars().collect();
     let name: Vec<char> = name.chars().collect();
@@ -86,6 +99,18 @@ mod tests {
             ("a/b", "a", false),
         ] {
             assert_eq!(glob_matches(pattern, path), expected, "{pattern} {path}");
+        }
+        for (pattern, folder, expected) in [
+            ("patches/*.patch", "patches", true),
+            ("patches/*.patch", "src", false),
+            ("patches/*.patch", "patches/old", false),
+            ("*.config", "src", false),
+            ("*/*.config", "src", true),
+            ("**/*.config", "src/a/b", true),
+            ("conf/**", "conf/a/b", true),
+            ("conf/**", "src", false),
+        ] {
+            assert_eq!(glob_reaches_below(pattern, folder), expected, "{pattern} {folder}");
         }
         let path = "a".repeat(5000);
         assert!(!glob_matches(&("a*".repeat(100) + "b"), &path));

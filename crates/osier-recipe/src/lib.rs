@@ -57,7 +57,7 @@ pub use boot::{Action, Boot, BootRun, End};
 pub use code::{CODES, Code};
 pub use diagnostic::{Diagnostic, Related};
 pub use effective::{EffectiveRecipe, EffectiveStep, EffectiveSteps, Located};
-pub use glob::glob_matches;
+pub use glob::{glob_matches, glob_reaches_below};
 pub use json_schema::json_schema;
 pub use kind::{Kind, Variable};
 pub use lock::{Lock, LockedEnvironment, LockedFile, LockedPackage, LockedSource, Pin, Place};

@@ -12,6 +12,7 @@
 //! failed/KEY/     the layer of a failed step, and its record
 //! index.log       append-only: which keys are done, and with which outputs
 //! uses/NAME       what each build used last; gc goes by it
+//! folders/DIGEST  what a source folder looked like when it was last read, by the digest of its path
 //! times.log       append-only: how long each step took
 //! work/           everything half-done; nothing in it is ever taken as done
 //! ```
@@ -24,6 +25,7 @@ mod file_error;
 mod gc;
 mod index;
 mod layers;
+mod source_folder;
 mod store;
 mod tree;
 

@@ -12,7 +12,7 @@ use osier_image::{
 };
 use osier_store::{Digest, FileError, IoContext, Key, KeyBuilder, Record, Store, Tree, TreeNode};
 
-use crate::library::{BesideKind, Entry};
+use crate::library::Entry;
 use crate::problem::{Exit, Outcome, Problem};
 
 /// The code of stored bytes that turned out to be damaged, and were set aside.
@@ -38,28 +38,10 @@ fn wrong(message: impl std::fmt::Display) -> Problem {
 
 /// Takes an overlay folder into the store as a tree.
 pub(crate) fn overlay(store: &Store, entry: &Entry, folder: &str) -> Outcome<Digest> {
-    let files = entry.beside(folder)?;
-    if files.is_empty() {
-        return Err(wrong(format!(
-            "the overlay {} is not there, or is empty",
-            entry.label_of(folder)
-        )));
-    }
-    let mut tree = Tree::default();
-    for (path, file) in files {
-        let node = match file.kind {
-            BesideKind::Folder => TreeNode::Folder { mode: 0o755 },
-            BesideKind::Symlink(target) => TreeNode::Symlink { target },
-            BesideKind::File { content, executable } => TreeNode::File {
-                mode: if executable { 0o755 } else { 0o644 },
-                content: store.put_bytes(&content)?,
-                size: content.len() as u64,
-                hard_link: None,
-            },
-        };
-        tree.insert(path.into_bytes(), node);
-    }
-    Ok(store.put_tree(&tree)?)
+    let empty = Tree::default().digest();
+    entry.tree(store, folder)?.filter(|tree| *tree != empty).ok_or_else(|| {
+        wrong(format!("the overlay {} is not there, or is empty", entry.label_of(folder)))
+    })
 }
 
 /// The key of an initramfs: all that its bytes depend on.

@@ -6,7 +6,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use osier_store::{FileError, IoContext};
+use osier_recipe::{glob_matches, glob_reaches_below};
+use osier_store::{Digest, FileError, IoContext, Store, Tree, TreeNode};
 
 /// A file of the library inside the program.
 pub(crate) struct PackedFile {
@@ -183,15 +184,58 @@ impl Entry {
     ///
     /// An empty folder name means all. A folder that is not there gives nothing.
     pub(crate) fn beside(&self, below: &str) -> Result<BTreeMap<String, BesideFile>, FileError> {
+        self.listed(below, &|_, _| true)
+    }
+
+    /// Reads the files beside the definition whose paths fit one of these patterns; all others are left alone.
+    pub(crate) fn matching(&self, patterns: &[&str]) -> Result<Vec<BesideFile>, FileError> {
+        let files = self.listed("", &|path, is_folder| {
+            let fits = if is_folder { glob_reaches_below } else { glob_matches };
+            patterns.iter().any(|pattern| fits(pattern, path))
+        })?;
+        Ok(files.into_values().filter(|file| !matches!(file.kind, BesideKind::Folder)).collect())
+    }
+
+    /// Takes a folder beside the definition into the store as a tree; nothing where there is no such folder.
+    pub(crate) fn tree(&self, store: &Store, name: &str) -> Result<Option<Digest>, FileError> {
+        if let Place::Disk(folder) = &self.place {
+            let folder = folder.join(name);
+            return if folder.is_dir() { store.take_folder(&folder).map(Some) } else { Ok(None) };
+        }
+        let mut tree = Tree::default();
+        for (path, file) in self.beside(name)? {
+            let node = match file.kind {
+                BesideKind::Folder => TreeNode::Folder { mode: 0o755 },
+                BesideKind::Symlink(target) => TreeNode::Symlink { target },
+                BesideKind::File { content, executable } => TreeNode::File {
+                    mode: if executable { 0o755 } else { 0o644 },
+                    content: store.put_bytes(&content)?,
+                    size: content.len() as u64,
+                    hard_link: None,
+                },
+            };
+            tree.insert(path.into_bytes(), node);
+        }
+        if tree.is_empty() { Ok(None) } else { store.put_tree(&tree).map(Some) }
+    }
+
+    fn listed(
+        &self,
+        below: &str,
+        wanted: &dyn Fn(&str, bool) -> bool,
+    ) -> Result<BTreeMap<String, BesideFile>, FileError> {
         let mut files = BTreeMap::new();
         match &self.place {
             Place::Alone => {}
-            Place::Disk(folder) => list_disk(&folder.join(below), "", &mut files)?,
+            Place::Disk(folder) => list_disk(&folder.join(below), "", wanted, &mut files)?,
             Place::Packed(prefix) => {
                 let prefix =
                     if below.is_empty() { prefix.clone() } else { format!("{prefix}{below}/") };
                 for file in packed::FILES {
                     let Some(path) = file.path.strip_prefix(&prefix) else { continue };
+                    if !wanted(path, false) {
+                        continue;
+                    }
                     for (position, _) in path.match_indices('/') {
                         let parent = path[..position].to_owned();
                         files.insert(
@@ -214,6 +258,7 @@ impl Entry {
 fn list_disk(
     folder: &Path,
     prefix: &str,
+    wanted: &dyn Fn(&str, bool) -> bool,
     files: &mut BTreeMap<String, BesideFile>,
 ) -> Result<(), FileError> {
     let entries = match fs::read_dir(folder) {
@@ -228,6 +273,9 @@ fn list_disk(
         let host = entry.path();
         let path = format!("{prefix}{}", entry.file_name().to_string_lossy());
         let metadata = fs::symlink_metadata(&host).at("read", &host)?;
+        if !wanted(&path, metadata.is_dir()) {
+            continue;
+        }
         let kind = if metadata.is_dir() {
             BesideKind::Folder
         } else if metadata.is_symlink() {
@@ -243,7 +291,7 @@ fn list_disk(
         let folder = matches!(kind, BesideKind::Folder);
         files.insert(path.clone(), BesideFile { path: path.clone(), kind });
         if folder {
-            list_disk(&host, &format!("{path}/"), files)?;
+            list_disk(&host, &format!("{path}/"), wanted, files)?;
         }
     }
     Ok(())

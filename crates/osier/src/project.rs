@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use osier_build::{Definitions, FileInput, Graph, PlanError, Planner};
 use osier_recipe::{Diagnostic, Lock, MachineFile, Recipe, System, Target};
-use osier_store::{Digest, IoContext, Store, Tree, TreeNode};
+use osier_store::{Digest, IoContext, Store};
 
 use crate::library::{BesideKind, Entry, Library, Shelf};
 use crate::network::Network;
@@ -211,11 +211,11 @@ impl Definitions for Project<'_> {
         Ok(self.library().find(Shelf::Kinds, name)?.map(|entry| (entry.label, entry.text)))
     }
 
-    fn files(&self, recipe: &str) -> Result<Vec<FileInput>, PlanError> {
+    fn files(&self, recipe: &str, patterns: &[&str]) -> Result<Vec<FileInput>, PlanError> {
         let Some(entry) = self.library().find(Shelf::Recipes, recipe)? else {
             return Ok(Vec::new());
         };
-        let files = entry.beside("")?.into_values().filter_map(|file| match file.kind {
+        let files = entry.matching(patterns)?.into_iter().filter_map(|file| match file.kind {
             BesideKind::File { content, executable } => Some(FileInput {
                 origin: entry.label_of(&file.path),
                 path: file.path,
@@ -227,25 +227,9 @@ impl Definitions for Project<'_> {
         Ok(files.collect())
     }
 
-    fn folder(&self, recipe: &str, path: &str) -> Result<Digest, PlanError> {
-        let Some(entry) = self.library().find(Shelf::Recipes, recipe)? else {
-            return Ok(Digest::of(b""));
-        };
-        let mut tree = Tree::default();
-        for (name, file) in entry.beside(path)? {
-            let node = match file.kind {
-                BesideKind::Folder => TreeNode::Folder { mode: 0o755 },
-                BesideKind::Symlink(target) => TreeNode::Symlink { target },
-                BesideKind::File { content, executable } => TreeNode::File {
-                    mode: if executable { 0o755 } else { 0o644 },
-                    content: self.store.put_bytes(&content)?,
-                    size: content.len() as u64,
-                    hard_link: None,
-                },
-            };
-            tree.insert(name.into_bytes(), node);
-        }
-        Ok(self.store.put_tree(&tree)?)
+    fn folder(&self, recipe: &str, path: &str) -> Result<Option<Digest>, PlanError> {
+        let Some(entry) = self.library().find(Shelf::Recipes, recipe)? else { return Ok(None) };
+        Ok(entry.tree(self.store, path)?)
     }
 
     fn recipe_names(&self) -> Vec<String> {
