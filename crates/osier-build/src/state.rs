@@ -22,6 +22,8 @@ pub(crate) struct State<'g> {
     pub(crate) dependants: Vec<Vec<ComponentId>>,
     pub(crate) ready: VecDeque<StepId>,
     pub(crate) ran: Vec<bool>,
+    /// Keys that gc has not been told of yet.
+    pub(crate) found: Vec<Key>,
 }
 
 /// What a worker needs to know of a step, so that it touches no state of the scheduler.
@@ -63,6 +65,7 @@ impl<'g> State<'g> {
             dependants,
             ready: VecDeque::new(),
             ran: vec![false; graph.components.len()],
+            found: Vec::with_capacity(graph.steps.len()),
         }
     }
 
@@ -105,6 +108,7 @@ impl<'g> State<'g> {
                 None => step_key(component, step, below.as_ref(), &needs, &tools, engine.checks),
             };
             self.keys[step_id.0 as usize] = Some(key);
+            self.found.push(key);
         }
         self.keyed[id.0 as usize] = true;
         true

@@ -114,22 +114,7 @@ impl StepCall<'_> {
     }
 
     fn keep_layer(&self, upper: &Path) -> Result<(), FileError> {
-        let place = self.store.layer_path(&self.key);
-        match fs::rename(upper, &place) {
-            Ok(()) => {}
-            // Another osier was faster, or the layer lost its record: a recorded one stays.
-            Err(_) if place.is_dir() => {
-                let mut index = self.store.index();
-                index.refresh()?;
-                if !index.has_layer(&self.key) {
-                    drop(index);
-                    osier_store::remove_tree(&place)?;
-                    fs::rename(upper, &place).at("rename", upper)?;
-                }
-            }
-            result => result.at("rename", upper)?,
-        }
-        self.store.index().append(osier_store::Record::Layer(self.key))?;
+        self.store.put_layer(&self.key, upper)?;
         // What failed under this key before is of no more use.
         let failed = self.store.failed_path(&self.key);
         if failed.exists() {

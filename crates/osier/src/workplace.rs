@@ -12,7 +12,7 @@ use crate::problem::{Exit, Outcome, Problem};
 use crate::reporter::Reporter;
 
 /// The least number of bytes of disk that osier leaves free.
-const RESERVE: u64 = 1 << 30;
+pub(crate) const RESERVE: u64 = 1 << 30;
 
 /// Set by Ctrl-C.
 pub(crate) static INTERRUPTED: AtomicBool = AtomicBool::new(false);

@@ -81,7 +81,7 @@ impl Plan {
 }
 
 pub(crate) struct Workshop {
-    _folder: tempfile::TempDir,
+    _folder: Option<tempfile::TempDir>,
     pub(crate) store: Store,
     pub(crate) interrupted: AtomicBool,
     ran: Mutex<Vec<String>>,
@@ -91,7 +91,14 @@ impl Workshop {
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir_in("/tmp").unwrap();
         let store = Store::open(&folder.path().join("store"), "boot").unwrap();
-        Self { _folder: folder, store, interrupted: AtomicBool::new(false), ran: Mutex::default() }
+        let interrupted = AtomicBool::new(false);
+        Self { _folder: Some(folder), store, interrupted, ran: Mutex::default() }
+    }
+
+    /// Opens a store that others may use as well.
+    pub(crate) fn at(store: &Path) -> Self {
+        let store = Store::open(store, "boot").unwrap();
+        Self { _folder: None, store, interrupted: AtomicBool::new(false), ran: Mutex::default() }
     }
 
     pub(crate) fn graph(&self, plan: &Plan) -> Graph {
