@@ -213,9 +213,11 @@ impl Engine<'_> {
 
     fn attempt(&self, graph: &Graph) -> Result<Results, BuildError> {
         let mut state = State::new(graph);
+        let look = self.store.look()?;
         for position in 0..graph.components.len() {
             state.take_up(self, ComponentId(index(position)));
         }
+        look.hold(std::mem::take(&mut state.found))?;
         let done = state.results.iter().flatten().count();
         let components = graph.components.len();
         (self.events)(Event::Planned { components, done });
@@ -304,10 +306,14 @@ impl Engine<'_> {
                                 true => Ok(()),
                                 false => self.record_outputs(&state, id, &outputs, reused),
                             };
-                            if let Err(error) = recorded {
+                            let finished = recorded.and_then(|()| {
+                                let look = self.store.look()?;
+                                state.finish(self, step.component, key, outputs, reused);
+                                look.hold(std::mem::take(&mut state.found))
+                            });
+                            if let Err(error) = finished {
                                 fatal = Some(error.into());
                             }
-                            state.finish(self, step.component, key, outputs, reused);
                         }
                     }
                     Err(StepEnd::Interrupted) => {}
@@ -425,9 +431,11 @@ impl Engine<'_> {
         command: Vec<std::ffi::OsString>,
     ) -> Result<Entered, EnterError> {
         let mut state = State::new(graph);
+        let look = self.store.look().map_err(BuildError::from)?;
         for position in 0..graph.components.len() {
             state.take_up(self, ComponentId(index(position)));
         }
+        look.hold(std::mem::take(&mut state.found)).map_err(BuildError::from)?;
         let Some(key) = state.keys[id.0 as usize] else {
             return Err(EnterError::InputsNotBuilt(graph.label(id)));
         };
@@ -692,11 +700,11 @@ impl Engine<'_> {
     /// Gives the folder of an unpacked build environment, unpacking it first where it is not there.
     pub fn root(&self, environment: &Environment) -> Result<PathBuf, BuildError> {
         let place = self.store.root_path(&environment.key);
-        if self.store.index().has_root(&environment.key) && place.is_dir() {
+        if self.store.has_root(&environment.key)? {
             return Ok(place);
         }
         let _one = lock(&self.unpacking);
-        if self.store.index().has_root(&environment.key) && place.is_dir() {
+        if self.store.has_root(&environment.key)? {
             return Ok(place);
         }
         let begun = Instant::now();
@@ -721,19 +729,7 @@ impl Engine<'_> {
                 layer_kept: false,
             }])
         })?;
-        match fs::rename(&base, &place) {
-            Err(_) if place.is_dir() => {
-                let mut index = self.store.index();
-                index.refresh()?;
-                if !index.has_root(&environment.key) {
-                    drop(index);
-                    osier_store::remove_tree(&place)?;
-                    fs::rename(&base, &place).at("rename", &base)?;
-                }
-            }
-            result => result.at("rename", &base)?,
-        }
-        self.store.index().append(Record::Root(environment.key))?;
+        self.store.put_root(&environment.key, &base)?;
         (self.events)(Event::EnvironmentFinished { seconds: begun.elapsed().as_secs_f64() });
         Ok(place)
     }

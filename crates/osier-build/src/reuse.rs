@@ -42,6 +42,7 @@ pub(crate) fn find(
     own: &Key,
     call: &ReuseCall<'_>,
 ) -> Result<Option<Vec<Key>>, FileError> {
+    let look = store.look()?;
     let known: Vec<(Vec<Key>, Key)> = {
         let index = store.index();
         let whole = |(key, below): (Key, Key)| {
@@ -52,6 +53,7 @@ pub(crate) fn find(
         };
         index.reusable(&call.class).filter_map(whole).take(MOST_COMPARED).collect()
     };
+    look.hold(known.iter().flat_map(|(layers, below)| layers.iter().chain([below]).copied()))?;
     for (mut layers, below) in known {
         let there = layers.iter().chain([&below]).all(|key| store.layer_path(key).is_dir());
         if there && same(&call.layer, &store.layer_path(&below), Path::new("/"), &call.reuse.files)?

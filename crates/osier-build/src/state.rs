@@ -24,6 +24,8 @@ pub(crate) struct State<'g> {
     pub(crate) dependants: Vec<Vec<ComponentId>>,
     pub(crate) ready: VecDeque<StepId>,
     pub(crate) ran: Vec<bool>,
+    /// Keys that gc has not been told of yet.
+    pub(crate) found: Vec<Key>,
 }
 
 /// What a worker needs to know of a step, so that it touches no state of the scheduler.
@@ -67,6 +69,7 @@ impl<'g> State<'g> {
             dependants,
             ready: VecDeque::new(),
             ran: vec![false; graph.components.len()],
+            found: Vec::with_capacity(graph.steps.len()),
         }
     }
 
@@ -109,6 +112,7 @@ impl<'g> State<'g> {
                 None => step_key(component, step, below.as_ref(), &needs, &tools, engine.checks),
             };
             self.keys[step_id.0 as usize] = Some(key);
+            self.found.push(key);
         }
         self.keyed[id.0 as usize] = true;
         true
@@ -148,6 +152,9 @@ impl<'g> State<'g> {
         self.wanted[position] = true;
         if self.layers[position].is_none() {
             let key = self.keys[position].expect("a wanted step is keyed");
+            if let Some(keys) = engine.store.index().layer(&key) {
+                self.found.extend(keys);
+            }
             self.layers[position] = recorded_layers(engine.store, &key);
         }
         let step = self.graph.step(id);

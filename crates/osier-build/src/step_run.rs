@@ -130,33 +130,19 @@ impl StepCall<'_> {
             },
         };
         let on = self.goes_on.as_ref().map(|goes_on| goes_on.on.clone()).unwrap_or_default();
-        self.keep_layer(&upper, &on).map_err(|error| StepEnd::Failed(self.file(&error)))?;
+        let on = self.keep_layer(&upper, on).map_err(|error| StepEnd::Failed(self.file(&error)))?;
         Ok(StepUse { on, wall: begun.elapsed(), cpu })
     }
 
-    fn keep_layer(&self, upper: &Path, on: &[Key]) -> Result<(), FileError> {
-        let place = self.store.layer_path(&self.key);
-        match fs::rename(upper, &place) {
-            Ok(()) => {}
-            // Another osier was faster, or the layer lost its record: a recorded one stays.
-            Err(_) if place.is_dir() => {
-                let mut index = self.store.index();
-                index.refresh()?;
-                if !index.has_layer(&self.key) {
-                    drop(index);
-                    osier_store::remove_tree(&place)?;
-                    fs::rename(upper, &place).at("rename", upper)?;
-                }
-            }
-            result => result.at("rename", upper)?,
-        }
-        self.store.index().append(osier_store::Record::Layer(self.key, on.to_vec()))?;
+    /// Puts the layer in place; gives the layers that the one which is there now lies on.
+    fn keep_layer(&self, upper: &Path, on: Vec<Key>) -> Result<Vec<Key>, FileError> {
+        let on = self.store.put_layer(&self.key, upper, on)?;
         // What failed under this key before is of no more use.
         let failed = self.store.failed_path(&self.key);
         if failed.exists() {
             osier_store::remove_tree(&failed)?;
         }
-        Ok(())
+        Ok(on)
     }
 
     fn keep_failed(&self, upper: &Path, failure: &mut Failure) {

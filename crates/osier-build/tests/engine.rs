@@ -2,6 +2,10 @@
 
 mod workshop;
 
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::SystemTime;
+
 use std::sync::atomic::Ordering;
 
 use osier_build::{BuildError, FailureCause};
@@ -336,4 +340,77 @@ fn the_degraded_mode_gives_the_same_outputs_as_the_full_one() {
     degraded.ran();
     degraded.run(&degraded.graph(&fixed)).unwrap();
     assert_eq!(degraded.ran(), ["part:step-1"]);
+}
+
+/// Components that share what they read and some of what they install, so that builds hit each other's results.
+fn shared_parts(round: usize) -> Plan {
+    let leaf =
+        format!("mkdir -p $OUTPUT; echo same > $OUTPUT/same; echo {} > $OUTPUT/leaf", round % 2);
+    Plan::default()
+        .component("leaf", &[], &["echo below > /build/below", &leaf])
+        .component("middle", &["leaf"], &["mkdir -p $OUTPUT; cp /proto/same $OUTPUT/middle"])
+        .component(
+            "top",
+            &["leaf", "middle"],
+            &[
+                "cat /proto/leaf /proto/middle > /build/seen",
+                &format!("mkdir -p $OUTPUT; cp /build/seen $OUTPUT/top; : {}", round % 3),
+            ],
+        )
+}
+
+#[test]
+#[ignore = "one of the processes of gc_beside_builds_takes_nothing_that_they_use"]
+fn builds_in_a_loop() {
+    let store = std::env::var_os("GC_TEST_STORE").unwrap();
+    for round in 0..12 {
+        let shop = Workshop::at(Path::new(&store));
+        let plan = shared_parts(round + std::process::id() as usize);
+        let graph = shop.graph(&plan);
+        let results = shop.run(&graph).unwrap();
+        let leaf = (round + std::process::id() as usize) % 2;
+        let top = shop.output(&results[&graph.find("top").unwrap()], "top");
+        assert_eq!(top, format!("{leaf}\nsame\n"));
+        // Everything that a result names is there as long as the process that got it lives.
+        for result in results.values() {
+            for (_, node) in shop.store.tree(&result.outputs[0].1).unwrap().iter() {
+                if let osier_store::TreeNode::File { content, .. } = node {
+                    shop.store.read_blob(content).unwrap();
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn gc_beside_builds_takes_nothing_that_they_use() {
+    let folder = tempfile::tempdir_in("/tmp").unwrap();
+    let store = folder.path().join("store");
+    let shop = Workshop::at(&store);
+    let mut builders: Vec<_> = (0..3)
+        .map(|_| {
+            Command::new(std::env::current_exe().unwrap())
+                .args(["--ignored", "--exact", "builds_in_a_loop"])
+                .env("GC_TEST_STORE", &store)
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap()
+        })
+        .collect();
+    let everything = osier_store::GcLimits { age: None, size: Some(0), reserve: 0 };
+    let (mut removed, mut spared) = (0, 0);
+    while builders.iter_mut().any(|builder| builder.try_wait().unwrap().is_none()) {
+        let report = shop.store.gc(everything, SystemTime::now()).unwrap();
+        removed += report.removed;
+        spared += report.spared;
+    }
+    for builder in builders {
+        let output = builder.wait_with_output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+        assert!(text.contains("1 passed"), "{text}");
+    }
+    assert!(removed > 0 && spared > 0, "{removed} removed, {spared} spared");
+    assert_eq!(shop.store.gc(everything, SystemTime::now()).unwrap().after, 0);
 }

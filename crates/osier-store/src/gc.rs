@@ -1,18 +1,21 @@
-//! Removing what no build has used for long, oldest first.
+//! Removing what no build has used for long, oldest first, beside running builds.
 //!
-//! Each build notes what it used under `uses/NAME`, one key or digest a line; the file's time is when it
-//! was last used. What no note names counts as unused since it was made. Builds hold a shared lock on the
-//! store, and gc an exclusive one, so that nothing is removed under a running build.
+//! Each build notes what it used under `uses/NAME`, keys and digests of 32 bytes; the file's time is when
+//! it was last used. What no note names counts as unused since its inode was last changed. What live
+//! processes rely on is spared, see [`crate::lease`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, File};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::FlockOperation;
-
+use crate::lease::{SPARED, changed, keys_of};
 use crate::{Digest, FileError, IoContext, Key, Record, Store, Tree, TreeNode, remove_tree};
+
+/// How many things are moved out of the way at a time, while builds wait.
+const BATCH: usize = 256;
 
 /// What gc may remove.
 #[derive(Debug, Clone, Copy, Default)]
@@ -21,6 +24,8 @@ pub struct GcLimits {
     pub age: Option<Duration>,
     /// The oldest results go until the store holds at most so many bytes.
     pub size: Option<u64>,
+    /// The oldest results go until at least so many bytes of disk are free.
+    pub reserve: u64,
 }
 
 /// What gc did.
@@ -30,215 +35,379 @@ pub struct GcReport {
     pub before: u64,
     /// Bytes of disk after.
     pub after: u64,
-    /// Layers, environments, failures, areas and blobs removed.
+    /// Layers, environments, failures, areas, blobs, logs and parts of downloads removed.
     pub removed: usize,
+    /// How many of them stay because a running build relies on them, or may.
+    pub spared: usize,
 }
 
-/// A held lock on the store; dropped, it is free again.
-#[derive(Debug)]
-pub struct StoreLock(#[expect(dead_code, reason = "held for its lock")] File);
+impl GcReport {
+    fn count(&mut self, item: &Item, removed: bool) {
+        if removed {
+            self.removed += 1;
+        } else {
+            self.after += item.size;
+        }
+    }
+}
+
+/// What something is called by, and so who relies on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Name {
+    /// The key of a step or an environment.
+    Key(Key),
+    /// The digest of its bytes.
+    Blob(Digest),
+    /// The digest of the tree that was laid out.
+    Area(Digest),
+    /// The part of a download, which its downloader locks.
+    Part,
+    /// Nobody relies on it.
+    None,
+}
 
 /// Something that can be removed as one.
 struct Item {
     path: PathBuf,
-    key: Option<Key>,
-    digest: Option<Digest>,
+    name: Name,
     used: SystemTime,
+    /// Of things used at the same time, the lower goes first.
+    rank: u8,
     size: u64,
 }
 
-impl Store {
-    fn lock(&self, operation: FlockOperation) -> Result<Option<StoreLock>, FileError> {
-        let path = self.root().join("lock");
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .at("open", &path)?;
-        match rustix::fs::flock(&file, operation) {
-            Ok(()) => Ok(Some(StoreLock(file))),
-            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-            Err(errno) => Err(errno).at("lock", &path),
-        }
-    }
+/// What results lead to: the digests of their outputs, and what the trees of these name.
+#[derive(Default)]
+struct Leads {
+    results: HashMap<Key, Vec<Digest>>,
+    trees: HashMap<Digest, Vec<Digest>>,
+    /// Which results lead to a digest.
+    results_of: HashMap<Digest, Vec<Key>>,
+}
 
-    /// Keeps gc away while a build runs; waits for a running gc.
-    pub fn lock_for_build(&self) -> Result<StoreLock, FileError> {
-        Ok(self.lock(FlockOperation::LockShared)?.expect("a lock that waits is got"))
-    }
-
-    /// Keeps builds away while gc runs; nothing where a build is running.
-    pub fn lock_for_gc(&self) -> Result<Option<StoreLock>, FileError> {
-        self.lock(FlockOperation::NonBlockingLockExclusive)
-    }
-
-    /// Notes what a build used, under a name that the next build of the same thing has again.
-    pub fn note_use(&self, name: &str, keys: &[Key], blobs: &[Digest]) -> Result<(), FileError> {
-        let folder = self.root().join("uses");
-        let path = folder.join(name);
-        let mut text = String::with_capacity(65 * (keys.len() + blobs.len()));
-        for line in keys.iter().map(Key::to_string).chain(blobs.iter().map(Digest::to_string)) {
-            text.push_str(&line);
-            text.push('\n');
-        }
-        if fs::read_to_string(&path).is_ok_and(|known| known == text) {
-            return self.touch_use(name);
-        }
-        fs::create_dir_all(&folder).at("make", &folder)?;
-        let scratch = self.scratch("use")?;
-        let beside = scratch.path().join("use");
-        fs::write(&beside, text).at("write", &beside)?;
-        fs::rename(&beside, &path).at("rename", &path)
-    }
-
-    /// Notes that a build used again what its note names already.
-    pub fn touch_use(&self, name: &str) -> Result<(), FileError> {
-        let path = self.root().join("uses").join(name);
-        let now = rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW };
-        let times = rustix::fs::Timestamps { last_access: now, last_modification: now };
-        match rustix::fs::utimensat(rustix::fs::CWD, &path, &times, rustix::fs::AtFlags::empty()) {
-            // Another name for what other builds have noted; its own note comes with its next step.
-            Err(rustix::io::Errno::NOENT) => Ok(()),
-            result => result.at("touch", &path),
-        }
-    }
-
-    /// Removes by age and size. The caller holds the lock of [`Store::lock_for_gc`].
-    pub fn gc(
-        &self,
-        limits: GcLimits,
-        now: SystemTime,
-        _lock: &StoreLock,
-    ) -> Result<GcReport, FileError> {
-        self.sweep()?;
-        let mut index = self.index();
+impl Leads {
+    /// Takes in the results that were recorded since the last time.
+    fn refresh(&mut self, store: &Store) -> Result<(), FileError> {
+        let mut index = store.index();
         index.refresh()?;
-        let used = self.last_uses(index.results())?;
-        let mut items = Vec::new();
-        for (folder, keyed) in [
-            ("layers", true),
-            ("roots", true),
-            ("failed", true),
-            ("areas", false),
-            ("aside", false),
-        ] {
-            let folder = self.root().join(folder);
-            for entry in fs::read_dir(&folder).at("list", &folder)? {
-                items.push(item(&entry.at("list", &folder)?.path(), keyed, &used)?);
-            }
-        }
-        let blobs = self.root().join("blobs");
-        for number in 0..=255u8 {
-            let folder = blobs.join(format!("{number:02x}"));
-            for entry in fs::read_dir(&folder).at("list", &folder)? {
-                items.push(item(&entry.at("list", &folder)?.path(), false, &used)?);
-            }
-        }
-        items.sort_by(|one, two| (one.used, &one.path).cmp(&(two.used, &two.path)));
-        let mut report =
-            GcReport { before: items.iter().map(|item| item.size).sum(), ..GcReport::default() };
-        report.after = report.before;
-        let mut gone = BTreeSet::new();
-        for item in &items {
-            let old = limits
-                .age
-                .is_some_and(|age| now.duration_since(item.used).is_ok_and(|unused| unused > age));
-            let over = limits.size.is_some_and(|size| report.after > size);
-            if !old && !over {
-                continue;
-            }
-            if let Some(key) = item.key {
-                // The record goes first: a record without its layer is harmless, but why rely on it.
-                index.append(Record::Forget(key))?;
-            }
-            remove_tree(&item.path)?;
-            gone.extend(item.digest);
-            report.after -= item.size;
-            report.removed += 1;
-        }
-        // A result whose bytes are gone is no result any more.
-        let broken: Vec<Key> = index
+        let new: Vec<_> = index
             .results()
-            .filter(|(_, digests)| {
-                digests.iter().any(|digest| gone.contains(digest) || !self.is_whole(digest, &gone))
-            })
-            .map(|(key, _)| key)
+            .filter(|(key, digests)| self.results.get(key) != Some(digests))
             .collect();
-        for key in broken {
-            index.append(Record::Forget(key))?;
+        drop(index);
+        for (key, digests) in new {
+            for digest in &digests {
+                let named = self.trees.entry(*digest).or_insert_with(|| {
+                    let manifest = fs::read(store.blob_path(digest)).unwrap_or_default();
+                    let tree = Tree::parse(&String::from_utf8_lossy(&manifest)).unwrap_or_default();
+                    let named = tree.iter().filter_map(|(_, node)| match node {
+                        TreeNode::File { content, .. } => Some(*content),
+                        _ => None,
+                    });
+                    named.collect()
+                });
+                for digest in named.iter().chain([digest]) {
+                    self.results_of.entry(*digest).or_default().push(key);
+                }
+            }
+            self.results.insert(key, digests);
+        }
+        Ok(())
+    }
+
+    /// Gives everything that a result leads to.
+    fn of(&self, key: &Key) -> impl Iterator<Item = Digest> + '_ {
+        let digests = self.results.get(key).into_iter().flatten();
+        digests.flat_map(|digest| {
+            self.trees.get(digest).into_iter().flatten().chain([digest]).copied()
+        })
+    }
+}
+
+/// What must stay because of running builds.
+struct Live {
+    /// Keys and digests.
+    names: BTreeSet<[u8; 32]>,
+    /// What is named by a digest and was changed since this time; nothing where no build is running.
+    since: Option<SystemTime>,
+}
+
+impl Live {
+    /// Reads what running builds rely on. The caller holds the gate exclusively.
+    fn read(store: &Store, leads: &mut Leads) -> Result<Self, FileError> {
+        let leases = store.leases()?;
+        leads.refresh(store)?;
+        let mut names = BTreeSet::new();
+        for key in &leases.keys {
+            names.insert(key.0);
+            names.extend(leads.of(key).map(|digest| digest.0));
+        }
+        // The clock may have been set back since the oldest began.
+        let since = leases.oldest.map(|oldest| oldest.min(SystemTime::now()) - SPARED);
+        Ok(Self { names, since })
+    }
+
+    /// Says whether a build relies on an item, or may rely on it.
+    fn relies_on(&self, item: &Item) -> Result<bool, FileError> {
+        Ok(match item.name {
+            Name::Key(key) => self.names.contains(&key.0),
+            Name::Blob(digest) | Name::Area(digest) if self.names.contains(&digest.0) => true,
+            Name::Blob(_) | Name::Area(_) => {
+                let Some(since) = self.since else { return Ok(false) };
+                match fs::symlink_metadata(&item.path) {
+                    Ok(metadata) => changed(&metadata) >= since,
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+                    Err(error) => return Err(error).at("read", &item.path),
+                }
+            }
+            Name::Part | Name::None => false,
+        })
+    }
+}
+
+impl Store {
+    /// Removes by age, size and free disk. Builds may run meanwhile.
+    pub fn gc(&self, limits: GcLimits, now: SystemTime) -> Result<GcReport, FileError> {
+        self.sweep()?;
+        let mut leads = Leads::default();
+        leads.refresh(self)?;
+        let old = |used: SystemTime| {
+            limits.age.is_some_and(|age| now.duration_since(used).is_ok_and(|unused| unused > age))
+        };
+        let used = self.last_uses(&leads, &old)?;
+        let mut items = self.items(&used)?;
+        items.sort_by(|one, two| {
+            (one.used, one.rank, &one.path).cmp(&(two.used, two.rank, &two.path))
+        });
+        let before = items.iter().map(|item| item.size).sum();
+        let mut report = GcReport { before, after: before, ..GcReport::default() };
+        let free = rustix::fs::statvfs(self.root()).at("read", self.root())?;
+        let lacking = limits.reserve.saturating_sub(free.f_bavail.saturating_mul(free.f_frsize));
+        let mut items = items.into_iter().peekable();
+        while items.peek().is_some() {
+            let gate = self.gate_exclusive()?;
+            let live = Live::read(self, &mut leads)?;
+            let mut batch = Vec::new();
+            for item in items.by_ref() {
+                let over = limits.size.is_some_and(|size| report.after > size)
+                    || report.before - report.after < lacking;
+                if !over && !old(item.used) {
+                    continue;
+                }
+                if live.relies_on(&item)? {
+                    report.spared += 1;
+                    continue;
+                }
+                report.after -= item.size;
+                batch.push(item);
+                if batch.len() == BATCH {
+                    break;
+                }
+            }
+            let mut trash = self.take_away(&batch, &leads, &mut report)?;
+            drop(gate);
+            empty(&mut trash)?;
         }
         Ok(report)
     }
 
-    /// Says whether a blob, and the files of the tree that it may be the manifest of, are all there.
-    fn is_whole(&self, digest: &Digest, gone: &BTreeSet<Digest>) -> bool {
-        let Ok(bytes) = fs::read(self.blob_path(digest)) else { return false };
-        let Ok(tree) = Tree::parse(&String::from_utf8_lossy(&bytes)) else { return true };
-        tree.iter().all(
-            |(_, node)| !matches!(node, TreeNode::File { content, .. } if gone.contains(content)),
-        )
+    /// Removes what is in a file, moves folders out of the way and gives where to, and forgets the results that
+    /// lose something. The caller holds the gate exclusively.
+    fn take_away(
+        &self,
+        batch: &[Item],
+        leads: &Leads,
+        report: &mut GcReport,
+    ) -> Result<Vec<PathBuf>, FileError> {
+        let mut trash = Vec::new();
+        let (blobs, others): (Vec<&Item>, Vec<&Item>) =
+            batch.iter().partition(|item| matches!(item.name, Name::Blob(_)));
+        for item in others {
+            let removed = match item.name {
+                Name::Part => remove_part(&item.path)?,
+                _ => match self.move_to_trash(&item.path) {
+                    // No room for one more name: then room is made first.
+                    Err(error) if error.is_disk_full() => {
+                        empty(&mut trash)?;
+                        self.discard(&item.path)?;
+                        true
+                    }
+                    moved => moved?.is_some_and(|moved| {
+                        trash.push(moved);
+                        true
+                    }),
+                },
+            };
+            report.count(item, removed);
+        }
+        let lost = blobs.iter().filter_map(|item| match item.name {
+            Name::Blob(digest) => leads.results_of.get(&digest),
+            _ => None,
+        });
+        let lost: BTreeSet<Key> = lost.flatten().copied().collect();
+        match self.forget(&lost) {
+            Err(error) if error.is_disk_full() => {
+                empty(&mut trash)?;
+                self.forget(&lost)?;
+            }
+            result => result?,
+        }
+        for item in blobs {
+            let removed = match fs::remove_file(&item.path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+                result => result.at("remove", &item.path).map(|()| true)?,
+            };
+            report.count(item, removed);
+        }
+        Ok(trash)
     }
 
-    /// When each name (a key or a digest, in hexadecimal) was last used, as far as notes tell.
-    ///
-    /// What a used result leads to is used as well.
+    /// Forgets results for good: should the machine stop now, they must not come back without their bytes.
+    fn forget(&self, keys: &BTreeSet<Key>) -> Result<(), FileError> {
+        let mut index = self.index();
+        let known = |key: &&Key| index.outputs(key).is_some() || index.file(key).is_some();
+        let lost: Vec<Key> = keys.iter().filter(known).copied().collect();
+        for key in &lost {
+            index.append(Record::Forget(*key))?;
+        }
+        if lost.is_empty() { Ok(()) } else { index.flush() }
+    }
+
+    /// Removes the whole store, folders that `rm` cannot remove included; says `false` and removes nothing
+    /// where another process uses it.
+    pub fn remove_all(&self) -> Result<bool, FileError> {
+        self.lease()?;
+        let _gate = self.gate_exclusive()?;
+        if self.leases()?.oldest.is_some() {
+            return Ok(false);
+        }
+        // What says that something is whole goes first: the records, and areas, which have none.
+        let index = self.root().join("index.log");
+        fs::remove_file(&index).at("remove", &index)?;
+        for name in ["areas", "format"] {
+            if let Some(trash) = self.move_to_trash(&self.root().join(name))? {
+                remove_tree(&trash)?;
+            }
+        }
+        // Whoever opens the store anew meanwhile waits at the gate, which therefore goes last.
+        let gate = self.root().join("lock");
+        for _ in 0..2 {
+            for entry in fs::read_dir(self.root()).at("list", self.root())? {
+                let path = entry.at("list", self.root())?.path();
+                if path != gate {
+                    remove_tree(&path)?;
+                }
+            }
+        }
+        remove_tree(&gate)?;
+        match fs::remove_dir(self.root()) {
+            // A file system of its own, or under a name that leads to it: then empty is all it can be.
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::BUSY.raw_os_error()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => {}
+            result => result.at("remove", self.root())?,
+        }
+        Ok(true)
+    }
+
+    /// Lists everything that can go.
+    fn items(&self, used: &BTreeMap<[u8; 32], SystemTime>) -> Result<Vec<Item>, FileError> {
+        let key: fn(&str) -> Name = |name| name.parse().map_or(Name::None, Name::Key);
+        let blob: fn(&str) -> Name = |name| name.parse().map_or(Name::None, Name::Blob);
+        let area: fn(&str) -> Name = |name| name.parse().map_or(Name::None, Name::Area);
+        let log: fn(&str) -> Name = |name| {
+            name.strip_suffix(".log").and_then(|key| key.parse().ok()).map_or(Name::None, Name::Key)
+        };
+        // What is quickly made again goes first: a layer only serves to go on from, a result saves the whole.
+        let mut folders = vec![
+            (self.root().join("aside"), (|_| Name::None) as fn(&str) -> Name),
+            (self.root().join("areas"), area),
+            (self.root().join("failed"), key),
+            (self.root().join("layers"), key),
+            (self.root().join("parts"), |_| Name::Part),
+            (self.root().join("logs"), log),
+            (self.root().join("roots"), key),
+        ];
+        let blobs = self.root().join("blobs");
+        folders.extend((0..=255u8).map(|number| (blobs.join(format!("{number:02x}")), blob)));
+        let mut items = Vec::new();
+        for (rank, (folder, name)) in folders.into_iter().enumerate() {
+            let entries = match fs::read_dir(&folder) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                result => result.at("list", &folder)?,
+            };
+            for entry in entries {
+                let path = entry.at("list", &folder)?.path();
+                let file_name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+                let name = name(file_name);
+                // What is known of a part's place goes with the part.
+                if name == Name::Part && !file_name.ends_with(".part") {
+                    continue;
+                }
+                let metadata = match fs::symlink_metadata(&path) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                    result => result.at("read", &path)?,
+                };
+                let noted = match name {
+                    Name::Key(Key(name)) | Name::Blob(Digest(name)) | Name::Area(Digest(name)) => {
+                        used.get(&name).copied()
+                    }
+                    Name::Part | Name::None => None,
+                };
+                let used = noted.unwrap_or_else(|| changed(&metadata));
+                let rank = u8::try_from(rank).unwrap_or(7).min(7);
+                let size = disk_bytes(&path)?;
+                items.push(Item { path, name, used, rank, size });
+            }
+        }
+        Ok(items)
+    }
+
+    /// When each name (a key or a digest) was last used, as far as notes tell; what a used result leads to
+    /// is used as well. Notes that are old themselves are removed.
     fn last_uses(
         &self,
-        results: impl Iterator<Item = (Key, Vec<Digest>)>,
+        leads: &Leads,
+        old: &dyn Fn(SystemTime) -> bool,
     ) -> Result<BTreeMap<[u8; 32], SystemTime>, FileError> {
         let mut used: BTreeMap<[u8; 32], SystemTime> = BTreeMap::new();
-        let mark = |used: &mut BTreeMap<[u8; 32], SystemTime>, name: [u8; 32], time: SystemTime| {
-            let slot = used.entry(name).or_insert(time);
-            *slot = (*slot).max(time);
-        };
         let folder = self.root().join("uses");
         for entry in fs::read_dir(&folder).into_iter().flatten() {
             let path = entry.at("list", &folder)?.path();
             let time =
                 fs::metadata(&path).and_then(|metadata| metadata.modified()).at("read", &path)?;
-            for line in fs::read_to_string(&path).at("read", &path)?.lines() {
-                if let Ok(digest) = line.parse::<Digest>() {
-                    mark(&mut used, digest.0, time);
+            let bytes = fs::read(&path).at("read", &path)?;
+            for key in keys_of(&bytes) {
+                for name in leads.of(&key).map(|digest| digest.0).chain([key.0]) {
+                    let slot = used.entry(name).or_insert(time);
+                    *slot = (*slot).max(time);
                 }
             }
-        }
-        for (key, digests) in results {
-            let Some(time) = used.get(&key.0).copied() else { continue };
-            for digest in digests {
-                mark(&mut used, digest.0, time);
-                let manifest = fs::read(self.blob_path(&digest)).unwrap_or_default();
-                for (_, node) in
-                    Tree::parse(&String::from_utf8_lossy(&manifest)).unwrap_or_default().iter()
-                {
-                    if let TreeNode::File { content, .. } = node {
-                        mark(&mut used, content.0, time);
-                    }
-                }
+            if old(time) {
+                fs::remove_file(&path).at("remove", &path)?;
             }
         }
         Ok(used)
     }
 }
 
-fn item(
-    path: &Path,
-    keyed: bool,
-    used: &BTreeMap<[u8; 32], SystemTime>,
-) -> Result<Item, FileError> {
-    let name = path
-        .file_name()
-        .and_then(|name| name.to_str())
-        .and_then(|name| name.parse::<Digest>().ok());
-    let metadata = fs::symlink_metadata(path).at("read", path)?;
-    let made = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-    let noted = name.and_then(|name| used.get(&name.0).copied());
-    // A layer's folder has the time that its step left on it, which may be that of a source: never older than its record.
-    let changed =
-        SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(metadata.ctime()).unwrap_or(0));
-    let used = noted.unwrap_or_else(|| made.max(changed));
-    let (key, digest) = if keyed { (name.map(|name| Key(name.0)), None) } else { (None, name) };
-    Ok(Item { path: path.to_path_buf(), key, digest, used, size: disk_bytes(path)? })
+/// Removes what was moved out of the way.
+fn empty(trash: &mut Vec<PathBuf>) -> Result<(), FileError> {
+    trash.drain(..).try_for_each(|path| remove_tree(&path))
+}
+
+/// Removes the part of a download that nobody is at; says whether it did.
+fn remove_part(path: &Path) -> Result<bool, FileError> {
+    let file = match File::options().write(true).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        result => result.at("open", path)?,
+    };
+    // A downloader holds the lock, and looks after it got it whether the file is still the one of that name.
+    if rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
+        return Ok(false);
+    }
+    remove_tree(&path.with_extension("part.json"))?;
+    remove_tree(path)?;
+    Ok(true)
 }
 
 /// Counts the bytes of disk below a path; each inode at its share of its names.
@@ -248,7 +417,7 @@ fn disk_bytes(path: &Path) -> Result<u64, FileError> {
     while let Some(path) = waiting.pop() {
         let metadata = match fs::symlink_metadata(&path) {
             Ok(metadata) => metadata,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(error).at("read", &path),
         };
         if metadata.is_dir() {
@@ -268,51 +437,157 @@ fn disk_bytes(path: &Path) -> Result<u64, FileError> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn old_results_go_and_used_ones_stay() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&folder.path().join("store"), "boot").unwrap();
-        let (kept, lost) = (Key([1; 32]), Key([2; 32]));
-        let mut digests = Vec::new();
-        for key in [kept, lost] {
-            fs::create_dir(store.layer_path(&key)).unwrap();
-            fs::write(store.layer_path(&key).join("file"), vec![key.0[0]; 100_000]).unwrap();
-            let digest = store.put_bytes(&[key.0[0]; 50_000]).unwrap();
-            let mut tree = Tree::default();
-            tree.insert(
-                b"a".to_vec(),
-                TreeNode::File { mode: 0o644, content: digest, size: 50_000, hard_link: None },
-            );
-            let tree = store.put_tree(&tree).unwrap();
-            store.index().append(Record::Layer(key, Vec::new())).unwrap();
-            store.index().append(Record::Outputs(key, vec![("main".into(), tree)])).unwrap();
-            digests.push(digest);
-        }
-        store.note_use("a", &[kept], &[]).unwrap();
-        let later = SystemTime::now() + Duration::from_secs(1000);
-        // The note is as new as the results here, so only its being later can save what it names.
-        let note = File::options().write(true).open(store.root().join("uses/a")).unwrap();
-        note.set_modified(later).unwrap();
-        let lock = store.lock_for_gc().unwrap().unwrap();
-        let limits = GcLimits { age: Some(Duration::from_secs(500)), size: None };
-        let report = store.gc(limits, later, &lock).unwrap();
-        assert!(report.after < report.before && report.removed >= 3, "{report:?}");
-        assert!(store.layer_path(&kept).exists() && store.has_blob(&digests[0]));
-        assert!(!store.layer_path(&lost).exists() && !store.has_blob(&digests[1]));
-        assert!(store.index().outputs(&kept).is_some() && store.index().outputs(&lost).is_none());
-        let report = store.gc(GcLimits { age: None, size: Some(0) }, later, &lock).unwrap();
-        assert_eq!(report.after, 0);
-        assert!(store.index().outputs(&kept).is_none());
+    fn open(folder: &tempfile::TempDir) -> Store {
+        Store::open(&folder.path().join("store"), "boot").unwrap()
+    }
+
+    const ALL: GcLimits = GcLimits { age: None, size: Some(0), reserve: 0 };
+
+    /// A layer and an output of one file; gives the digest of the file.
+    fn result(store: &Store, key: Key) -> Digest {
+        fs::create_dir(store.layer_path(&key)).unwrap();
+        fs::write(store.layer_path(&key).join("file"), vec![key.0[0]; 100_000]).unwrap();
+        fs::write(store.log_path(&key), "text").unwrap();
+        let digest = store.put_bytes(&[key.0[0]; 50_000]).unwrap();
+        let mut tree = Tree::default();
+        tree.insert(
+            b"a".to_vec(),
+            TreeNode::File { mode: 0o644, content: digest, size: 50_000, hard_link: None },
+        );
+        let tree = store.put_tree(&tree).unwrap();
+        store.area(&tree, 0).unwrap();
+        store.index().append(Record::Layer(key, Vec::new())).unwrap();
+        store.index().append(Record::Outputs(key, vec![("main".into(), tree)])).unwrap();
+        digest
+    }
+
+    fn is_whole(store: &Store, key: &Key, digest: &Digest) -> bool {
+        let Some(outputs) = store.index().outputs(key).map(<[_]>::to_vec) else { return false };
+        let there = store.tree(&outputs[0].1).is_ok() && store.read_blob(digest).is_ok();
+        assert!(there, "a recorded result has lost its bytes");
+        true
     }
 
     #[test]
-    fn gc_and_builds_keep_away_from_each_other() {
+    fn old_results_go_and_used_ones_stay() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&folder.path().join("store"), "boot").unwrap();
-        let building = store.lock_for_build().unwrap();
-        let also = store.lock_for_build().unwrap();
-        assert!(store.lock_for_gc().unwrap().is_none());
-        drop((building, also));
-        assert!(store.lock_for_gc().unwrap().is_some());
+        let store = open(&folder);
+        let (kept, lost) = (Key([1; 32]), Key([2; 32]));
+        let digests = [result(&store, kept), result(&store, lost)];
+        store.note_use("a", &[kept], &[]).unwrap();
+        store.note_use("b", &[lost], &[]).unwrap();
+        let later = SystemTime::now() + Duration::from_secs(1000);
+        let note = File::options().write(true).open(store.root().join("uses/a")).unwrap();
+        note.set_modified(later).unwrap();
+        let limits = GcLimits { age: Some(Duration::from_secs(500)), size: None, reserve: 0 };
+        let report = store.gc(limits, later).unwrap();
+        assert!(report.after < report.before && report.removed == 5, "{report:?}");
+        assert!(store.layer_path(&kept).exists() && is_whole(&store, &kept, &digests[0]));
+        assert!(!store.layer_path(&lost).exists() && !is_whole(&store, &lost, &digests[1]));
+        assert!(!store.log_path(&lost).exists() && !store.root().join("uses/b").exists());
+        let report = store.gc(ALL, later).unwrap();
+        assert_eq!((report.after, report.spared), (0, 0));
+        assert!(store.index().outputs(&kept).is_none());
+        assert_eq!(store.root().join("work").read_dir().unwrap().count(), 0);
+    }
+
+    #[test]
+    fn layers_go_before_the_results_that_were_taken_from_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(&folder);
+        let key = Key([1; 32]);
+        let digest = result(&store, key);
+        store.note_use("a", &[key], &[]).unwrap();
+        // Room for the output and the log, and not for the layer.
+        store.gc(GcLimits { size: Some(80_000), ..ALL }, SystemTime::now()).unwrap();
+        assert!(!store.layer_path(&key).exists() && is_whole(&store, &key, &digest));
+    }
+
+    #[test]
+    fn what_a_live_process_relies_on_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, build) = (open(&folder), open(&folder));
+        let (held, other) = (Key([1; 32]), Key([2; 32]));
+        let digests = [result(&store, held), result(&store, other)];
+        build.look().unwrap().hold([held]).unwrap();
+        let report = store.gc(ALL, SystemTime::now()).unwrap();
+        assert!(report.spared > 0, "{report:?}");
+        assert!(store.layer_path(&held).exists() && is_whole(&store, &held, &digests[0]));
+        assert!(!store.layer_path(&other).exists());
+        // Bytes that no result leads to yet stay as well, since they may be the live process's.
+        assert!(store.has_blob(&digests[1]));
+        assert!(!store.remove_all().unwrap());
+        drop(build);
+        assert_eq!(store.gc(ALL, SystemTime::now()).unwrap().after, 0);
+        assert!(!is_whole(&store, &held, &digests[0]));
+        assert!(store.remove_all().unwrap() && !store.root().exists());
+    }
+
+    #[test]
+    fn a_build_that_looks_holds_gc_off_until_it_has_said_what_it_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, build) = (open(&folder), open(&folder));
+        let key = Key([1; 32]);
+        let digest = result(&store, key);
+        let look = build.look().unwrap();
+        std::thread::scope(|scope| {
+            let gc = scope.spawn(|| store.gc(ALL, SystemTime::now()).unwrap());
+            // However long it takes: it is there as long as the look lasts.
+            std::thread::sleep(Duration::from_millis(100));
+            assert!(is_whole(&build, &key, &digest) && build.layer_path(&key).is_dir());
+            look.hold([key]).unwrap();
+            gc.join().unwrap();
+        });
+        assert!(is_whole(&build, &key, &digest) && build.layer_path(&key).is_dir());
+    }
+
+    #[test]
+    fn results_of_a_build_that_ended_meanwhile_lose_their_record_with_their_bytes() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, build) = (open(&folder), open(&folder));
+        let digest = result(&store, Key([1; 32]));
+        let mut leads = Leads::default();
+        leads.refresh(&store).unwrap();
+        let tree = store.index().outputs(&Key([1; 32])).unwrap()[0].1;
+        build.index().append(Record::Outputs(Key([2; 32]), vec![("main".into(), tree)])).unwrap();
+        drop(build);
+        Live::read(&store, &mut leads).unwrap();
+        let item = Item {
+            path: store.blob_path(&digest),
+            name: Name::Blob(digest),
+            used: SystemTime::UNIX_EPOCH,
+            rank: 0,
+            size: 0,
+        };
+        store.take_away(&[item], &leads, &mut GcReport::default()).unwrap();
+        assert!(store.index().outputs(&Key([2; 32])).is_none());
+    }
+
+    #[test]
+    fn the_oldest_go_until_the_reserve_is_free() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(&folder);
+        result(&store, Key([1; 32]));
+        let limits = GcLimits { age: None, size: None, reserve: 0 };
+        assert_eq!(store.gc(limits, SystemTime::now()).unwrap().removed, 0);
+        let report = store.gc(GcLimits { reserve: u64::MAX, ..limits }, SystemTime::now()).unwrap();
+        assert_eq!(report.after, 0);
+    }
+
+    #[test]
+    fn old_parts_go_but_not_from_under_a_download() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(&folder);
+        let parts = store.root().join("parts");
+        fs::create_dir(&parts).unwrap();
+        for name in ["a.part", "a.part.json", "b.part", "b.part.json"] {
+            fs::write(parts.join(name), "x").unwrap();
+        }
+        let downloading = File::options().append(true).open(parts.join("b.part")).unwrap();
+        downloading.lock().unwrap();
+        store.gc(ALL, SystemTime::now()).unwrap();
+        let left: BTreeSet<_> =
+            fs::read_dir(&parts).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, BTreeSet::from(["b.part".into(), "b.part.json".into()]));
     }
 }

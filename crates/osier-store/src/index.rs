@@ -53,6 +53,8 @@ pub struct Index {
     outputs: HashMap<Key, Vec<(String, Digest)>>,
     files: HashMap<Key, (Digest, u64)>,
     unsynced: bool,
+    /// Whether the file ends in the middle of a line, which a full disk or a crash has cut off.
+    torn: bool,
 }
 
 fn check(rest: &str) -> u32 {
@@ -91,6 +93,20 @@ fn parse(kind: &str, fields: &str) -> Option<Record> {
     })
 }
 
+impl Record {
+    fn key(&self) -> Key {
+        match self {
+            Self::Layer(key, _)
+            | Self::Reusable(_, key, _)
+            | Self::Reused(key)
+            | Self::Outputs(key, _)
+            | Self::File(key, _, _)
+            | Self::Root(key)
+            | Self::Forget(key) => *key,
+        }
+    }
+}
+
 impl Index {
     /// Reads the index at `path`; a missing file is an empty index. `boot` names this boot of the machine.
     pub fn open(path: &Path, boot: &str, writable: bool) -> Result<Self, FileError> {
@@ -106,6 +122,7 @@ impl Index {
             outputs: HashMap::new(),
             files: HashMap::new(),
             unsynced: false,
+            torn: false,
         };
         let opened = OpenOptions::new().read(true).append(writable).create(writable).open(path);
         match opened {
@@ -130,6 +147,7 @@ impl Index {
         // A line that another process is still writing has no end yet: leave it for the next time.
         let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         self.position += whole as u64;
+        self.torn = whole < bytes.len();
         let text = String::from_utf8_lossy(&bytes[..whole]);
         let mut waiting: Vec<(&str, Record)> = Vec::new();
         for line in text.lines() {
@@ -148,7 +166,11 @@ impl Index {
                 continue;
             }
             let Some(record) = parse(kind, words.next().unwrap_or("")) else { continue };
-            if boot == self.boot {
+            // To forget is always safe, and what gc removed before the machine stopped is gone.
+            if let Record::Forget(key) = record {
+                waiting.retain(|(_, waiting)| waiting.key() != key);
+                self.apply(record);
+            } else if boot == self.boot {
                 self.apply(record);
             } else {
                 waiting.push((boot, record));
@@ -239,7 +261,16 @@ impl Index {
     fn write(&mut self, text: &str) -> Result<(), FileError> {
         let readonly = || std::io::Error::from(std::io::ErrorKind::ReadOnlyFilesystem);
         let file = self.file.as_mut().ok_or_else(readonly).at("write", &self.path)?;
-        file.write_all(text.as_bytes()).at("write", &self.path)
+        // Behind half a line a whole one would be lost as well.
+        let text = if self.torn { format!("\n{text}") } else { text.to_owned() };
+        let written = file.write_all(text.as_bytes()).at("write", &self.path);
+        self.torn = written.is_err();
+        written
+    }
+
+    /// Waits until what was appended is on the disk.
+    pub(crate) fn flush(&self) -> Result<(), FileError> {
+        self.file.as_ref().map_or(Ok(()), |file| file.sync_data().at("sync", &self.path))
     }
 
     /// Says whether the layer of a step is recorded, and all that it lies on beside the steps below.
@@ -359,6 +390,33 @@ mod tests {
         let later = Index::open(&path, "boot-b", true).unwrap();
         assert!(later.has_layer(&key(1)));
         assert!(!later.has_layer(&key(2)));
+    }
+
+    #[test]
+    fn what_was_forgotten_stays_forgotten_and_can_be_recorded_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("index.log");
+        let mut index = Index::open(&path, "boot-a", true).unwrap();
+        index.append(Record::Layer(key(1), Vec::new())).unwrap();
+        index.append_sync().unwrap();
+        // Not synced before the machine stopped, but what it stands for may be.
+        index.append(Record::Forget(key(1))).unwrap();
+        let mut later = Index::open(&path, "boot-b", true).unwrap();
+        assert!(!later.has_layer(&key(1)));
+        later.append(Record::Layer(key(1), Vec::new())).unwrap();
+        assert!(Index::open(&path, "boot-b", true).unwrap().has_layer(&key(1)));
+    }
+
+    #[test]
+    fn a_record_behind_half_a_line_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("index.log");
+        std::fs::write(&path, "0123 layer boot").unwrap();
+        let mut index = Index::open(&path, "boot", true).unwrap();
+        index.append(Record::Layer(key(1), Vec::new())).unwrap();
+        index.append(Record::Layer(key(2), Vec::new())).unwrap();
+        let again = Index::open(&path, "boot", false).unwrap();
+        assert!(again.has_layer(&key(1)) && again.has_layer(&key(2)));
     }
 
     #[test]

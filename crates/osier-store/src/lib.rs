@@ -13,6 +13,10 @@
 //! index.log       append-only: which keys are done, and with which outputs
 //! uses/NAME       what each build used last; gc goes by it
 //! folders/DIGEST  what a source folder looked like when it was last read, by the digest of its path
+//! parts/          downloads under way
+//! aside/          damaged blobs
+//! leases/         what live processes rely on, each locked by its process
+//! lock            held for moments, between builds that look something up and gc that removes
 //! times.log       append-only: how long each step took
 //! work/           everything half-done; nothing in it is ever taken as done
 //! ```
@@ -25,14 +29,18 @@ mod file_error;
 mod gc;
 mod index;
 mod layers;
+mod lease;
+mod remove;
 mod source_folder;
 mod store;
 mod tree;
 
 pub use digest::{Digest, Hasher, Key, KeyBuilder, ParseDigestError};
 pub use file_error::{FileError, IoContext};
-pub use gc::{GcLimits, GcReport, StoreLock};
+pub use gc::{GcLimits, GcReport};
 pub use index::{Index, Record};
 pub use layers::{LayerEntry, LayerKind, LayerStack};
-pub use store::{BlobError, OpenError, Scratch, Store, remove_tree};
+pub use lease::Look;
+pub use remove::remove_tree;
+pub use store::{BlobError, OpenError, Scratch, Store};
 pub use tree::{Tree, TreeEntry, TreeError, TreeNode};

@@ -4,11 +4,12 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
+use crate::lease::Lease;
 use crate::{
-    Digest, FileError, Hasher, Index, IoContext, Key, LayerEntry, LayerKind, LayerStack, Tree,
-    TreeNode,
+    Digest, FileError, Hasher, Index, IoContext, Key, LayerEntry, LayerKind, LayerStack, Record,
+    Tree, TreeNode, remove_tree,
 };
 
 /// The version of the folder layout; a store of another version is refused, never rewritten.
@@ -80,7 +81,8 @@ pub struct Store {
     root: PathBuf,
     index: Mutex<Index>,
     writable: bool,
-    next: std::sync::atomic::AtomicU64,
+    pub(crate) next: std::sync::atomic::AtomicU64,
+    pub(crate) lease: Mutex<Option<Arc<Lease>>>,
 }
 
 /// A folder under `work/` that is removed when dropped.
@@ -90,6 +92,10 @@ pub struct Scratch {
 }
 
 impl Scratch {
+    pub(crate) fn at(path: PathBuf) -> Self {
+        Self { path }
+    }
+
     /// Gives the folder.
     pub fn path(&self) -> &Path {
         &self.path
@@ -107,35 +113,6 @@ impl Drop for Scratch {
             // What is left is removed by gc; it is never taken as done.
             let _ = remove_tree(&self.path);
         }
-    }
-}
-
-/// Removes a folder and all in it, folders without permissions included.
-///
-/// Symbolic links are not followed. A path that is not there is fine.
-pub fn remove_tree(path: &Path) -> Result<(), FileError> {
-    match fs::remove_dir_all(path) {
-        Ok(()) => return Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
-            return fs::remove_file(path).at("remove", path);
-        }
-        Err(_) => {}
-    }
-    // Overlay work folders have mode 000, and a step may have made folders read-only.
-    let mut waiting = vec![path.to_path_buf()];
-    while let Some(folder) = waiting.pop() {
-        fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).at("open up", &folder)?;
-        for entry in fs::read_dir(&folder).at("list", &folder)? {
-            let entry = entry.at("list", &folder)?;
-            if entry.file_type().at("read", &folder)?.is_dir() {
-                waiting.push(entry.path());
-            }
-        }
-    }
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).at("remove", path),
-        _ => Ok(()),
     }
 }
 
@@ -185,6 +162,7 @@ impl Store {
             index: Mutex::new(index),
             writable,
             next: std::sync::atomic::AtomicU64::new(0),
+            lease: Mutex::default(),
         })
     }
 
@@ -201,20 +179,6 @@ impl Store {
     /// Gives the records of what is done.
     pub fn index(&self) -> MutexGuard<'_, Index> {
         self.index.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
-    /// Makes a fresh folder for work that is under way.
-    pub fn scratch(&self, purpose: &str) -> Result<Scratch, FileError> {
-        loop {
-            let number = self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            let path = self.root.join(format!("work/{purpose}.{}.{number}", std::process::id()));
-            match fs::create_dir(&path) {
-                Ok(()) => return Ok(Scratch { path }),
-                // Left by a process of the same number that was killed.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error).at("make", &path),
-            }
-        }
     }
 
     /// Says where the bytes of a digest lie, or would.
@@ -243,16 +207,17 @@ impl Store {
         self.root.join("failed").join(key.to_string())
     }
 
-    /// Says whether the bytes of a digest are there; they are not verified.
+    /// Says whether the bytes of a digest are there; they are not verified. If they are, they stay until
+    /// this process ends.
     pub fn has_blob(&self, digest: &Digest) -> bool {
-        self.blob_path(digest).is_file()
+        self.keep(&self.blob_path(digest)).unwrap_or(false)
     }
 
     /// Puts bytes into the store.
     pub fn put_bytes(&self, bytes: &[u8]) -> Result<Digest, FileError> {
         let digest = Digest::of(bytes);
         let path = self.blob_path(&digest);
-        if !path.is_file() {
+        if !self.keep(&path)? {
             let scratch = self.scratch("blob")?;
             let beside = scratch.path().join("bytes");
             fs::write(&beside, bytes).at("write", &beside)?;
@@ -315,17 +280,64 @@ impl Store {
     /// Takes over a finished file from inside the store as a blob, without copying it.
     pub fn adopt_file(&self, file: &Path, digest: &Digest) -> Result<(), FileError> {
         let path = self.blob_path(digest);
-        match fs::hard_link(file, &path) {
-            Ok(()) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            // Too many links, or another file system: then a copy.
-            Err(_) => {
-                let scratch = self.scratch("blob")?;
-                let beside = scratch.path().join("bytes");
-                fs::copy(file, &beside).at("copy", file)?;
-                fs::rename(&beside, &path).at("rename", &path)
+        loop {
+            match fs::hard_link(file, &path) {
+                Ok(()) => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    if self.keep(&path)? {
+                        return Ok(());
+                    }
+                }
+                // Too many links, or another file system: then a copy.
+                Err(_) => {
+                    let scratch = self.scratch("blob")?;
+                    let beside = scratch.path().join("bytes");
+                    fs::copy(file, &beside).at("copy", file)?;
+                    return fs::rename(&beside, &path).at("rename", &path);
+                }
             }
         }
+    }
+
+    /// Puts the layer of a step in place and records it, on the layers of an earlier build that it went on from.
+    ///
+    /// Where another process was faster, its layer stays. Gives the layers that the one in place lies on.
+    pub fn put_layer(&self, key: &Key, made: &Path, on: Vec<Key>) -> Result<Vec<Key>, FileError> {
+        self.put_folder(made, &self.layer_path(key), Record::Layer(*key, on), &|index| {
+            index.has_layer(key)
+        })?;
+        let layers = self.index().layer(key).unwrap_or_default();
+        Ok(layers.into_iter().skip(1).collect())
+    }
+
+    /// Puts an unpacked build environment in place and records it, as [`Store::put_layer`] does.
+    pub fn put_root(&self, key: &Key, made: &Path) -> Result<(), FileError> {
+        self.put_folder(made, &self.root_path(key), Record::Root(*key), &|index| {
+            index.has_root(key)
+        })
+    }
+
+    fn put_folder(
+        &self,
+        made: &Path,
+        place: &Path,
+        record: Record,
+        is_recorded: &dyn Fn(&Index) -> bool,
+    ) -> Result<(), FileError> {
+        self.lease()?;
+        // Under the gate nobody can come between the folder and its record: a folder without one is left
+        // over from a process that was killed, and nobody uses it.
+        let gate = self.gate_exclusive()?;
+        let mut index = self.index();
+        index.refresh()?;
+        if is_recorded(&index) && place.is_dir() {
+            return Ok(());
+        }
+        let left = self.move_to_trash(place)?;
+        fs::rename(made, place).at("rename", made)?;
+        index.append(record)?;
+        drop((index, gate));
+        left.map_or(Ok(()), |left| remove_tree(&left))
     }
 
     /// Streams bytes into a new blob.
@@ -417,7 +429,7 @@ impl Store {
     /// Every blob is verified on the way. All times are set to `time`, in seconds since 1970.
     pub fn area(&self, digest: &Digest, time: i64) -> Result<PathBuf, BlobError> {
         let place = self.root.join("areas").join(digest.to_string());
-        if place.is_dir() {
+        if self.keep(&place)? {
             return Ok(place);
         }
         let scratch = self.scratch("area")?;
@@ -488,24 +500,6 @@ impl Store {
         rustix::fs::syncfs(&folder).at("sync", &self.root)?;
         let mut index = self.index();
         index.append_sync()
-    }
-
-    /// Removes what killed processes left under `work/`.
-    pub fn sweep(&self) -> Result<(), FileError> {
-        let work = self.root.join("work");
-        for entry in fs::read_dir(&work).at("list", &work)? {
-            let entry = entry.at("list", &work)?;
-            let name = entry.file_name();
-            let owner =
-                name.to_str().and_then(|name| name.split('.').rev().nth(1)?.parse::<i32>().ok());
-            let alive = owner.and_then(rustix::process::Pid::from_raw).is_some_and(|pid| {
-                rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH)
-            });
-            if !alive {
-                remove_tree(&entry.path())?;
-            }
-        }
-        Ok(())
     }
 }
 
@@ -610,16 +604,32 @@ mod tests {
     }
 
     #[test]
-    fn streamed_bytes_and_leftovers() {
+    fn streamed_bytes_have_the_digest_of_what_was_written() {
         let (_folder, store) = store();
         let (digest, size) = store
             .put_with::<FileError>(|sink| sink.write_all(b"abc").at("write", Path::new("x")))
             .unwrap();
         assert_eq!((digest, size), (Digest::of(b"abc"), 3));
-        fs::create_dir(store.root().join("work/step.999999999.0")).unwrap();
-        let kept = store.scratch("step").unwrap();
-        store.sweep().unwrap();
-        assert!(kept.path().is_dir());
-        assert!(!store.root().join("work/step.999999999.0").exists());
+    }
+
+    #[test]
+    fn of_two_processes_that_make_one_layer_the_first_stays() {
+        let (_folder, store) = store();
+        let other = Store::open(store.root(), "boot").unwrap();
+        let key = Key([1; 32]);
+        // Left without a record by a process that was killed.
+        fs::create_dir(store.layer_path(&key)).unwrap();
+        fs::write(store.layer_path(&key).join("half"), "").unwrap();
+        for (store, text) in [(&store, "first"), (&other, "second")] {
+            let scratch = store.scratch("step").unwrap();
+            let made = scratch.path().join("upper");
+            fs::create_dir(&made).unwrap();
+            fs::write(made.join("file"), text).unwrap();
+            assert!(store.put_layer(&key, &made, Vec::new()).unwrap().is_empty());
+        }
+        let place = store.layer_path(&key);
+        assert_eq!(fs::read_to_string(place.join("file")).unwrap(), "first");
+        assert!(!place.join("half").exists());
+        assert!(store.index().has_layer(&key) && other.index().has_layer(&key));
     }
 }

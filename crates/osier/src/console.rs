@@ -131,7 +131,6 @@ pub(crate) fn shell(
                 .ok_or_else(|| crate::unknown("step", name, &[]))?
         }
     };
-    let _lock = store.lock_for_build()?;
     let label = graph.label(step);
     let shell = || vec!["/bin/bash".into(), "--norc".into(), "-i".into()];
     let command: Vec<OsString> =

@@ -344,9 +344,7 @@ pub(crate) fn tool(
 ) -> Outcome<Environment> {
     let downloads = tool_downloads(project, request, network)?;
     let environment = pinned_tool(project, request, network)?;
-    let there = project.store.index().has_root(&environment.key)
-        && project.store.root_path(&environment.key).is_dir();
-    if !there {
+    if !project.store.has_root(&environment.key)? {
         let space = downloads.iter().filter_map(|download| download.size).sum::<u64>() * 4;
         network.fetch(&downloads, space)?;
     }

@@ -58,29 +58,32 @@ pub(crate) fn gc(
     all: bool,
 ) -> Outcome<()> {
     let store = workplace.store()?;
-    let Some(lock) = store.lock_for_gc()? else {
-        return Err(Problem::new(
-            "M001",
-            Exit::Machine,
-            "a build is running in this store; gc would take what it needs",
-        )
-        .hint("wait for the build to end"));
-    };
     if all {
-        let root = store.root().to_path_buf();
-        osier_store::remove_tree(&root)?;
-        workplace.reporter.result(format!("removed the store {}", root.display()));
+        if !store.remove_all()? {
+            let message = "another osier is at work in this store; --all would take what it needs";
+            return Err(Problem::new("M001", Exit::Machine, message)
+                .hint("wait for it to end; without --all, gc can run beside it"));
+        }
+        let root = store.root().display();
+        workplace.reporter.result(format!("removed the store {root}"));
         return Ok(());
     }
     let size = limit.map(size).transpose()?;
     let default = if size.is_none() && age.is_none() { Some(30) } else { age };
     let age = default.map(|days| Duration::from_secs(days.saturating_mul(86_400)));
-    let report = store.gc(GcLimits { age, size }, SystemTime::now(), &lock)?;
+    let limits = GcLimits { age, size, reserve: crate::workplace::RESERVE };
+    let report = store.gc(limits, SystemTime::now())?;
     workplace.reporter.result(format!(
-        "removed {} results, {}; the store holds {}",
+        "removed {} things, {}; the store holds {}",
         report.removed,
         bytes(report.before - report.after),
         bytes(report.after)
     ));
+    if report.spared > 0 {
+        workplace.reporter.result(format!(
+            "{} things stay because another osier uses them, or may",
+            report.spared
+        ));
+    }
     Ok(())
 }

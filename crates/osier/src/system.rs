@@ -1,8 +1,9 @@
 //! A system from plan to images: what is built, composed and delivered.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use osier_build::{ComponentId, Engine, Graph, Results};
+use osier_build::{ComponentId, Engine, Environment, Graph, Results, Survey, Work};
 use osier_image::{Compression, Role};
 use osier_recipe::{ComponentRef, EffectiveSystem, System};
 use osier_sandbox::Launcher;
@@ -99,22 +100,25 @@ pub(crate) fn build_graph(
 ) -> Outcome<Results> {
     let workplace = project.workplace;
     let store = project.store;
-    let _lock = store.lock_for_build()?;
+    if !store.is_writable() {
+        let message = format!("the store {} can only be read", store.root().display());
+        return Err(Problem::new("M003", Exit::Machine, message)
+            .hint("name a folder of your own by --store DIR or OSIER_STORE"));
+    }
     store.sweep()?;
     let events = |event| workplace.reporter.event(event);
     let engine = engine(workplace, store, launcher, &events);
+    let look = store.look()?;
     let survey = engine.survey(graph);
+    look.hold(survey.keys.values().copied())?;
     if survey.open.is_empty() {
-        store.touch_use(note)?;
+        note_use(store, graph, &survey, note)?;
         return Ok(survey.done);
     }
     let (downloads, space) = downloads(project, graph, &survey.open, &survey.steps);
     network.fetch(&downloads, space)?;
     let results = engine.run(graph).map_err(build_problem)?;
-    let survey = engine.survey(graph);
-    let environments = graph.components.iter().map(|component| component.environment.key);
-    let keys: Vec<Key> = survey.keys.values().copied().chain(environments).collect();
-    store.note_use(note, &keys, &[])?;
+    note_use(store, graph, &engine.survey(graph), note)?;
     Ok(results)
 }
 
@@ -128,7 +132,6 @@ pub(crate) fn clean_check(
     let graph = project.plan(components, network)?;
     build_graph(project, &graph, network, launcher, "clean-check")?;
     let (workplace, store) = (project.workplace, project.store);
-    let _lock = store.lock_for_build()?;
     let events = |event| workplace.reporter.event(event);
     let mut engine = engine(workplace, store, launcher, &events);
     let (_, checks) = engine.clean_check(&graph).map_err(build_problem)?;
@@ -157,6 +160,30 @@ pub(crate) fn clean_check(
     Err(problem.hint(
         "the clean result is in the store now; take `reuse` off the step in its kind or recipe",
     ))
+}
+
+/// Notes the steps, environments and sources of a graph as used now.
+fn note_use(store: &Store, graph: &Graph, survey: &Survey, note: &str) -> Outcome<()> {
+    let environments: BTreeMap<Key, &Environment> = graph
+        .components
+        .iter()
+        .map(|component| (component.environment.key, &*component.environment))
+        .collect();
+    let packages = environments.values().flat_map(|environment| &environment.packages);
+    let archives = graph.steps.iter().flat_map(|step| match &step.work {
+        Work::Unpack(source) => source.archives.as_slice(),
+        Work::Script { .. } => &[],
+    });
+    let layers = survey.keys.values().flat_map(|key| {
+        // What a layer went on from is used with it.
+        store.index().layer(key).unwrap_or_else(|| vec![*key])
+    });
+    let keys: Vec<Key> = layers.chain(environments.keys().copied()).collect();
+    let files: Vec<Digest> = packages
+        .map(|package| package.digest)
+        .chain(archives.map(|archive| archive.digest))
+        .collect();
+    Ok(store.note_use(note, &keys, &files)?)
 }
 
 /// Sets an engine up.

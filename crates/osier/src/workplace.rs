@@ -12,7 +12,7 @@ use crate::problem::{Exit, Outcome, Problem};
 use crate::reporter::Reporter;
 
 /// The least number of bytes of disk that osier leaves free.
-const RESERVE: u64 = 1 << 30;
+pub(crate) const RESERVE: u64 = 1 << 30;
 
 /// What the degraded mode lacks.
 const DEGRADED: &str = "degraded mode: steps run without namespaces. A step can see the machine's other processes and send them signals, \

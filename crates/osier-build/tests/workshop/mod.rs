@@ -82,7 +82,7 @@ impl Plan {
 }
 
 pub(crate) struct Workshop {
-    _folder: tempfile::TempDir,
+    _folder: Option<tempfile::TempDir>,
     pub(crate) store: Store,
     pub(crate) interrupted: AtomicBool,
     pub(crate) isolation: Isolation,
@@ -94,6 +94,15 @@ impl Workshop {
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir_in("/tmp").unwrap();
         let store = Store::open(&folder.path().join("store"), "boot").unwrap();
+        Self::with(store, Some(folder))
+    }
+
+    /// Opens a store that others may use as well.
+    pub(crate) fn at(store: &Path) -> Self {
+        Self::with(Store::open(store, "boot").unwrap(), None)
+    }
+
+    fn with(store: Store, folder: Option<tempfile::TempDir>) -> Self {
         Self {
             _folder: folder,
             store,
