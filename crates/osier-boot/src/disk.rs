@@ -17,6 +17,8 @@ pub enum Bus {
     Ahci,
     /// Parallel ATA of the PIIX3; `/dev/sda`. On the board `pc` alone.
     Ide,
+    /// NVMe, a controller for each disk; `/dev/nvme0n1`.
+    Nvme,
     /// SCSI by LSI 53c895a (Linux: `SCSI_SYM53C8XX_2`); `/dev/sda`.
     Lsi,
     /// SAS by LSI 1068 (Linux: `FUSION_SAS`); `/dev/sda`.
@@ -27,7 +29,7 @@ impl Bus {
     /// How many disks fit on the one controller of this kind.
     pub(crate) fn places(self) -> usize {
         match self {
-            Bus::Virtio => 16,
+            Bus::Virtio | Bus::Nvme => 16,
             Bus::Ahci => 6,
             Bus::Ide => 4,
             Bus::Lsi => 7,
@@ -39,7 +41,7 @@ impl Bus {
         match (self, board) {
             (Bus::Virtio, _) => true,
             (Bus::Ide, board) => board == Board::Pc,
-            (Bus::Ahci | Bus::Lsi | Bus::Mptsas, board) => board != Board::Microvm,
+            (Bus::Ahci | Bus::Nvme | Bus::Lsi | Bus::Mptsas, board) => board != Board::Microvm,
         }
     }
 }
@@ -50,6 +52,7 @@ impl fmt::Display for Bus {
             Bus::Virtio => "virtio",
             Bus::Ahci => "ahci",
             Bus::Ide => "ide",
+            Bus::Nvme => "nvme",
             Bus::Lsi => "lsi",
             Bus::Mptsas => "mptsas",
         })
@@ -67,9 +70,10 @@ pub struct Disk {
     pub bus: Bus,
     /// Whether the guest may only read it; impossible for `ahci` and `ide`.
     pub read_only: bool,
-    /// The serial number the guest sees, at most 20 of the characters a name may have.
+    /// The serial number the guest sees, at most 20 of the characters a name may have. `nvme` always
+    /// has one, the disk's name where none is given.
     pub serial: Option<String>,
-    /// The world-wide name, for the buses with one (not `virtio`). `mptsas` always has one,
+    /// The world-wide name, for the buses with one (not `virtio` and `nvme`). `mptsas` always has one,
     /// because Linux finds no disk behind that controller without it.
     pub wwn: Option<u64>,
 }

@@ -27,6 +27,7 @@ fn plan() -> BootPlan<'static> {
         kernel: Some("/nowhere".into()),
         append: String::new(),
         initrd: None,
+        renew_disks: None,
         script: Script { boots: Vec::new() },
         patience: 1.0,
         no_progress: Duration::from_secs(60),

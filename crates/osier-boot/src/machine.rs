@@ -289,7 +289,7 @@ impl Machine {
                 });
             }
         }
-        for bus in [Bus::Virtio, Bus::Ahci, Bus::Ide, Bus::Lsi, Bus::Mptsas] {
+        for bus in [Bus::Virtio, Bus::Ahci, Bus::Ide, Bus::Nvme, Bus::Lsi, Bus::Mptsas] {
             let places = bus.places();
             if let Some(disk) = self.disks.iter().filter(|disk| disk.bus == bus).nth(places) {
                 let disk = disk.name.clone();
@@ -466,14 +466,16 @@ impl Arguments {
                 Bus::Ide => {
                     format!("ide-hd,bus=ide.{},unit={},drive={name}", place / 2, place % 2)
                 }
+                Bus::Nvme => format!("nvme,drive={name}"),
                 Bus::Lsi => format!("scsi-hd,bus=lsi.0,scsi-id={place},drive={name}"),
                 Bus::Mptsas => format!("scsi-hd,bus=mptsas.0,scsi-id={place},drive={name}"),
             };
-            if let Some(serial) = &disk.serial {
+            // QEMU refuses an NVMe controller without one.
+            if let Some(serial) = disk.serial.as_ref().or((disk.bus == Bus::Nvme).then_some(name)) {
                 device += &format!(",serial={serial}");
             }
             let wwn = match disk.bus {
-                Bus::Virtio => None,
+                Bus::Virtio | Bus::Nvme => None,
                 Bus::Mptsas => disk.wwn.or(Some(FIRST_WWN + place as u64)),
                 Bus::Ahci | Bus::Ide | Bus::Lsi => disk.wwn,
             };

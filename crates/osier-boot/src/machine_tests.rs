@@ -67,6 +67,12 @@ fn calls_are_as_written() {
         Disk { wwn: Some(0x5000_0000_0000_00ff), ..disk("sas2", Bus::Mptsas) },
     ];
     insta::assert_snapshot!(arguments(&many, Accelerator::Tcg).split_once("quiet").unwrap().1, @" -device lsi53c895a,id=lsi -device mptsas1068,id=mptsas -drive if=none,id=root,file=/disk/root,format=raw,read-only=on -device virtio-blk-pci,drive=root,serial=root-1 -drive if=none,id=sata,file=/disk/sata,format=raw,read-only=off -device ide-hd,bus=ide.0,drive=sata -drive if=none,id=sata2,file=/disk/sata2,format=raw,read-only=off -device ide-hd,bus=ide.1,drive=sata2 -drive if=none,id=scsi,file=/disk/scsi,format=raw,read-only=off -device scsi-hd,bus=lsi.0,scsi-id=0,drive=scsi -drive if=none,id=sas,file=/disk/sas,format=raw,read-only=off -device scsi-hd,bus=mptsas.0,scsi-id=0,drive=sas,wwn=0x5000c50000000001 -drive if=none,id=sas2,file=/disk/sas2,format=raw,read-only=off -device scsi-hd,bus=mptsas.0,scsi-id=1,drive=sas2,wwn=0x50000000000000ff");
+    let mut nvme = machine(Architecture::Aarch64, Board::Virt);
+    nvme.disks = vec![
+        disk("one", Bus::Nvme),
+        Disk { serial: Some("own".to_owned()), ..disk("two", Bus::Nvme) },
+    ];
+    insta::assert_snapshot!(arguments(&nvme, Accelerator::Tcg).split_once("quiet").unwrap().1, @" -drive if=none,id=one,file=/disk/one,format=raw,read-only=off -device nvme,drive=one,serial=one -drive if=none,id=two,file=/disk/two,format=raw,read-only=off -device nvme,drive=two,serial=own");
     let mut micro = machine(Architecture::X86_64, Board::Microvm);
     micro.disks = vec![disk("vda", Bus::Virtio)];
     assert!(arguments(&micro, Accelerator::Tcg).contains(" -machine microvm,acpi=off -accel tcg "));

@@ -35,6 +35,9 @@ pub struct BootPlan<'a> {
     pub append: String,
     /// The initramfs; without it the challenge is given by `fw_cfg`.
     pub initrd: Option<InitrdSource<'a>>,
+    /// Makes the files of the machine's disks as the guest must find them; called once before each
+    /// start of QEMU.
+    pub renew_disks: Option<&'a (dyn Fn() -> io::Result<()> + Sync)>,
     /// What must happen.
     pub script: Script,
     /// Multiplies all time limits, on top of the accelerator's own factor; 1.0 for an idle host.
@@ -124,6 +127,9 @@ pub enum BootError {
     /// The initramfs with the challenge could not be made.
     #[error("cannot make the initrd of the boot: {0}")]
     Initrd(#[source] io::Error),
+    /// The files of the disks could not be made.
+    #[error("cannot make the disks of the boot: {0}")]
+    Disks(#[source] io::Error),
     /// The console log could not be created.
     #[error("cannot write {path}: {source}")]
     Log {
@@ -263,6 +269,9 @@ pub(crate) fn prepare(
         Some(combine) => Some(combine(challenge).map_err(BootError::Initrd)?),
         None => None,
     };
+    if let Some(renew) = plan.renew_disks {
+        renew().map_err(BootError::Disks)?;
+    }
     let command_line = match plan.kernel {
         Some(_) => plan.machine.command_line(&plan.append, plan.accelerator),
         None => plan.append.clone(),

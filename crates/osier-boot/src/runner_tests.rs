@@ -52,6 +52,8 @@ struct Trial {
     no_progress: Duration,
     folder: tempfile::TempDir,
     events: Mutex<Vec<String>>,
+    /// How often the disks were made ready.
+    renewed: Mutex<u32>,
 }
 
 /// Limits count a tenth, because the factor of TCG applies to shells, too.
@@ -63,6 +65,7 @@ fn trial(script: &str, actions: Vec<Action>) -> Trial {
         no_progress: seconds(60),
         folder: tempfile::tempdir().unwrap(),
         events: Mutex::new(Vec::new()),
+        renewed: Mutex::new(0),
     }
 }
 
@@ -74,6 +77,10 @@ impl Trial {
             fs::write(&file, challenge.value())?;
             Ok(file)
         };
+        let renew = || {
+            *self.renewed.lock().unwrap() += 1;
+            Ok(())
+        };
         let boots = self.boots.iter().map(|actions| BootScript { actions: actions.clone() });
         let plan = BootPlan {
             machine: machine(),
@@ -81,6 +88,7 @@ impl Trial {
             kernel: Some("/no/kernel".into()),
             append: "quiet".to_owned(),
             initrd: Some(&initrd),
+            renew_disks: Some(&renew),
             script: Script { boots: boots.collect() },
             patience: self.patience,
             no_progress: self.no_progress,
@@ -311,6 +319,7 @@ fn several_boots_run_in_turn_each_with_its_own_value_and_stop_at_the_first_fault
     let values: Vec<&str> = logs.iter().map(|log| &log[log.find("booted:").unwrap()..]).collect();
     assert!(values[0] != values[1] && values[1] != values[2]);
     assert!(report.boots[2].serial_log.ends_with("serial-3.log"));
+    assert_eq!(*trial.renewed.lock().unwrap(), 3, "the disks are made ready before each boot");
 
     let bad = format!("{KERNEL}echo 'Kernel panic - not syncing: Fatal exception'");
     trial.emulator = ShellEmulator::new(&[&good, &bad, &good]);
@@ -369,6 +378,7 @@ fn wrong_plans_are_errors_before_anything_starts() {
             kernel: Some("/no/kernel".into()),
             append: String::new(),
             initrd: None,
+            renew_disks: None,
             script: Script { boots },
             patience: 1.0,
             no_progress: seconds(60),

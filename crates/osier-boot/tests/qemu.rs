@@ -233,6 +233,7 @@ impl Bench {
             kernel: Some(self.kernel.clone()),
             append: append.to_owned(),
             initrd: Some(&combine),
+            renew_disks: None,
             script: Script { boots: vec![BootScript { actions }] },
             patience: 1.0,
             no_progress: Duration::from_secs(15),

@@ -73,6 +73,6 @@ pub use schema::FileKind;
 pub use size::parse_size;
 pub use source::{Source, SourceKind};
 pub use step::{AFTER_SOURCES, BUILT_IN_STEPS, Check, Reuse, Step, StepRef};
-pub use system::{Compression, EffectiveSystem, Image, KernelRef, System, SystemPart};
+pub use system::{Compression, EffectiveSystem, Format, Image, KernelRef, System, SystemPart};
 pub use target::Target;
 pub use value::{Value, ValueType};

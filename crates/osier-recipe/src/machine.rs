@@ -2,7 +2,7 @@
 
 use crate::schema::FileKind;
 use crate::walk::{self, Node, Walk};
-use crate::{Diagnostic, Origin, Spanned, Target, parse_size, tables};
+use crate::{Code, Diagnostic, Origin, Spanned, Target, parse_size, tables};
 
 /// One parsed machine file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,6 +143,16 @@ fn disks(walk: &mut Walk, node: &Node<'_>) -> Vec<Disk> {
         });
         if let Some(system) = system {
             disk.backing = Backing::System { system, image };
+        }
+        let idle = match (&disk.backing, disk.keep) {
+            (Backing::Blank { .. }, _) => Some("blank"),
+            (Backing::System { .. }, true) => Some("keep"),
+            (Backing::System { .. }, false) => None,
+        };
+        if let Some(idle) = idle.filter(|_| disk.read_only) {
+            let message = format!("`{idle}` and `read_only` exclude one another");
+            let error = walk.error(Code::Conflict, &span, message);
+            error.hints.push("nothing is ever written to a disk that is read-only".into());
         }
         disks.push(disk);
     }

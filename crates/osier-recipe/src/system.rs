@@ -6,7 +6,11 @@ use crate::boot::boot;
 use crate::recipe::{ComponentRef, by_target};
 use crate::schema::FileKind;
 use crate::walk::{self, Node, Walk};
+use crate::words::list;
 use crate::{Boot, BootRun, Code, Diagnostic, Origin, Spanned, Target, tables};
+
+/// Bytes of an ext4 block.
+const EXT4_BLOCK: u64 = 4096;
 
 /// One parsed system; no defaults are applied to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,17 +59,32 @@ pub struct KernelRef {
     pub path: String,
 }
 
-/// A file made from a system; the only format as yet is the initramfs.
+/// A file made from a system.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
     /// The name.
     pub name: Spanned<String>,
-    /// How it is compressed.
+    /// What it is.
+    pub format: Format,
+    /// How it is compressed, in a way that the format has.
     pub compression: Compression,
     /// The compression's level, valid for the compression; none for its own default.
     pub level: Option<u8>,
+    /// The size in bytes of a format that is given one; none for what the files need.
+    pub size: Option<u64>,
     /// The file's name; none for the image's name and the usual suffix.
     pub file: Option<Spanned<String>>,
+}
+
+/// What an image is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// A cpio archive that the kernel unpacks.
+    Initramfs,
+    /// A disk with an ext4 file system.
+    Ext4,
+    /// A disk with an EROFS file system, which is read-only.
+    Erofs,
 }
 
 /// How an image is compressed.
@@ -79,6 +98,8 @@ pub enum Compression {
     Xz,
     /// As zstd.
     Zstd,
+    /// As lz4.
+    Lz4,
 }
 
 /// A system for one target.
@@ -98,7 +119,7 @@ pub struct EffectiveSystem<'s> {
     pub machine: Option<&'s Spanned<String>>,
     /// What is added to the kernel's command line.
     pub append: Option<&'s Spanned<String>>,
-    /// The image it is booted from: the named one or the first.
+    /// The initramfs it is booted from: the named one or the first.
     pub boot_image: Option<&'s Image>,
     /// The boots, one after another.
     pub runs: &'s [BootRun],
@@ -167,16 +188,22 @@ impl System {
         let names = || self.images.iter().map(|image| image.name.as_str());
         let origin = walk.origin();
         for name in self.parts().filter_map(|part| part.boot.image.as_ref()) {
-            if !names().any(|known| known == name.value) {
-                let unknown = Diagnostic::unknown(
+            match self.image(name) {
+                None => walk.push(Diagnostic::unknown(
                     Code::UnknownName,
                     "image",
                     &origin,
                     &name.span,
                     name,
                     names(),
-                );
-                walk.push(unknown);
+                )),
+                Some(image) if image.format != Format::Initramfs => {
+                    let message = format!("the image `{name}` is not an initramfs");
+                    let hint =
+                        "a disk image is attached by the machine: name it as a `[[disk]]` there";
+                    walk.error(Code::Conflict, &name.span, message).hints.push(hint.into());
+                }
+                Some(_) => {}
             }
         }
         if let Some(image) =
@@ -189,6 +216,11 @@ impl System {
             );
             error.hints.push("such as `manifest = \"manifest\"` below `components`".into());
         }
+    }
+
+    /// Finds an image by name.
+    pub fn image(&self, name: &str) -> Option<&Image> {
+        self.images.iter().find(|image| image.name.value == name)
     }
 
     /// Whether the system supports a target.
@@ -213,8 +245,8 @@ impl System {
         }
         let image = part.and_then(|part| part.boot.image.as_ref()).or(base.boot.image.as_ref());
         let boot_image = match image {
-            Some(name) => self.images.iter().find(|image| image.name.value == name.value),
-            None => self.images.first(),
+            Some(name) => self.image(name),
+            None => self.images.iter().find(|image| image.format == Format::Initramfs),
         };
         EffectiveSystem {
             system: self,
@@ -271,23 +303,38 @@ fn images(walk: &mut Walk, node: &Node<'_>) -> Vec<Image> {
     let mut images = Vec::new();
     for (table, span) in walk::tables(node) {
         let name = Spanned::new(String::new(), span.clone());
-        let mut image = Image { name, compression: Compression::Zstd, level: None, file: None };
-        walk.table(table, &span, &tables::IMAGE, &mut image, |image, _, key, node| match key {
-            "name" => image.name = walk::text(node),
-            "format" => {}
-            "compression" => {
-                image.compression = node
-                    .get_ref()
-                    .as_str()
-                    .and_then(Compression::parse)
-                    .unwrap_or(Compression::Zstd);
+        let mut image = Image {
+            name,
+            format: Format::Initramfs,
+            compression: Compression::None,
+            level: None,
+            size: None,
+            file: None,
+        };
+        let mut compression = None;
+        walk.table(table, &span, &tables::IMAGE, &mut image, |image, _, key, node| {
+            let text = || node.get_ref().as_str();
+            match key {
+                "name" => image.name = walk::text(node),
+                "format" => {
+                    image.format = text().and_then(Format::parse).unwrap_or(Format::Initramfs);
+                }
+                "compression" => compression = text().and_then(Compression::parse),
+                "level" => image.level = u8::try_from(walk::unsigned(node)).ok(),
+                "size" => image.size = text().and_then(crate::parse_size),
+                "file" => image.file = Some(walk::text(node)),
+                _ => walk::unread("image", key),
             }
-            "level" => image.level = u8::try_from(walk::unsigned(node)).ok(),
-            "file" => image.file = Some(walk::text(node)),
-            _ => walk::unread("image", key),
         });
+        image.compression = compression.unwrap_or(image.format.compressions()[0]);
+        if let Some(node) = table.get("compression") {
+            image.check_compression(walk, node);
+        }
         if let (Some(level), Some(node)) = (image.level, table.get("level")) {
             image.check_level(walk, level, node);
+        }
+        if let (Some(size), Some(node)) = (image.size, table.get("size")) {
+            image.check_size(walk, size, node);
         }
         images.push(image);
     }
@@ -295,6 +342,23 @@ fn images(walk: &mut Walk, node: &Node<'_>) -> Vec<Image> {
 }
 
 impl Image {
+    fn check_compression(&self, walk: &mut Walk, node: &Node<'_>) {
+        let known = self.format.compressions();
+        if !known.contains(&self.compression) {
+            let (format, wrong) = (self.format.as_str(), self.compression.as_str());
+            let message =
+                format!("an image of the format {format} cannot be compressed by {wrong}");
+            let error = walk.error(Code::Conflict, &node.span(), message);
+            error.hints.push(match known {
+                [Compression::None] => "leave `compression` out".to_owned(),
+                known => {
+                    let names: Vec<&str> = known.iter().map(|known| known.as_str()).collect();
+                    format!("write {}", list(&names, "or"))
+                }
+            });
+        }
+    }
+
     fn check_level(&self, walk: &mut Walk, level: u8, node: &Node<'_>) {
         let levels = match self.compression {
             Compression::None => {
@@ -307,6 +371,7 @@ impl Image {
             }
             Compression::Gzip | Compression::Xz => 0..=9,
             Compression::Zstd => 1..=22,
+            Compression::Lz4 => 1..=12,
         };
         if !levels.contains(&level) {
             let (least, most) = (levels.start(), levels.end());
@@ -316,24 +381,66 @@ impl Image {
         }
     }
 
-    /// The file's name: the given one, or the image's with `.cpio` and the compression's suffix.
+    fn check_size(&self, walk: &mut Walk, size: u64, node: &Node<'_>) {
+        if self.format != Format::Ext4 {
+            let message =
+                format!("an image of the format {} is as large as its files", self.format.as_str());
+            let error = walk.error(Code::Conflict, &node.span(), message);
+            error.hints.push("leave `size` out".into());
+        } else if !size.is_multiple_of(EXT4_BLOCK) {
+            let error =
+                walk.error(Code::WrongForm, &node.span(), "the size is not a multiple of 4K");
+            error.hints.push("write a size in `M`".into());
+        }
+    }
+
+    /// The file's name: the given one, or the image's with the format's and the compression's suffix.
     pub fn file_name(&self) -> String {
-        let suffix = match self.compression {
-            Compression::None => "",
-            Compression::Gzip => ".gz",
-            Compression::Xz => ".xz",
-            Compression::Zstd => ".zst",
+        if let Some(file) = &self.file {
+            return file.value.clone();
+        }
+        let suffix = match (self.format, self.compression) {
+            (Format::Ext4, _) => "ext4",
+            (Format::Erofs, _) => "erofs",
+            (Format::Initramfs, Compression::Gzip) => "cpio.gz",
+            (Format::Initramfs, Compression::Xz) => "cpio.xz",
+            (Format::Initramfs, Compression::Zstd) => "cpio.zst",
+            (Format::Initramfs, Compression::None | Compression::Lz4) => "cpio",
         };
-        self.file
-            .as_ref()
-            .map_or_else(|| format!("{}.cpio{suffix}", self.name), |file| file.value.clone())
+        format!("{}.{suffix}", self.name)
+    }
+}
+
+impl Format {
+    /// Reads a format's name.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Initramfs, Self::Ext4, Self::Erofs].into_iter().find(|kind| kind.as_str() == text)
+    }
+
+    /// The format's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Initramfs => "initramfs",
+            Self::Ext4 => "ext4",
+            Self::Erofs => "erofs",
+        }
+    }
+
+    /// The compressions that it has, the one that is taken where none is named first.
+    pub fn compressions(self) -> &'static [Compression] {
+        use Compression::{Gzip, Lz4, None, Xz, Zstd};
+        match self {
+            Self::Initramfs => &[Zstd, Gzip, Xz, None],
+            Self::Ext4 => &[None],
+            Self::Erofs => &[Lz4, Xz, Zstd, None],
+        }
     }
 }
 
 impl Compression {
     /// Reads a compression's name.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::None, Self::Gzip, Self::Xz, Self::Zstd]
+        [Self::None, Self::Gzip, Self::Xz, Self::Zstd, Self::Lz4]
             .into_iter()
             .find(|kind| kind.as_str() == text)
     }
@@ -345,6 +452,7 @@ impl Compression {
             Self::Gzip => "gzip",
             Self::Xz => "xz",
             Self::Zstd => "zstd",
+            Self::Lz4 => "lz4",
         }
     }
 }

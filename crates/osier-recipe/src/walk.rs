@@ -180,6 +180,11 @@ impl Walk {
                 given |= 1 << at;
                 if self.fits(&known.kind, node, Subject::Key(known.name)) {
                     read(value, self, known.name, node);
+                } else if let Some(error) = self.found.last_mut()
+                    && error.code == Code::WrongType
+                    && error.hints.is_empty()
+                {
+                    error.hints.push(format!("such as `{} = {}`", known.name, known.example));
                 }
             } else if let Some(kind) = schema.open {
                 self.fits(kind, node, Subject::Key(key.get_ref()));

@@ -145,6 +145,11 @@ pub(crate) const PAGES: &[Page] = &[
         text: "`osier boot` needs a `[boot]` table, a kernel and an image in the system's file.",
     },
     Page {
+        code: "I003",
+        title: "the tool that makes a disk image failed",
+        text: "The image is made by mke2fs or mkfs.erofs and then checked by e2fsck or fsck.erofs; the screen shows the last lines of the one that failed. `Could not allocate block` and `No space left` mean that the system's `size` for the image is too small: give it a larger one, or leave it out and osier reckons it from the files.",
+    },
+    Page {
         code: "B000",
         title: "a boot could not be started",
         text: "The machine file, the script or QEMU itself is wrong; the message says which.",

@@ -22,7 +22,7 @@ pub(crate) const DAMAGED: &str = "M007";
 const COMPOSE_FORMAT: u32 = 1;
 
 /// The time of everything in an image: 2020-01-01, seconds since 1970.
-const IMAGE_TIME: u32 = 1_577_836_800;
+pub(crate) const IMAGE_TIME: u32 = 1_577_836_800;
 
 /// Everything that a system's root file system is made of.
 pub(crate) struct Parts {
@@ -44,14 +44,12 @@ pub(crate) fn overlay(store: &Store, entry: &Entry, folder: &str) -> Outcome<Dig
     })
 }
 
-/// The key of an initramfs: all that its bytes depend on.
-fn image_key(parts: &Parts, compression: Compression) -> Key {
-    let mut key = KeyBuilder::new("initramfs", COMPOSE_FORMAT);
-    key.field("newc", NEWC_VERSION.to_string().as_bytes());
-    key.field(
-        "compression",
-        format!("{compression:?} {}", compression.encoder_version()).as_bytes(),
-    );
+/// The key of an image: all that its bytes depend on, `fields` by the image's format and the rest by its parts.
+pub(crate) fn image_key(parts: &Parts, format: &str, fields: &[(&str, &[u8])]) -> Key {
+    let mut key = KeyBuilder::new(format, COMPOSE_FORMAT);
+    for (label, value) in fields {
+        key.field(label, value);
+    }
     for (name, role, digest) in &parts.areas {
         key.field("area", name.as_bytes());
         key.field("role", format!("{role:?}").as_bytes());
@@ -61,27 +59,31 @@ fn image_key(parts: &Parts, compression: Compression) -> Key {
     key.finish()
 }
 
+/// Finds the file that was made under a key before.
+pub(crate) fn known(store: &Store, key: &Key) -> Option<(Digest, u64)> {
+    store.index().file(key).filter(|(digest, _)| store.has_blob(digest))
+}
+
 /// Gives the initramfs of a system, from the store where it was written before.
 pub(crate) fn initramfs(
     store: &Store,
     parts: &Parts,
     compression: Compression,
     threads: usize,
-) -> Outcome<(Digest, u64, bool)> {
+) -> Outcome<(Digest, u64)> {
     compression.check().map_err(wrong)?;
-    let key = image_key(parts, compression);
-    let known = store.index().file(&key);
-    if let Some((digest, size)) = known
-        && store.has_blob(&digest)
-    {
-        return Ok((digest, size, true));
+    let encoder = format!("{compression:?} {}", compression.encoder_version());
+    let fields = [("newc", NEWC_VERSION.as_bytes()), ("compression", encoder.as_bytes())];
+    let key = image_key(parts, "initramfs", &fields);
+    if let Some(known) = known(store, &key) {
+        return Ok(known);
     }
     let composition = composition(store, parts)?;
     let threads = u32::try_from(threads).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
     let (digest, size) =
         store.put_with::<Problem>(|sink| write(store, &composition, compression, threads, sink))?;
     store.index().append(Record::File(key, digest, size))?;
-    Ok((digest, size, false))
+    Ok((digest, size))
 }
 
 fn write(
@@ -94,21 +96,33 @@ fn write(
     let failed = |source: io::Error| FileError { action: "write", path: "an image".into(), source };
     let compressor = Compressor::new(sink, compression, threads).map_err(failed)?;
     let mut writer = CpioWriter::new(compressor, IMAGE_TIME);
-    let open = |digest: &Digest| -> io::Result<VerifiedFile> { VerifiedFile::open(store, digest) };
-    if let Err(error) = writer.write_tree(&composition.tree, open) {
-        let Some(digest) = damaged(&error) else { return Err(wrong(error)) };
-        // Set aside and forgotten, so that the next try makes them again.
-        store.forget_digest(&digest)?;
-        if let Ok(found) =
-            File::open(store.blob_path(&digest)).and_then(|mut file| Digest::of_reader(&mut file))
-        {
-            store.set_aside(&digest, found.0)?;
-        }
-        return Err(Problem::new(DAMAGED, Exit::Machine, crate::pins::chain(&error)));
+    if let Err(error) = writer.write_tree(&composition.tree, |digest| content(store, digest)) {
+        return Err(write_problem(store, &error)?);
     }
     let (compressor, _) = writer.finish().map_err(wrong)?;
     compressor.finish().map_err(failed)?;
     Ok(())
+}
+
+/// Opens the bytes of a file for an image; they are verified as they are read.
+pub(crate) fn content(store: &Store, digest: &Digest) -> io::Result<impl io::Read + use<>> {
+    VerifiedFile::open(store, digest)
+}
+
+/// Says why an image could not be written. Damaged bytes are set aside and forgotten, so that the next try
+/// makes them again.
+pub(crate) fn write_problem(
+    store: &Store,
+    error: &(dyn std::error::Error + 'static),
+) -> Outcome<Problem> {
+    let Some(digest) = damaged(error) else { return Ok(wrong(crate::pins::chain(error))) };
+    store.forget_digest(&digest)?;
+    if let Ok(found) =
+        File::open(store.blob_path(&digest)).and_then(|mut file| Digest::of_reader(&mut file))
+    {
+        store.set_aside(&digest, found.0)?;
+    }
+    Ok(Problem::new(DAMAGED, Exit::Machine, crate::pins::chain(error)))
 }
 
 /// Stored bytes that are not there, or not those of their digest.
@@ -246,7 +260,7 @@ pub(crate) fn deliver(store: &Store, digest: &Digest, place: &Path) -> Outcome<(
     let folder = place.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder).at("make", folder)?;
     let beside = tempfile::NamedTempFile::new_in(folder).at("make a file in", folder)?;
-    let copied = std::fs::copy(&blob, beside.path()).at("copy", &blob)?;
+    let copied = crate::disks::copy_with_holes(&blob, beside.path()).at("copy", &blob)?;
     if copied != size {
         return Err(Problem::new(
             "M001",

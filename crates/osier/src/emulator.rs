@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use osier_boot::{ConsoleEnds, Emulator, EmulatorError, Guest, GuestExit, GuestStatus, QemuCall};
-use osier_sandbox::{Launcher, Mount, Root, Running, Spec, Status, Stdio};
-use osier_store::{IoContext, Scratch, Store};
+use osier_sandbox::{Launcher, Mount, Running, Status, Stdio};
+use osier_store::{Scratch, Store};
+
+use crate::tool::tool_spec;
 
 /// Starts QEMU in the root that its packages were unpacked to.
 pub(crate) struct SandboxedQemu<'a> {
@@ -33,21 +35,10 @@ impl Emulator for SandboxedQemu<'_> {
             source,
         };
         let scratch = self.store.scratch("qemu").map_err(|error| failed(error.into()))?;
-        // An upper layer of its own holds the mount points, so that the packages' root stays as it is.
-        let (upper, work) = (scratch.path().join("upper"), scratch.path().join("work"));
-        for folder in [&upper, &work] {
-            fs::create_dir(folder).at("make", folder).map_err(|error| failed(error.into()))?;
-        }
-        let root = Root::Overlay { lowers: vec![self.root.clone()], upper, work };
         let mut command = vec![OsString::from(&call.program)];
         command.extend(call.arguments.iter().cloned());
-        let mut spec = Spec::new(root, command);
-        let path = OsString::from("/usr/bin:/bin");
-        spec.environment = vec![
-            ("PATH".into(), path),
-            ("LC_ALL".into(), "C".into()),
-            ("HOME".into(), "/tmp".into()),
-        ];
+        let mut spec =
+            tool_spec(&self.root, &scratch, command).map_err(|error| failed(error.into()))?;
         for file in &call.files {
             let source = std::path::absolute(&file.host).map_err(|error| failed(error.into()))?;
             spec.mounts.push(Mount::Bind {

@@ -1,10 +1,13 @@
 //! The osier command.
 
+mod boot;
 mod checks;
 mod cli;
 mod codes;
 mod compose;
 mod console;
+mod disk_image;
+mod disks;
 mod doctor;
 mod emulator;
 mod library;
@@ -18,6 +21,7 @@ mod reference;
 mod reporter;
 mod store_verbs;
 mod system;
+mod tool;
 mod verbs;
 mod workplace;
 
@@ -67,7 +71,7 @@ fn run(cli: Cli) -> Outcome<()> {
             verbs::build(&workplace, name.as_deref(), out.as_deref(), clean_check)
         }
         Verb::Boot { name, interactive, out } => {
-            verbs::boot(&workplace, name.as_deref(), interactive, out.as_deref())
+            boot::boot(&workplace, name.as_deref(), interactive, out.as_deref())
         }
         Verb::Shell { step, then, command } => console::shell(&workplace, &step, then, &command),
         Verb::Config { component, fragment } => {

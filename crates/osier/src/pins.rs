@@ -286,23 +286,29 @@ fn url_source(
     })
 }
 
+/// A program that osier itself runs, as Debian packages.
+pub(crate) struct Tool {
+    /// The suite that has it; the project's where none is named.
+    pub(crate) suite: Option<&'static str>,
+    pub(crate) packages: &'static [&'static str],
+}
+
 /// Gives the environment of a tool that osier itself runs; pins it first where that is missing.
-fn pinned_tool(
+pub(crate) fn pinned_tool(
     project: &mut Project<'_>,
-    request: &[&str],
+    tool: &Tool,
     network: &Network<'_>,
 ) -> Outcome<Environment> {
-    let mut request: Vec<String> = request.iter().map(|name| (*name).to_owned()).collect();
+    let mut request: Vec<String> = tool.packages.iter().map(|name| (*name).to_owned()).collect();
     request.sort();
+    let suite = tool.suite.map_or_else(|| project.suite.clone(), str::to_owned);
     let architecture = Target::X86_64.debian();
     for _ in 0..2 {
-        if let Some(environment) =
-            locked_environment(&project.lock, &project.suite, architecture, &request)
+        if let Some(environment) = locked_environment(&project.lock, &suite, architecture, &request)
         {
             return Ok(environment);
         }
-        let missing =
-            MissingPin::Environment { suite: project.suite.clone(), request: request.clone() };
+        let missing = MissingPin::Environment { suite: suite.clone(), request: request.clone() };
         add(project, &[missing], network)?;
     }
     Err(Problem::new(
@@ -315,10 +321,10 @@ fn pinned_tool(
 /// Lists the files of a tool that osier itself runs.
 pub(crate) fn tool_downloads(
     project: &mut Project<'_>,
-    request: &[&str],
+    tool: &Tool,
     network: &Network<'_>,
 ) -> Outcome<Vec<Download>> {
-    let environment = pinned_tool(project, request, network)?;
+    let environment = pinned_tool(project, tool, network)?;
     let downloads = environment.packages.iter().map(|package| {
         let path = project
             .lock
@@ -330,7 +336,7 @@ pub(crate) fn tool_downloads(
             digest: package.digest,
             size: Some(package.size),
             from: Place::Pool(path.unwrap_or_default()),
-            wanted_by: request.join(" "),
+            wanted_by: tool.packages.join(" "),
         }
     });
     Ok(downloads.collect())
@@ -339,11 +345,11 @@ pub(crate) fn tool_downloads(
 /// Gives the environment of a tool, with its packages fetched where it is not unpacked yet.
 pub(crate) fn tool(
     project: &mut Project<'_>,
-    request: &[&str],
+    tool: &Tool,
     network: &Network<'_>,
 ) -> Outcome<Environment> {
-    let downloads = tool_downloads(project, request, network)?;
-    let environment = pinned_tool(project, request, network)?;
+    let downloads = tool_downloads(project, tool, network)?;
+    let environment = pinned_tool(project, tool, network)?;
     if !project.store.has_root(&environment.key)? {
         let space = downloads.iter().filter_map(|download| download.size).sum::<u64>() * 4;
         network.fetch(&downloads, space)?;

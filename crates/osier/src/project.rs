@@ -179,7 +179,7 @@ impl<'a> Project<'a> {
     }
 
     /// Finds the text of a definition by the label that its errors carry.
-    fn text_of(&self, label: &str) -> Option<String> {
+    pub(crate) fn text_of(&self, label: &str) -> Option<String> {
         for shelf in [Shelf::Recipes, Shelf::Kinds, Shelf::Systems, Shelf::Machines] {
             for name in self.library().names(shelf) {
                 if let Ok(Some(entry)) = self.library().find(shelf, &name)

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use osier_build::{ComponentId, Engine, Environment, Graph, Results, Survey, Work};
 use osier_image::{Compression, Role};
-use osier_recipe::{ComponentRef, EffectiveSystem, System};
+use osier_recipe::{ComponentRef, EffectiveSystem, Image, System};
 use osier_sandbox::Launcher;
 use osier_store::{Digest, Key, Store, TreeNode};
 
@@ -26,6 +26,13 @@ pub(crate) struct Built {
     /// Name of the file, what it is, its bytes and size.
     pub(crate) images: Vec<(String, Digest, u64)>,
     pub(crate) kernel: Option<Digest>,
+}
+
+impl Built {
+    /// Finds an image by its file's name.
+    pub(crate) fn image(&self, file: &str) -> Option<&Digest> {
+        self.images.iter().find(|(name, _, _)| name == file).map(|(_, digest, _)| digest)
+    }
 }
 
 /// The names of the components that a system is made of, its kernel's included.
@@ -327,20 +334,30 @@ fn attempt(
         })?;
         let parts = Parts { areas, manifest: (label, text) };
         for image in &system.images {
-            let level = |default: u8| image.level.unwrap_or(default);
-            let compression = match image.compression {
-                osier_recipe::Compression::None => Compression::None,
-                osier_recipe::Compression::Gzip => Compression::Gzip { level: level(6) },
-                osier_recipe::Compression::Xz => Compression::Xz { level: level(6) },
-                osier_recipe::Compression::Zstd => Compression::Zstd { level: level(3) },
+            let made = match crate::disk_image::tool(image.format) {
+                None => {
+                    let jobs = project.workplace.jobs();
+                    compose::initramfs(store, &parts, initramfs_compression(image), jobs)?
+                }
+                Some(tool) => {
+                    crate::disk_image::make(project, tool, &parts, image, network, launcher)?
+                }
             };
-            let (digest, size, _) =
-                compose::initramfs(store, &parts, compression, project.workplace.jobs())?;
-            images.push((image.file_name(), digest, size));
+            images.push((image.file_name(), made.0, made.1));
         }
     }
     store.sync()?;
     Ok(Built { images, kernel })
+}
+
+fn initramfs_compression(image: &Image) -> Compression {
+    let level = |default: u8| image.level.unwrap_or(default);
+    match image.compression {
+        osier_recipe::Compression::None | osier_recipe::Compression::Lz4 => Compression::None,
+        osier_recipe::Compression::Gzip => Compression::Gzip { level: level(6) },
+        osier_recipe::Compression::Xz => Compression::Xz { level: level(6) },
+        osier_recipe::Compression::Zstd => Compression::Zstd { level: level(3) },
+    }
 }
 
 /// Puts the images and the kernel of a system into a folder; gives the kernel's place and the images'.

@@ -1,30 +1,24 @@
-//! The verbs of the flow: update, fetch, build, boot, and what is asked about them.
+//! The verbs of the flow but boot: update, fetch, build, and what is asked about them.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use osier_boot::{
-    Accelerator, Action, Architecture, BootEvent, BootPlan, BootScript, Challenge, Disk,
-    GuestEnding, Machine, Pattern, Script,
-};
-use osier_image::{Attributes, FsTree, ImagePath, Node, append_archive};
-use osier_recipe::{Backing, BootRun, End, MachineFile, System, Target};
+use osier_recipe::{System, Target};
 use osier_store::{Digest, IoContext, Key, Store};
 
-use crate::emulator::SandboxedQemu;
-use crate::library::Entry;
+use crate::boot::{self, QEMU_X86};
+use crate::disk_image;
+use crate::disks;
 use crate::network::Network;
+use crate::pins::Tool;
 use crate::problem::{Exit, Outcome, Problem};
 use crate::project::{Goal, Project};
-use crate::reporter::{bytes, duration};
-use crate::system::{self, Built};
+use crate::reporter::bytes;
+use crate::system;
 use crate::workplace::{INTERRUPTED, Workplace, launcher};
 
-/// The packages of the tool that boots x86_64 machines.
-const QEMU_X86: &[&str] = &["qemu-system-x86", "seabios"];
-
 /// Lets Ctrl-C stop the build in a state that resumes.
-fn catch_interrupt() {
+pub(crate) fn catch_interrupt() {
     // A second handler is refused; the first one does the same.
     let _ = ctrlc::set_handler(|| INTERRUPTED.store(true, std::sync::atomic::Ordering::Relaxed));
 }
@@ -62,17 +56,30 @@ pub(crate) fn fetch(
     }
     let network = Network::new(&store, &workplace.reporter, workplace.global.offline);
     let mut project = Project::open(workplace, &store)?;
-    let (name, components) = names(&project, name)?;
-    let graph = project.plan(&components, &network)?;
+    let (name, mut components) = names(&project, name)?;
+    let mut tools: Vec<&Tool> = Vec::new();
+    if let Goal::System(system, entry) = project.goal(Some(&name))? {
+        tools.push(&QEMU_X86);
+        let machine = boot::machine_file(&project, &system)?;
+        let others = disks::systems(&project, &machine)?;
+        for (system, _) in [(system, entry)].into_iter().chain(others) {
+            components.extend(system::component_names(&system.effective(project.target)));
+            tools.extend(system.images.iter().filter_map(|image| disk_image::tool(image.format)));
+        }
+    }
+    let components: BTreeSet<String> = components.into_iter().collect();
+    let graph = project.plan(&Vec::from_iter(components), &network)?;
     let all: Vec<_> = (0..graph.components.len())
         .filter_map(|at| graph.find(&graph.components[at].name))
         .collect();
     let steps: Vec<_> =
         graph.components.iter().flat_map(|component| component.steps.iter().copied()).collect();
     let (mut downloads, space) = system::downloads(&project, &graph, &all, &steps);
-    if matches!(project.goal(Some(&name))?, Goal::System(..)) {
-        downloads.extend(crate::pins::tool_downloads(&mut project, QEMU_X86, &network)?);
+    for tool in tools {
+        downloads.extend(crate::pins::tool_downloads(&mut project, tool, &network)?);
     }
+    downloads.sort_by_key(|download| download.digest);
+    downloads.dedup_by_key(|download| download.digest);
     network.fetch(&downloads, space)?;
     workplace
         .reporter
@@ -81,7 +88,7 @@ pub(crate) fn fetch(
 }
 
 /// The folder that a system's files go to where none is named.
-fn out_folder(
+pub(crate) fn out_folder(
     workplace: &Workplace,
     system: &System,
     target: Target,
@@ -139,278 +146,6 @@ pub(crate) fn build(
         }
     }
     Ok(())
-}
-
-/// Reads a system by name; a component is no system.
-fn system(project: &Project<'_>, name: Option<&str>) -> Outcome<(Box<System>, Entry)> {
-    match project.goal(name)? {
-        Goal::System(system, entry) => Ok((system, entry)),
-        Goal::Component(name) => Err(Problem::new(
-            "I002",
-            Exit::Usage,
-            format!("`{name}` is a component; only a system can be booted"),
-        )),
-    }
-}
-
-pub(crate) fn boot(
-    workplace: &Workplace,
-    name: Option<&str>,
-    interactive: bool,
-    out: Option<&Path>,
-) -> Outcome<()> {
-    if workplace.global.degraded {
-        return Err(Problem::new(
-            "C002",
-            Exit::Usage,
-            "a system cannot be booted in the degraded mode",
-        )
-        .hint(
-            "`osier build --degraded` writes its images; boot them where namespaces are to be had",
-        ));
-    }
-    let launcher = launcher()?;
-    catch_interrupt();
-    let store = workplace.store()?;
-    let network = Network::new(&store, &workplace.reporter, workplace.global.offline);
-    let mut project = Project::open(workplace, &store)?;
-    let (system, entry) = system(&project, name)?;
-    let effective = system.effective(project.target);
-    let machine_name = effective.machine.map_or("q35", |machine| machine.as_str());
-    let machine = machine(&project.machine(machine_name)?)?;
-    let built = system::build(&mut project, &system, &entry, &network, &launcher)?;
-    let folder = out_folder(workplace, &system, project.target, out);
-    let (kernel, _) = system::deliver(&store, &built, &folder)?;
-    let Some(kernel) = kernel else {
-        return Err(Problem::new(
-            "I002",
-            Exit::Usage,
-            format!("the system `{}` names no kernel", system.name),
-        ));
-    };
-    let environment = crate::pins::tool(&mut project, QEMU_X86, &network)?;
-    let events = |event| workplace.reporter.event(event);
-    let root = system::engine(workplace, &store, &launcher, &events)
-        .root(&environment)
-        .map_err(system::build_problem)?;
-    let emulator = SandboxedQemu { launcher: &launcher, store: &store, root };
-    let accelerator = accelerator(workplace, &store, &emulator)?;
-    let image = effective.boot_image.map(osier_recipe::Image::file_name);
-    let scratch = store.scratch("boot")?;
-    let initrd = |challenge: &Challenge| {
-        with_challenge(&store, &built, image.as_deref(), challenge, scratch.path())
-    };
-    let plan = BootPlan {
-        machine,
-        accelerator,
-        kernel: Some(kernel.clone()),
-        append: effective.append.map(|append| append.value.clone()).unwrap_or_default(),
-        initrd: image.is_some().then_some(&initrd as _),
-        script: script(effective.runs),
-        patience: 1.0,
-        no_progress: Duration::from_secs(60),
-        folder: folder.clone(),
-    };
-    let wrong = |error: osier_boot::BootError| Problem::new("B000", Exit::Failed, error);
-    if interactive {
-        workplace.reporter.say("the console is yours; Ctrl-] leaves and ends the machine");
-        use std::os::fd::AsFd as _;
-        osier_boot::interactive::boot_interactive(
-            &plan,
-            &emulator,
-            std::io::stdin().as_fd(),
-            std::io::stdout().as_fd(),
-        )
-        .map_err(|error| Problem::new("B000", Exit::Failed, error))?;
-        return Ok(());
-    }
-    let show = |event: BootEvent<'_>| match event {
-        BootEvent::Started { boot, .. } => workplace.reporter.say(format!(
-            "    boot  {} on {} ({}), boot {boot}",
-            system.name,
-            machine_name,
-            accelerator.name()
-        )),
-        BootEvent::Proved { seconds } => workplace
-            .reporter
-            .say(format!("  proved  process 1 answered after {}", duration(seconds))),
-        BootEvent::Retrying => workplace
-            .reporter
-            .say("   again  the emulated timer failed, which says nothing about the system"),
-        _ => {}
-    };
-    let report = osier_boot::boot(&plan, &emulator, &show).map_err(wrong)?;
-    workplace.reporter.json(&serde_json::to_value(&report).unwrap_or_default());
-    let log = report.boots.last().map(|boot| boot.serial_log.clone()).unwrap_or_default();
-    let lines = [
-        format!("kernel  {}", Workplace::shown(&kernel)),
-        image
-            .as_ref()
-            .map(|image| format!("image   {}", Workplace::shown(&folder.join(image))))
-            .unwrap_or_default(),
-        format!("log     {}", Workplace::shown(&log)),
-    ];
-    if !report.passed {
-        let diagnosis = &report.diagnosis;
-        let mut problem = Problem::new(
-            diagnosis.code,
-            Exit::Failed,
-            format!("{} did not boot: {}", system.name, diagnosis.summary),
-        );
-        for line in &diagnosis.evidence {
-            problem.body.push_str(&format!("    | {line}\n"));
-        }
-        if !diagnosis.cause.is_empty() {
-            problem.body.push_str(&format!("  cause   {}\n", diagnosis.cause));
-        }
-        for line in lines.iter().filter(|line| !line.is_empty()) {
-            problem.body.push_str(&format!("  {line}\n"));
-        }
-        return Err(if diagnosis.hint.is_empty() {
-            problem
-        } else {
-            problem.hint(diagnosis.hint.clone())
-        });
-    }
-    let seconds: f64 = report.boots.iter().map(|boot| boot.seconds).sum();
-    workplace.reporter.result(format!(
-        "booted  {} in {} ({})",
-        system.name,
-        duration(seconds),
-        accelerator.name()
-    ));
-    for line in lines.iter().filter(|line| !line.is_empty()) {
-        workplace.reporter.result(line);
-    }
-    Ok(())
-}
-
-/// Finds out once for each boot of this host whether KVM can be used.
-fn accelerator(
-    workplace: &Workplace,
-    store: &Store,
-    emulator: &SandboxedQemu<'_>,
-) -> Outcome<Accelerator> {
-    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let known = store.root().join("kvm");
-    let noted = std::fs::read_to_string(&known).unwrap_or_default();
-    if let Some(answer) = noted.strip_prefix(boot.trim()).filter(|_| !boot.trim().is_empty()) {
-        return Ok(if answer.trim() == "kvm" { Accelerator::Kvm } else { Accelerator::Tcg });
-    }
-    let scratch = store.scratch("kvm")?;
-    let probe = osier_boot::kvm::probe(Path::new("/dev/kvm"), scratch.path(), emulator);
-    if probe.accelerator == Accelerator::Tcg {
-        workplace.reporter.say(format!("    note  KVM is not used: {}", probe.reason));
-    }
-    std::fs::write(&known, format!("{} {}\n", boot.trim(), probe.accelerator.name()))
-        .at("write", &known)?;
-    Ok(probe.accelerator)
-}
-
-/// Writes the initramfs of one boot: the image, and behind it an archive with the challenge.
-fn with_challenge(
-    store: &Store,
-    built: &Built,
-    image: Option<&str>,
-    challenge: &Challenge,
-    folder: &Path,
-) -> std::io::Result<PathBuf> {
-    let (_, digest, size) = built
-        .images
-        .iter()
-        .find(|(name, _, _)| Some(name.as_str()) == image)
-        .ok_or_else(|| std::io::Error::other("the system has no such image"))?;
-    let place = folder.join("initrd");
-    std::fs::copy(store.blob_path(digest), &place)?;
-    std::fs::set_permissions(&place, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
-    let text = format!("{}\n", challenge.value()).into_bytes();
-    let other = |error: &dyn std::fmt::Display| std::io::Error::other(error.to_string());
-    let mut tree: FsTree<Vec<u8>> = FsTree::new();
-    let (file_path, folder_path) = osier_boot::challenge::CHALLENGE_FILE
-        .split_once('/')
-        .map_or(("challenge", ".osier"), |(folder, file)| (file, folder));
-    let parent = ImagePath::new(folder_path).map_err(|error| other(&error))?;
-    let path = parent.join(file_path.as_bytes()).map_err(|error| other(&error))?;
-    let owned = |mode| Attributes { mode, uid: 0, gid: 0 };
-    tree.insert(parent, Node::Folder { attributes: owned(0o700) })
-        .map_err(|error| other(&error))?;
-    let file =
-        Node::File { content: text.clone(), size: text.len() as u64, attributes: owned(0o400) };
-    tree.insert(path, file).map_err(|error| other(&error))?;
-    let out = std::fs::OpenOptions::new().append(true).open(&place)?;
-    append_archive(out, *size, &tree, 0, |content| Ok(std::io::Cursor::new(content.clone())))
-        .map_err(|error| other(&error))?;
-    Ok(place)
-}
-
-/// Reads a machine file as the machine that is emulated.
-fn machine(file: &MachineFile) -> Outcome<Machine> {
-    use osier_boot::Board;
-    let boards = [Board::Q35, Board::Pc, Board::Microvm, Board::Virt];
-    let Some(board) = boards.into_iter().find(|board| board.name() == file.board.as_str()) else {
-        let known: Vec<String> = boards.iter().map(|board| board.name().to_owned()).collect();
-        return Err(crate::unknown("board", &file.board, &known));
-    };
-    if let Some(disk) = file.disks.first() {
-        let what = match &disk.backing {
-            Backing::System { .. } => "another system's image",
-            Backing::Blank { .. } => "a blank disk",
-        };
-        let message = format!(
-            "the machine `{}` has the disk `{}` ({what}); this version boots from an initramfs alone",
-            file.name, disk.name
-        );
-        return Err(Problem::new("I002", Exit::Usage, message));
-    }
-    Ok(Machine {
-        name: file.name.value.clone(),
-        architecture: match file.architecture {
-            Target::X86_64 => Architecture::X86_64,
-            Target::Aarch64 => Architecture::Aarch64,
-        },
-        board,
-        cpu: file.cpu.as_ref().map(|cpu| cpu.value.clone()),
-        memory_mib: u32::try_from(file.memory >> 20).unwrap_or(u32::MAX),
-        cpus: u32::from(file.cpus),
-        console: Some(file.console.value.clone()),
-        disks: Vec::<Disk>::new(),
-        extra: file.extra.iter().map(|extra| extra.value.clone()).collect(),
-    })
-}
-
-/// Reads the boots of a system as a script; without any, one boot that must prove itself and is then ended.
-fn script(runs: &[BootRun]) -> Script {
-    let seconds =
-        |within: &Option<u64>, default: u64| Duration::from_secs(within.unwrap_or(default));
-    let boots = runs.iter().map(|run| BootScript {
-        actions: run
-            .script
-            .iter()
-            .map(|action| match &action.value {
-                osier_recipe::Action::Expect { text, within } => {
-                    Action::Expect { pattern: Pattern::text(text), within: seconds(within, 30) }
-                }
-                osier_recipe::Action::Send { text } => Action::Send { text: text.clone() },
-                osier_recipe::Action::Booted { within } => {
-                    Action::Booted { within: seconds(within, 60) }
-                }
-                osier_recipe::Action::End { how, within } => Action::End {
-                    how: match how {
-                        End::Poweroff => GuestEnding::PowerOff,
-                        End::Reboot => GuestEnding::Reboot,
-                    },
-                    within: seconds(within, 30),
-                },
-            })
-            .collect(),
-    });
-    let boots: Vec<BootScript> = boots.collect();
-    if !boots.is_empty() {
-        return Script { boots };
-    }
-    let booted = Action::Booted { within: Duration::from_secs(60) };
-    let end = Action::End { how: GuestEnding::Kill, within: Duration::from_secs(30) };
-    Script { boots: vec![BootScript { actions: vec![booted, end] }] }
 }
 
 /// Finds the key of a step that is named as COMPONENT:STEP; of a component alone, its failed or last step.

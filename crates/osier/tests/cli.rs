@@ -201,6 +201,51 @@ fn help_is_printed_without_a_verb_and_wrong_words_are_usage_errors() {
 }
 
 #[test]
+fn wrong_disks_of_a_machine_are_shown_before_anything_is_built() {
+    const ROOTFS: &str = "name = \"rootfs\"\nmanifest = \"manifest\"\n[[image]]\nname = \"start\"\nformat = \"initramfs\"\n[[image]]\nname = \"root\"\nformat = \"ext4\"\n";
+    let cases = [
+        (
+            "system = \"rotfs\"",
+            "error[R027]: unknown system `rotfs`\n  |\n7 | system = \"rotfs\"\n  |          ^^^^^^^\n  = hint: did you mean `rootfs`?\n",
+        ),
+        ("system = \"plain\"", "error[R027]: the system `plain` has no disk image"),
+        (
+            "system = \"rootfs\"\nimage = \"start\"",
+            "error[R027]: the image `start` of `rootfs` is an initramfs and no disk",
+        ),
+        (
+            "system = \"rootfs\"\nimage = \"rot\"",
+            "8 | image = \"rot\"\n  |         ^^^^^\n  = hint: its disk images are: root\n",
+        ),
+        ("blank = true", "hint: such as `blank = \"1G\"`"),
+        ("blank = \"0M\"", "error[R006]: `0M` is not a size"),
+        ("keep = true", "`disk` needs one of `system` or `blank`"),
+        (
+            "blank = \"1M\"\n[[disk]]\nname = \"data\"\nblank = \"1M\"",
+            "error[R020]: the disk `data` is there already",
+        ),
+        (
+            "system = \"rootfs\"\nbus = \"sata\"\nread_only = true",
+            "error[B000]: machine m: disk data: a disk on the ahci bus cannot be read-only",
+        ),
+    ];
+    for (disk, wanted) in cases {
+        let machine = format!(
+            "name = \"m\"\narchitecture = \"x86_64\"\nboard = \"q35\"\nconsole = \"ttyS0\"\n[[disk]]\nname = \"data\"\n{disk}\n"
+        );
+        let space = Space::new(&[
+            ("machines/m.toml", &machine),
+            ("systems/rootfs/system.toml", ROOTFS),
+            ("systems/plain/system.toml", "name = \"plain\"\n"),
+            ("systems/s/system.toml", "name = \"s\"\n[boot]\nmachine = \"m\"\n"),
+        ]);
+        let (status, text) = space.fails(&["boot", "s"]);
+        assert_eq!(status, 2, "{disk}: {text}");
+        assert!(text.contains(wanted), "{disk}: {text}");
+    }
+}
+
+#[test]
 fn doctor_tries_this_machine() {
     let text = Space::new(&[]).prints(&["doctor"]);
     assert!(text.contains("ok      a whole sandbox"), "{text}");

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 
 use super::{BLOCK, CHARACTER, FIFO, FILE, FOLDER, HEADER_BYTES, MAGIC, SYMLINK, TRAILER};
+use crate::content::{ContentError, copy_content};
 use crate::path::ImagePath;
 use crate::tree::{Attributes, DeviceKind, FsTree, Node};
 
@@ -11,46 +12,12 @@ use crate::tree::{Attributes, DeviceKind, FsTree, Node};
 /// and moves when the same tree gives other bytes.
 pub const NEWC_VERSION: &str = "newc 1";
 
-/// How many bytes are read from a content at once.
-const CHUNK_BYTES: usize = 128 * 1024;
-
 /// Why an archive could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum CpioError {
-    /// A content could not be opened.
-    #[error("cannot open the content of `{path}`")]
-    Open {
-        /// The file.
-        path: ImagePath,
-        /// The cause.
-        source: io::Error,
-    },
-    /// A content could not be read.
-    #[error("cannot read the content of `{path}`")]
-    Read {
-        /// The file.
-        path: ImagePath,
-        /// The cause.
-        source: io::Error,
-    },
-    /// A content ends before its declared size.
-    #[error("content of `{path}` has {found} bytes, {declared} are declared")]
-    Shorter {
-        /// The file.
-        path: ImagePath,
-        /// Bytes that the tree says there are.
-        declared: u64,
-        /// Bytes that there are.
-        found: u64,
-    },
-    /// A content goes on after its declared size.
-    #[error("content of `{path}` has more than the declared {declared} bytes")]
-    Longer {
-        /// The file.
-        path: ImagePath,
-        /// Bytes that the tree says there are.
-        declared: u64,
-    },
+    /// The bytes of a file did not get into the archive.
+    #[error(transparent)]
+    Content(#[from] ContentError),
     /// A file is larger than the format can say.
     #[error("`{path}` has {size} bytes; newc holds files of at most 4294967295 bytes")]
     TooLarge {
@@ -265,24 +232,8 @@ impl<W: Write> CpioWriter<W> {
         declared: u64,
         open: &mut impl FnMut(&'t C) -> io::Result<R>,
     ) -> Result<(), CpioError> {
-        let mut content =
-            open(content).map_err(|source| CpioError::Open { path: path.clone(), source })?;
-        let mut chunk = vec![0; CHUNK_BYTES];
-        let mut found = 0;
-        loop {
-            let read = match content.read(&mut chunk) {
-                Ok(0) if found == declared => break,
-                Ok(0) => return Err(CpioError::Shorter { path: path.clone(), declared, found }),
-                Ok(read) => read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(source) => return Err(CpioError::Read { path: path.clone(), source }),
-            };
-            found += read as u64;
-            if found > declared {
-                return Err(CpioError::Longer { path: path.clone(), declared });
-            }
-            self.put(&chunk[..read])?;
-        }
+        copy_content(path, content, declared, open, &mut self.out)?;
+        self.written += declared;
         self.pad()
     }
 

@@ -40,18 +40,31 @@ pub static IMAGE: Table = Table::new(
     "A file made from the system.",
     &[
         Key::new("name", Form(&NAME), "The image's name.", "\"initrd\"").required(),
-        Key::new("format", Choice(&["initramfs"]), "What it is.", "\"initramfs\"").required(),
+        Key::new(
+            "format",
+            Choice(&["initramfs", "ext4", "erofs"]),
+            "What it is: an initramfs, or a disk with the file system `ext4` or `erofs` (read-only, compressed).",
+            "\"initramfs\"",
+        )
+        .required(),
         Key::new(
             "compression",
-            Choice(&["gzip", "xz", "zstd", "none"]),
-            "How it is compressed. Without it `zstd`.",
+            Choice(&["gzip", "xz", "zstd", "lz4", "none"]),
+            "How it is compressed. Without it `zstd` for an initramfs, which can be `gzip`, `xz` or `none` too, and `lz4` \
+             for erofs, which can be `xz` (Linux 5.16), `zstd` (Linux 6.10) or `none` too. ext4 is not compressed.",
             "\"zstd\"",
         ),
         Key::new(
             "level",
             Integer(0, 22),
-            "The compression's level: 0 to 9 for gzip and xz, 1 to 22 for zstd.",
+            "The compression's level: 0 to 9 for gzip and xz, 1 to 22 for zstd, 1 to 12 for lz4.",
             "3",
+        ),
+        Key::new(
+            "size",
+            Form(&SIZE),
+            "The size of an ext4 image. Without it what its files need and some room.",
+            "\"64M\"",
         ),
         Key::new(
             "file",
@@ -72,7 +85,7 @@ pub static BOOT_TABLE: Table = Table::new(
         Key::new(
             "image",
             Form(&NAME),
-            "The image it is booted from. Without it the first.",
+            "The initramfs it is booted from. Without it the first; a system without one boots from the machine's disks.",
             "\"initrd\"",
         ),
         Key::new(
@@ -212,7 +225,8 @@ pub static DISK: Table = Table {
             Key::new(
                 "keep",
                 Boolean,
-                "Whether what the guest writes is kept between boots. Without it `false`.",
+                "Whether what the guest writes is there at the next boot of the same script. Without it `false`: the disk is \
+                 new at each boot.",
                 "true",
             ),
             Key::new(

@@ -65,7 +65,13 @@ fn smallest(table: &Table, key: &Key, value: &str) -> Vec<String> {
         other.name == key.name || other.required && other.beside.is_empty() || chosen
     };
     let pair = |other: &Key| {
-        format!("{} = {}", other.name, if other.name == key.name { value } else { other.example })
+        let value = match (table.name, key.name, other.name) {
+            _ if other.name == key.name => value,
+            // The one key whose meaning hangs on the value of another.
+            ("image", "size", "format") => "\"ext4\"",
+            _ => other.example,
+        };
+        format!("{} = {value}", other.name)
     };
     table.keys.iter().filter(needed).map(pair).collect()
 }

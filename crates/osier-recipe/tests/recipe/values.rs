@@ -1,8 +1,8 @@
 //! The values that come out of valid files.
 
 use osier_recipe::{
-    Action, Backing, Compression, End, MachineFile, Project, Recipe, SourceKind, System, Target,
-    Value,
+    Action, Backing, Compression, End, Format, Image, MachineFile, Project, Recipe, SourceKind,
+    System, Target, Value,
 };
 
 use crate::{MACHINE, PROJECT, RECIPE, SYSTEM};
@@ -54,6 +54,28 @@ fn numbers_are_read_in_every_notation() {
             matches!(recipe.sources[0].kind, SourceKind::Url { size: Some(found), .. } if found == size)
         );
     }
+}
+
+#[test]
+fn images_of_disks_have_their_own_defaults_and_are_not_booted_from() {
+    let text = "name = \"x\"\nmanifest = \"m\"\n[[image]]\nname = \"root\"\nformat = \"ext4\"\nsize = \"64M\"\n[[image]]\nname = \"small\"\nformat = \"erofs\"\n[[image]]\nname = \"start\"\nformat = \"initramfs\"\n";
+    let system = System::parse("system.toml", text, None).unwrap();
+    let files: Vec<String> = system.images.iter().map(Image::file_name).collect();
+    assert_eq!(files, ["root.ext4", "small.erofs", "start.cpio.zst"]);
+    let root = system.image("root").unwrap();
+    assert_eq!(
+        (root.format, root.compression, root.size),
+        (Format::Ext4, Compression::None, Some(64 << 20))
+    );
+    let small = system.image("small").unwrap();
+    assert_eq!(
+        (small.format, small.compression, small.size),
+        (Format::Erofs, Compression::Lz4, None)
+    );
+    assert_eq!(system.effective(Target::X86_64).boot_image.unwrap().name.value, "start");
+    let (disks, _) = text.split_once("[[image]]\nname = \"start\"").unwrap();
+    let system = System::parse("system.toml", disks, None).unwrap();
+    assert!(system.effective(Target::X86_64).boot_image.is_none());
 }
 
 #[test]

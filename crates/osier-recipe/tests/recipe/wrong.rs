@@ -132,6 +132,11 @@ pub(crate) const CASES: &[(&str, FileKind, &str)] = &[
         "name = \"x\"\n[[image]]\nname = \"a\"\nformat = \"cpio\"\n[[image]]\nname = \"a\"\nformat = \"initramfs\"\ncompression = \"gzip\"\nlevel = 19\n[[image]]\nname = \"b\"\nformat = \"initramfs\"\ncompression = \"none\"\nlevel = 1\n[boot]\nimage = \"initd\"\n",
     ),
     (
+        "disk images",
+        System,
+        "name = \"x\"\nmanifest = \"manifest\"\n[[image]]\nname = \"a\"\nformat = \"btrfs\"\n[[image]]\nname = \"b\"\nformat = \"ext4\"\ncompression = \"zstd\"\nsize = \"6K\"\n[[image]]\nname = \"c\"\nformat = \"erofs\"\ncompression = \"gzip\"\nsize = \"64M\"\n[[image]]\nname = \"d\"\nformat = \"erofs\"\nlevel = 0\n[[image]]\nname = \"e\"\nformat = \"initramfs\"\ncompression = \"lz4\"\n[boot]\nimage = \"b\"\n",
+    ),
+    (
         "boot scripts",
         System,
         "name = \"x\"\n[[boot.run]]\n[[boot.run]]\nscript = [\n  { expect = \"a\", send = \"b\" },\n  {},\n  { booted = false },\n  { send = \"b\", within = 1 },\n  { expect = \"b\", within = 0 },\n  { end = \"shutdown\" },\n  { end = \"reboot\" },\n  { send = \"late\" },\n]\n",
@@ -145,6 +150,11 @@ pub(crate) const CASES: &[(&str, FileKind, &str)] = &[
         "machine",
         Machine,
         "name = \"x\"\narchitecture = \"i386\"\nmemory = \"256mb\"\ncpus = 0\nconsole = 1\n[[disk]]\nname = \"a\"\n[[disk]]\nname = \"a\"\nblank = \"1\"\nimage = \"x\"\nbus = \"virtoi\"\n",
+    ),
+    (
+        "disks",
+        Machine,
+        "name = \"x\"\narchitecture = \"x86_64\"\nboard = \"q35\"\nconsole = \"ttyS0\"\n[[disk]]\nname = \"no-size\"\nblank = true\n[[disk]]\nname = \"empty\"\nblank = \"1M\"\nread_only = true\n[[disk]]\nname = \"kept\"\nsystem = \"rootfs\"\nread_only = true\nkeep = true\n[[disk]]\nname = \"both\"\nsystem = \"rootfs\"\nblank = \"1M\"\n",
     ),
     ("project", Project, "suite = \"Book worm\"\ndefaults = \"x\"\njobs = 0\n"),
     ("lock of another version", Lock, "version = 2\nfuture = true\n"),

@@ -1,0 +1,301 @@
+//! `osier boot`: a system on a machine, with a verdict.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use osier_boot::{
+    Accelerator, Action, Architecture, BootEvent, BootPlan, BootScript, Challenge, GuestEnding,
+    Machine, Pattern, Script,
+};
+use osier_image::{Attributes, FsTree, ImagePath, Node, append_archive};
+use osier_recipe::{BootRun, End, MachineFile, System, Target};
+use osier_store::{IoContext, Store};
+
+use crate::disks::{self, ReadyDisk};
+use crate::emulator::SandboxedQemu;
+use crate::library::Entry;
+use crate::network::Network;
+use crate::pins::Tool;
+use crate::problem::{Exit, Outcome, Problem};
+use crate::project::{Goal, Project};
+use crate::reporter::duration;
+use crate::system::{self, Built};
+use crate::verbs::{catch_interrupt, out_folder};
+use crate::workplace::{Workplace, launcher};
+
+/// The packages of the tool that boots x86_64 machines.
+pub(crate) const QEMU_X86: Tool = Tool { suite: None, packages: &["qemu-system-x86", "seabios"] };
+
+/// The machine of a system that names none.
+const DEFAULT_MACHINE: &str = "q35";
+
+/// Reads the machine file that a system names.
+pub(crate) fn machine_file(project: &Project<'_>, system: &System) -> Outcome<MachineFile> {
+    let effective = system.effective(project.target);
+    project.machine(effective.machine.map_or(DEFAULT_MACHINE, |machine| machine.as_str()))
+}
+
+/// Reads a system by name; a component is no system.
+fn system(project: &Project<'_>, name: Option<&str>) -> Outcome<(Box<System>, Entry)> {
+    match project.goal(name)? {
+        Goal::System(system, entry) => Ok((system, entry)),
+        Goal::Component(name) => Err(Problem::new(
+            "I002",
+            Exit::Usage,
+            format!("`{name}` is a component; only a system can be booted"),
+        )),
+    }
+}
+
+pub(crate) fn boot(
+    workplace: &Workplace,
+    name: Option<&str>,
+    interactive: bool,
+    out: Option<&Path>,
+) -> Outcome<()> {
+    if workplace.global.degraded {
+        let message = "a system cannot be booted in the degraded mode";
+        return Err(Problem::new("C002", Exit::Usage, message).hint(
+            "`osier build --degraded` writes its images; boot them where namespaces are to be had",
+        ));
+    }
+    let launcher = launcher()?;
+    catch_interrupt();
+    let store = workplace.store()?;
+    let network = Network::new(&store, &workplace.reporter, workplace.global.offline);
+    let mut project = Project::open(workplace, &store)?;
+    let (system, entry) = system(&project, name)?;
+    let effective = system.effective(project.target);
+    let file = machine_file(&project, &system)?;
+    // Whatever is wrong with the machine is said before anything is built.
+    disks::systems(&project, &file)?;
+    let scratch = store.scratch("boot")?;
+    let mut disks = disks::attached(&file, scratch.path());
+    machine(&file, &disks)?;
+    disks::fill(&mut project, &file, &mut disks, &network, &launcher)?;
+    let machine = machine(&file, &disks)?;
+    let built = system::build(&mut project, &system, &entry, &network, &launcher)?;
+    let folder = out_folder(workplace, &system, project.target, out);
+    let (kernel, _) = system::deliver(&store, &built, &folder)?;
+    let Some(kernel) = kernel else {
+        return Err(Problem::new(
+            "I002",
+            Exit::Usage,
+            format!("the system `{}` names no kernel", system.name),
+        ));
+    };
+    let environment = crate::pins::tool(&mut project, &QEMU_X86, &network)?;
+    let events = |event| workplace.reporter.event(event);
+    let root = system::engine(workplace, &store, &launcher, &events)
+        .root(&environment)
+        .map_err(system::build_problem)?;
+    let emulator = SandboxedQemu { launcher: &launcher, store: &store, root };
+    let accelerator = accelerator(workplace, &store, &emulator)?;
+    let image = effective.boot_image.map(osier_recipe::Image::file_name);
+    let renew_disks = || disks.iter().try_for_each(ReadyDisk::renew);
+    let initrd = |challenge: &Challenge| {
+        with_challenge(&store, &built, image.as_deref(), challenge, scratch.path())
+    };
+    let plan = BootPlan {
+        machine,
+        accelerator,
+        kernel: Some(kernel.clone()),
+        append: effective.append.map(|append| append.value.clone()).unwrap_or_default(),
+        initrd: image.is_some().then_some(&initrd as _),
+        renew_disks: Some(&renew_disks),
+        script: script(effective.runs),
+        patience: 1.0,
+        no_progress: Duration::from_secs(60),
+        folder: folder.clone(),
+    };
+    let wrong = |error: osier_boot::BootError| Problem::new("B000", Exit::Failed, error);
+    if interactive {
+        use std::os::fd::AsFd as _;
+        osier_boot::interactive::boot_interactive(
+            &plan,
+            &emulator,
+            std::io::stdin().as_fd(),
+            std::io::stdout().as_fd(),
+        )
+        .map_err(|error| Problem::new("B000", Exit::Failed, error))?;
+        return Ok(());
+    }
+    let show = |event: BootEvent<'_>| match event {
+        BootEvent::Started { boot, .. } => workplace.reporter.say(format!(
+            "    boot  {} on {} ({}), boot {boot}",
+            system.name,
+            file.name,
+            accelerator.name()
+        )),
+        BootEvent::Proved { seconds } => workplace
+            .reporter
+            .say(format!("  proved  process 1 answered after {}", duration(seconds))),
+        BootEvent::Retrying => workplace
+            .reporter
+            .say("   again  the emulated timer failed, which says nothing about the system"),
+        _ => {}
+    };
+    let report = osier_boot::boot(&plan, &emulator, &show).map_err(wrong)?;
+    workplace.reporter.json(&serde_json::to_value(&report).unwrap_or_default());
+    let log = report.boots.last().map(|boot| boot.serial_log.clone()).unwrap_or_default();
+    let lines = [
+        format!("kernel  {}", Workplace::shown(&kernel)),
+        image
+            .as_ref()
+            .map(|image| format!("image   {}", Workplace::shown(&folder.join(image))))
+            .unwrap_or_default(),
+        format!("log     {}", Workplace::shown(&log)),
+    ];
+    if !report.passed {
+        let diagnosis = &report.diagnosis;
+        let mut problem = Problem::new(
+            diagnosis.code,
+            Exit::Failed,
+            format!("{} did not boot: {}", system.name, diagnosis.summary),
+        );
+        for line in &diagnosis.evidence {
+            problem.body.push_str(&format!("    | {line}\n"));
+        }
+        if !diagnosis.cause.is_empty() {
+            problem.body.push_str(&format!("  cause   {}\n", diagnosis.cause));
+        }
+        for line in lines.iter().filter(|line| !line.is_empty()) {
+            problem.body.push_str(&format!("  {line}\n"));
+        }
+        return Err(if diagnosis.hint.is_empty() {
+            problem
+        } else {
+            problem.hint(diagnosis.hint.clone())
+        });
+    }
+    let seconds: f64 = report.boots.iter().map(|boot| boot.seconds).sum();
+    workplace.reporter.result(format!(
+        "booted  {} in {} ({})",
+        system.name,
+        duration(seconds),
+        accelerator.name()
+    ));
+    for line in lines.iter().filter(|line| !line.is_empty()) {
+        workplace.reporter.result(line);
+    }
+    Ok(())
+}
+
+/// Finds out once for each boot of this host whether KVM can be used.
+fn accelerator(
+    workplace: &Workplace,
+    store: &Store,
+    emulator: &SandboxedQemu<'_>,
+) -> Outcome<Accelerator> {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let known = store.root().join("kvm");
+    let noted = std::fs::read_to_string(&known).unwrap_or_default();
+    if let Some(answer) = noted.strip_prefix(boot.trim()).filter(|_| !boot.trim().is_empty()) {
+        return Ok(if answer.trim() == "kvm" { Accelerator::Kvm } else { Accelerator::Tcg });
+    }
+    let scratch = store.scratch("kvm")?;
+    let probe = osier_boot::kvm::probe(Path::new("/dev/kvm"), scratch.path(), emulator);
+    if probe.accelerator == Accelerator::Tcg {
+        workplace.reporter.say(format!("    note  KVM is not used: {}", probe.reason));
+    }
+    std::fs::write(&known, format!("{} {}\n", boot.trim(), probe.accelerator.name()))
+        .at("write", &known)?;
+    Ok(probe.accelerator)
+}
+
+/// Writes the initramfs of one boot: the image, and behind it an archive with the challenge.
+fn with_challenge(
+    store: &Store,
+    built: &Built,
+    image: Option<&str>,
+    challenge: &Challenge,
+    folder: &Path,
+) -> std::io::Result<PathBuf> {
+    let (_, digest, size) = built
+        .images
+        .iter()
+        .find(|(name, _, _)| Some(name.as_str()) == image)
+        .ok_or_else(|| std::io::Error::other("the system has no such image"))?;
+    let place = folder.join("initrd");
+    std::fs::copy(store.blob_path(digest), &place)?;
+    std::fs::set_permissions(&place, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    let text = format!("{}\n", challenge.value()).into_bytes();
+    let other = |error: &dyn std::fmt::Display| std::io::Error::other(error.to_string());
+    let mut tree: FsTree<Vec<u8>> = FsTree::new();
+    let (file_path, folder_path) = osier_boot::challenge::CHALLENGE_FILE
+        .split_once('/')
+        .map_or(("challenge", ".osier"), |(folder, file)| (file, folder));
+    let parent = ImagePath::new(folder_path).map_err(|error| other(&error))?;
+    let path = parent.join(file_path.as_bytes()).map_err(|error| other(&error))?;
+    let owned = |mode| Attributes { mode, uid: 0, gid: 0 };
+    tree.insert(parent, Node::Folder { attributes: owned(0o700) })
+        .map_err(|error| other(&error))?;
+    let file =
+        Node::File { content: text.clone(), size: text.len() as u64, attributes: owned(0o400) };
+    tree.insert(path, file).map_err(|error| other(&error))?;
+    let out = std::fs::OpenOptions::new().append(true).open(&place)?;
+    append_archive(out, *size, &tree, 0, |content| Ok(std::io::Cursor::new(content.clone())))
+        .map_err(|error| other(&error))?;
+    Ok(place)
+}
+
+/// Reads a machine file as the machine that is emulated.
+fn machine(file: &MachineFile, disks: &[ReadyDisk]) -> Outcome<Machine> {
+    use osier_boot::Board;
+    let boards = [Board::Q35, Board::Pc, Board::Microvm, Board::Virt];
+    let Some(board) = boards.into_iter().find(|board| board.name() == file.board.as_str()) else {
+        let known: Vec<String> = boards.iter().map(|board| board.name().to_owned()).collect();
+        return Err(crate::unknown("board", &file.board, &known));
+    };
+    let machine = Machine {
+        name: file.name.value.clone(),
+        architecture: match file.architecture {
+            Target::X86_64 => Architecture::X86_64,
+            Target::Aarch64 => Architecture::Aarch64,
+        },
+        board,
+        cpu: file.cpu.as_ref().map(|cpu| cpu.value.clone()),
+        memory_mib: u32::try_from(file.memory >> 20).unwrap_or(u32::MAX),
+        cpus: u32::from(file.cpus),
+        console: Some(file.console.value.clone()),
+        disks: disks.iter().map(|ready| ready.disk.clone()).collect(),
+        extra: file.extra.iter().map(|extra| extra.value.clone()).collect(),
+    };
+    machine.check().map_err(|error| Problem::new("B000", Exit::Usage, error))?;
+    Ok(machine)
+}
+
+/// Reads the boots of a system as a script; without any, one boot that must prove itself and is then ended.
+fn script(runs: &[BootRun]) -> Script {
+    let seconds =
+        |within: &Option<u64>, default: u64| Duration::from_secs(within.unwrap_or(default));
+    let boots = runs.iter().map(|run| BootScript {
+        actions: run
+            .script
+            .iter()
+            .map(|action| match &action.value {
+                osier_recipe::Action::Expect { text, within } => {
+                    Action::Expect { pattern: Pattern::text(text), within: seconds(within, 30) }
+                }
+                osier_recipe::Action::Send { text } => Action::Send { text: text.clone() },
+                osier_recipe::Action::Booted { within } => {
+                    Action::Booted { within: seconds(within, 60) }
+                }
+                osier_recipe::Action::End { how, within } => Action::End {
+                    how: match how {
+                        End::Poweroff => GuestEnding::PowerOff,
+                        End::Reboot => GuestEnding::Reboot,
+                    },
+                    within: seconds(within, 30),
+                },
+            })
+            .collect(),
+    });
+    let boots: Vec<BootScript> = boots.collect();
+    if !boots.is_empty() {
+        return Script { boots };
+    }
+    let booted = Action::Booted { within: Duration::from_secs(60) };
+    let end = Action::End { how: GuestEnding::Kill, within: Duration::from_secs(30) };
+    Script { boots: vec![BootScript { actions: vec![booted, end] }] }
+}

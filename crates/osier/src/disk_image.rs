@@ -1,0 +1,186 @@
+//! Disk images of a system's root file system, made by pinned tools in the sandbox.
+//!
+//! The tool is given the root file system as a tar archive, so that owners, modes and devices are the
+//! manifest's although nothing here has the right to make them.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write as _};
+
+use osier_image::{Ext4Size, TAR_VERSION, write_tar};
+use osier_recipe::{Compression, Format, Image};
+use osier_sandbox::Launcher;
+use osier_store::{Digest, IoContext, KeyBuilder, Record};
+
+use crate::compose::{self, IMAGE_TIME, Parts};
+use crate::network::Network;
+use crate::pins::Tool;
+use crate::problem::Outcome;
+use crate::project::Project;
+use crate::system;
+use crate::tool::Bench;
+
+/// The first stable suite whose mke2fs (1.47.1) and mkfs.erofs (1.6) read a tar archive.
+const SUITE: Option<&str> = Some("trixie");
+/// mke2fs loads the library that reads archives while it runs, so nothing depends on it.
+static E2FSPROGS: Tool = Tool { suite: SUITE, packages: &["e2fsprogs", "libarchive13t64"] };
+static EROFS_UTILS: Tool = Tool { suite: SUITE, packages: &["erofs-utils"] };
+
+/// Where the tool sees the archive and the image.
+const INSIDE: &str = "/image";
+
+/// The tool that makes images of a format; none for what osier writes itself.
+pub(crate) fn tool(format: Format) -> Option<&'static Tool> {
+    match format {
+        Format::Initramfs => None,
+        Format::Ext4 => Some(&E2FSPROGS),
+        Format::Erofs => Some(&EROFS_UTILS),
+    }
+}
+
+/// Gives a disk image of a system, from the store where it was made before.
+pub(crate) fn make(
+    project: &mut Project<'_>,
+    tool: &Tool,
+    parts: &Parts,
+    image: &Image,
+    network: &Network<'_>,
+    launcher: &Launcher,
+) -> Outcome<(Digest, u64)> {
+    let environment = crate::pins::pinned_tool(project, tool, network)?;
+    let (format, compression) = (image.format.as_str(), erofs_compression(image));
+    let size = image.size.map_or_else(|| "fitting".to_owned(), |size| size.to_string());
+    let fields: [(&str, &[u8]); 4] = [
+        ("tar", TAR_VERSION.as_bytes()),
+        ("tool", &environment.key.0),
+        ("compression", compression.as_deref().unwrap_or("none").as_bytes()),
+        ("size", size.as_bytes()),
+    ];
+    let key = compose::image_key(parts, format, &fields);
+    if let Some(known) = compose::known(project.store, &key) {
+        return Ok(known);
+    }
+    project.workplace.reporter.say(format!("   image  {}", image.file_name()));
+    let environment = crate::pins::tool(project, tool, network)?;
+    let (workplace, store) = (project.workplace, project.store);
+    let events = |event| workplace.reporter.event(event);
+    let engine = system::engine(workplace, store, launcher, &events);
+    let root = engine.root(&environment).map_err(system::build_problem)?;
+
+    let tree = compose::composition(store, parts)?.tree;
+    let scratch = store.scratch("image")?;
+    let folder = scratch.path().join("files");
+    fs::create_dir(&folder).at("make", &folder)?;
+    let archive = folder.join("root.tar");
+    let mut out = BufWriter::new(File::create(&archive).at("make", &archive)?);
+    if let Err(error) = write_tar(&mut out, &tree, IMAGE_TIME, |file| compose::content(store, file))
+    {
+        return Err(compose::write_problem(store, &error)?);
+    }
+    out.flush().at("write", &archive)?;
+    let mut written = File::open(&archive).at("open", &archive)?;
+    let (digest, _) = Digest::of_reader(&mut written).at("read", &archive)?;
+    let place = folder.join("disk");
+    File::create(&place).at("make", &place)?;
+
+    let [identity, seed] = identities(format, &digest);
+    let commands = match image.format {
+        Format::Erofs => erofs(compression.as_deref(), &identity),
+        Format::Ext4 | Format::Initramfs => {
+            let fitting = || Ext4Size::fitting(&tree);
+            let size = image.size.map_or_else(fitting, |size| Ext4Size::given(&tree, size));
+            ext4(size, &identity, &seed)
+        }
+    };
+    let bench = Bench { launcher, store, root, folder: &folder, inside: INSIDE, time: IMAGE_TIME };
+    for command in &commands {
+        let words: Vec<String> = command.split(' ').map(str::to_owned).collect();
+        bench.run(&words).map_err(|mut problem| {
+            problem.message =
+                format!("{} could not be made: {}", image.file_name(), problem.message);
+            if image.size.is_some() {
+                problem = problem.hint("a larger `size` gives its files more room");
+            }
+            problem
+        })?;
+    }
+    let mut made = File::open(&place).at("open", &place)?;
+    let (digest, bytes) = Digest::of_reader(&mut made).at("read", &place)?;
+    store.adopt_file(&place, &digest)?;
+    store.index().append(Record::File(key, digest, bytes))?;
+    Ok((digest, bytes))
+}
+
+/// The commands that make an ext4 image and check it.
+///
+/// Nothing is left for the kernel to write at the first mount, and what mke2fs would draw by lot is given.
+fn ext4(size: Ext4Size, identity: &str, seed: &str) -> Vec<String> {
+    let blocks = size.bytes / 4096;
+    let inodes = size.inodes;
+    vec![
+        format!(
+            "mke2fs -q -F -t ext4 -b 4096 -I 256 -N {inodes} -m 0 -U {identity} \
+             -E hash_seed={seed},lazy_itable_init=0,lazy_journal_init=0,nodiscard -d root.tar disk {blocks}"
+        ),
+        "e2fsck -f -n disk".to_owned(),
+    ]
+}
+
+/// The commands that make an EROFS image and check it, every compressed block included.
+fn erofs(compression: Option<&str>, identity: &str) -> Vec<String> {
+    let compress = compression.map_or_else(String::new, |how| format!(" -z{how}"));
+    // A fixed number of workers, because large files are cut for several of them and not for one.
+    vec![
+        format!(
+            "mkfs.erofs --quiet --tar=f -b4096 -x-1 -T{IMAGE_TIME} -U{identity} --workers=2{compress} disk root.tar"
+        ),
+        "fsck.erofs --extract disk".to_owned(),
+    ]
+}
+
+/// The name that mkfs.erofs gives a compression; none for no compression.
+fn erofs_compression(image: &Image) -> Option<String> {
+    let (name, level) = match (image.compression, image.level) {
+        (Compression::None | Compression::Gzip, _) => return None,
+        (Compression::Lz4, None) => ("lz4", None),
+        (Compression::Lz4, level) => ("lz4hc", level),
+        (Compression::Xz, level) => ("lzma", level),
+        (Compression::Zstd, level) => ("zstd", level),
+    };
+    let level = level.map_or_else(String::new, |level| format!(",level={level}"));
+    Some(format!("{name}{level}"))
+}
+
+/// Draws two UUIDs from the content of an image: equal content has equal ones.
+fn identities(format: &str, archive: &Digest) -> [String; 2] {
+    let mut key = KeyBuilder::new("image-identity", 1);
+    key.field("format", format.as_bytes()).field("archive", &archive.0);
+    let drawn = key.finish().0;
+    [&drawn[..16], &drawn[16..]].map(|half| {
+        let mut half: Vec<u8> = half.to_vec();
+        // Version 8 of RFC 9562, the one for values of one's own making.
+        half[6] = half[6] & 0x0f | 0x80;
+        half[8] = half[8] & 0x3f | 0x80;
+        let hex: String = half.iter().map(|byte| format!("{byte:02x}")).collect();
+        let (a, b, c, d, e) = (&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]);
+        format!("{a}-{b}-{c}-{d}-{e}")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identities_are_uuids_that_follow_the_content() {
+        let (one, other) = (Digest::of(b"one"), Digest::of(b"other"));
+        let [identity, seed] = identities("ext4", &one);
+        assert_ne!(identity, seed);
+        assert_eq!([identity.clone(), seed], identities("ext4", &one));
+        assert_ne!(identity, identities("ext4", &other)[0]);
+        assert_ne!(identity, identities("erofs", &one)[0]);
+        let shape: String =
+            identity.chars().map(|c| if c.is_ascii_hexdigit() { 'x' } else { c }).collect();
+        assert_eq!(shape, "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx");
+        assert_eq!(&identity[14..15], "8");
+    }
+}
