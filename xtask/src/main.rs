@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 mod bench;
 mod check;
 mod prove;
+mod prove_git;
 mod workshop;
 
 fn main() -> Result<()> {

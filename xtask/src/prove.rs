@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::prove_git;
 use crate::root;
 use crate::run as command;
 use crate::workshop::Workshop;
 
 /// The proofs there are.
-pub(crate) const NAMES: &[&str] = &["initrd", "steps", "kill", "all"];
+pub(crate) const NAMES: &[&str] = &["initrd", "steps", "kill", "git", "all"];
 
 /// Runs the proof of this name, on a store that begins empty.
 pub(crate) fn run(name: &str) -> Result<()> {
@@ -19,7 +20,8 @@ pub(crate) fn run(name: &str) -> Result<()> {
         "initrd" => &[initrd],
         "steps" => &[steps],
         "kill" => &[kill],
-        "all" => &[initrd, steps, kill],
+        "git" => &[prove_git::run],
+        "all" => &[initrd, steps, kill, prove_git::run],
         _ => bail!("there is no proof `{name}`; there are: {}", NAMES.join(", ")),
     };
     command(&["cargo", "build", "--release", "--locked"])?;

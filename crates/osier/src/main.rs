@@ -7,6 +7,7 @@ mod compose;
 mod console;
 mod doctor;
 mod emulator;
+mod git;
 mod library;
 mod network;
 mod new;

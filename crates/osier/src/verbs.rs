@@ -40,8 +40,11 @@ fn names(project: &Project<'_>, name: Option<&str>) -> Outcome<(String, Vec<Stri
 }
 
 pub(crate) fn update(workplace: &Workplace, names: &[String]) -> Outcome<()> {
+    // Only git needs it: a machine without sandboxes can still pin everything else.
+    let launcher = launcher().ok();
     let store = workplace.store()?;
-    let network = Network::new(&store, &workplace.reporter, workplace.global.offline);
+    let network = Network::new(&store, &workplace.reporter, workplace.global.offline)
+        .with_launcher(launcher.as_ref());
     let mut project = Project::open(workplace, &store)?;
     crate::pins::update(&mut project, names, &network)
 }
@@ -51,6 +54,7 @@ pub(crate) fn fetch(
     name: Option<&str>,
     import: Option<&Path>,
 ) -> Outcome<()> {
+    let launcher = launcher().ok();
     let store = workplace.store()?;
     if let Some(file) = import {
         let mut opened = std::fs::File::open(file).at("open", file)?;
@@ -60,7 +64,8 @@ pub(crate) fn fetch(
         workplace.reporter.result(format!("took {} ({}) as {digest}", file.display(), bytes(size)));
         return Ok(());
     }
-    let network = Network::new(&store, &workplace.reporter, workplace.global.offline);
+    let network = Network::new(&store, &workplace.reporter, workplace.global.offline)
+        .with_launcher(launcher.as_ref());
     let mut project = Project::open(workplace, &store)?;
     let (name, components) = names(&project, name)?;
     let graph = project.plan(&components, &network)?;
@@ -74,6 +79,8 @@ pub(crate) fn fetch(
         downloads.extend(crate::pins::tool_downloads(&mut project, QEMU_X86, &network)?);
     }
     network.fetch(&downloads, space)?;
+    crate::git::prepare(&mut project, &downloads, &network)?;
+    crate::git::fetch(&project, &downloads, &network)?;
     workplace
         .reporter
         .result(format!("all that {name} needs is fetched; --offline works from here"));
@@ -95,7 +102,8 @@ pub(crate) fn build(workplace: &Workplace, name: Option<&str>, out: Option<&Path
     let launcher = launcher()?;
     catch_interrupt();
     let store = workplace.store()?;
-    let network = Network::new(&store, &workplace.reporter, workplace.global.offline);
+    let network = Network::new(&store, &workplace.reporter, workplace.global.offline)
+        .with_launcher(Some(&launcher));
     let mut project = Project::open(workplace, &store)?;
     match project.goal(name)? {
         Goal::System(system, entry) => {
@@ -153,7 +161,8 @@ pub(crate) fn boot(
     let launcher = launcher()?;
     catch_interrupt();
     let store = workplace.store()?;
-    let network = Network::new(&store, &workplace.reporter, workplace.global.offline);
+    let network = Network::new(&store, &workplace.reporter, workplace.global.offline)
+        .with_launcher(Some(&launcher));
     let mut project = Project::open(workplace, &store)?;
     let (system, entry) = system(&project, name)?;
     let effective = system.effective(project.target);
