@@ -113,6 +113,7 @@ fn wrong_recipes_are_errors_before_anything_is_fetched() {
         ("name = \"a\"\nkind = \"autotool\"\n", "R016"),
         (&target, "R026"),
         (&file, "R019"),
+        ("name = \"a\"\nsource = { path = \"src\" }\n", "R019"),
         (empty, "R005"),
     ];
     for (recipe, code) in cases {
