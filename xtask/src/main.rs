@@ -9,6 +9,7 @@ mod bench;
 mod bench_builds;
 mod check;
 mod prove;
+mod prove_git;
 mod prove_reuse;
 mod workshop;
 

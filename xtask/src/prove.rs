@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::prove_git;
 use crate::root;
 use crate::run as command;
 use crate::workshop::Workshop;
 
 /// The proofs there are.
-pub(crate) const NAMES: &[&str] = &["initrd", "steps", "kill", "reuse", "all"];
+pub(crate) const NAMES: &[&str] = &["initrd", "steps", "kill", "git", "reuse", "all"];
 
 /// Runs the proof of this name, on a store that begins empty.
 pub(crate) fn run(name: &str) -> Result<()> {
@@ -21,7 +22,8 @@ pub(crate) fn run(name: &str) -> Result<()> {
         "steps" => &[steps],
         "kill" => &[kill],
         "reuse" => &[crate::prove_reuse::reuse],
-        "all" => &[initrd, steps, kill],
+        "git" => &[prove_git::run],
+        "all" => &[initrd, steps, kill, prove_git::run],
         _ => bail!("there is no proof `{name}`; there are: {}", NAMES.join(", ")),
     };
     command(&["cargo", "build", "--release", "--locked"])?;

@@ -81,7 +81,7 @@ fn without_dots(path: &str) -> String {
 
 /// Gives the local path of a `file:///path` or `file://localhost/path` URL, `None` for another
 /// scheme. Percent-encoded bytes are decoded.
-pub(crate) fn local(url: &str) -> Option<Result<PathBuf, Cause>> {
+pub fn local(url: &str) -> Option<Result<PathBuf, Cause>> {
     let rest =
         url.get(..7).filter(|scheme| scheme.eq_ignore_ascii_case("file://")).map(|_| &url[7..])?;
     let path = rest.strip_prefix("localhost").unwrap_or(rest);

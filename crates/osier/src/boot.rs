@@ -62,7 +62,8 @@ pub(crate) fn boot(
     let launcher = launcher()?;
     catch_interrupt();
     let store = workplace.store()?;
-    let network = Network::new(&store, &workplace.reporter, workplace.global.offline);
+    let network = Network::new(&store, &workplace.reporter, workplace.global.offline)
+        .with_launcher(Some(&launcher));
     let mut project = Project::open(workplace, &store)?;
     let (system, entry) = system(&project, name)?;
     let effective = system.effective(project.target);

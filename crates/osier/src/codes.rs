@@ -120,6 +120,11 @@ pub(crate) const PAGES: &[Page] = &[
         text: "The message says how much is needed and how much is free.",
     },
     Page {
+        code: "F007",
+        title: "a git commit gives other bytes than the lock says",
+        text: "The lock pins the SHA-256 of the archive that git makes of a commit; both are shown. Either the lock was changed by hand, or another git made the archive. Compare with `git archive` of a clone that you trust; then take the source's entry out of osier.lock and run the command again.",
+    },
+    Page {
         code: "L001",
         title: "osier.lock lacks a pin, and --locked was given",
         text: "Run the same command without --locked once, look at the change of osier.lock, and keep it.",

@@ -103,7 +103,8 @@ pub(crate) fn shell(
 ) -> Outcome<()> {
     let launcher = launcher()?;
     let store = workplace.store()?;
-    let network = Network::new(&store, &workplace.reporter, workplace.global.offline);
+    let network = Network::new(&store, &workplace.reporter, workplace.global.offline)
+        .with_launcher(Some(&launcher));
     let mut project = Project::open(workplace, &store)?;
     let (component, step) = split(name);
     let graph = project.plan(&[component.to_owned()], &network)?;

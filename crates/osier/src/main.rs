@@ -10,6 +10,7 @@ mod disk_image;
 mod disks;
 mod doctor;
 mod emulator;
+mod git;
 mod library;
 mod network;
 mod new;

@@ -14,12 +14,15 @@ use crate::network::{Download, Network, Place};
 use crate::problem::{Exit, Outcome, Problem};
 use crate::project::Project;
 
-/// Says where a pinned file is to be had.
-pub(crate) fn place(file: &LockedFile) -> Place {
-    match &file.place {
-        osier_recipe::Place::Pool(path) => Place::Pool(path.clone()),
-        osier_recipe::Place::Urls(urls) => Place::Urls(urls.clone()),
-        osier_recipe::Place::Made => Place::Urls(Vec::new()),
+/// Says where a pinned file of a source is to be had.
+pub(crate) fn place(source: &LockedSource, file: &LockedFile) -> Place {
+    match (&file.place, &source.pin) {
+        (osier_recipe::Place::Pool(path), _) => Place::Pool(path.clone()),
+        (osier_recipe::Place::Urls(urls), _) => Place::Urls(urls.clone()),
+        (osier_recipe::Place::Made, Pin::Git { address, commit }) => {
+            Place::Git { address: address.clone(), commit: commit.clone() }
+        }
+        (osier_recipe::Place::Made, _) => Place::Urls(Vec::new()),
     }
 }
 
@@ -72,14 +75,7 @@ pub(crate) fn add(
                     SourceKind::Url { .. } => {
                         url_source(recipe, source, version.as_deref().unwrap_or_default(), network)?
                     }
-                    SourceKind::Git { .. } => {
-                        let message = format!(
-                            "the source `{}` of `{recipe}` is a git commit, which this version cannot fetch yet",
-                            source.name
-                        );
-                        return Err(Problem::new("F001", Exit::Fetch, message)
-                            .hint("name an archive by `url` and `sha256`"));
-                    }
+                    SourceKind::Git { .. } => crate::git::pin(project, recipe, source, network)?,
                     SourceKind::Path { .. } => continue,
                 };
                 project.workplace.reporter.say(format!(
@@ -116,8 +112,13 @@ fn pinned(source: &LockedSource) -> String {
     }
 }
 
-fn archive_problem(error: &osier_debian::ArchiveError) -> Problem {
-    Problem::new("F004", Exit::Fetch, chain(error))
+/// Tells an archive that cannot be reached from one that cannot be trusted.
+pub(crate) fn archive_problem(error: &osier_debian::ArchiveError) -> Problem {
+    let code = match error {
+        osier_debian::ArchiveError::Transport(_) => "F001",
+        _ => "F004",
+    };
+    Problem::new(code, Exit::Fetch, chain(error))
 }
 
 /// Joins an error and its causes in one line.
@@ -299,32 +300,29 @@ pub(crate) fn pinned_tool(
     tool: &Tool,
     network: &Network<'_>,
 ) -> Outcome<Environment> {
+    if let Some(environment) = locked_tool(project, tool) {
+        return Ok(environment);
+    }
     let mut request: Vec<String> = tool.packages.iter().map(|name| (*name).to_owned()).collect();
     request.sort();
     let suite = tool.suite.map_or_else(|| project.suite.clone(), str::to_owned);
-    let architecture = Target::X86_64.debian();
-    for _ in 0..2 {
-        if let Some(environment) = locked_environment(&project.lock, &suite, architecture, &request)
-        {
-            return Ok(environment);
-        }
-        let missing = MissingPin::Environment { suite: suite.clone(), request: request.clone() };
-        add(project, &[missing], network)?;
-    }
-    Err(Problem::new(
-        "L001",
-        Exit::Usage,
-        "pins that were just made do not fit; this is a defect of osier",
-    ))
+    add(project, &[MissingPin::Environment { suite, request }], network)?;
+    locked_tool(project, tool).ok_or_else(|| {
+        let message = "pins that were just made do not fit; this is a defect of osier";
+        Problem::new("L001", Exit::Usage, message)
+    })
 }
 
-/// Lists the files of a tool that osier itself runs.
-pub(crate) fn tool_downloads(
-    project: &mut Project<'_>,
-    tool: &Tool,
-    network: &Network<'_>,
-) -> Outcome<Vec<Download>> {
-    let environment = pinned_tool(project, tool, network)?;
+/// Finds the environment of a tool in the lock.
+pub(crate) fn locked_tool(project: &Project<'_>, tool: &Tool) -> Option<Environment> {
+    let mut request: Vec<String> = tool.packages.iter().map(|name| (*name).to_owned()).collect();
+    request.sort();
+    let suite = tool.suite.unwrap_or(&project.suite);
+    locked_environment(&project.lock, suite, Target::X86_64.debian(), &request)
+}
+
+/// Lists the packages of a tool's environment as files to fetch.
+fn tool_packages(project: &Project<'_>, environment: &Environment) -> Vec<Download> {
     let downloads = environment.packages.iter().map(|package| {
         let path = project
             .lock
@@ -336,10 +334,38 @@ pub(crate) fn tool_downloads(
             digest: package.digest,
             size: Some(package.size),
             from: Place::Pool(path.unwrap_or_default()),
-            wanted_by: tool.packages.join(" "),
+            wanted_by: environment.request.join(" "),
         }
     });
-    Ok(downloads.collect())
+    downloads.collect()
+}
+
+/// Lists the files of a tool that osier itself runs; pins it first where that is missing.
+pub(crate) fn tool_downloads(
+    project: &mut Project<'_>,
+    tool: &Tool,
+    network: &Network<'_>,
+) -> Outcome<Vec<Download>> {
+    let environment = pinned_tool(project, tool, network)?;
+    Ok(tool_packages(project, &environment))
+}
+
+/// Roughly how many bytes of disk the packages of an environment need once they are unpacked.
+pub(crate) fn unpacked_size(environment: &Environment) -> u64 {
+    4 * environment.packages.iter().map(|package| package.size).sum::<u64>()
+}
+
+/// Fetches the packages of a tool where it is not unpacked yet.
+pub(crate) fn fetch_tool(
+    project: &Project<'_>,
+    environment: &Environment,
+    network: &Network<'_>,
+) -> Outcome<()> {
+    if project.store.has_root(&environment.key)? {
+        return Ok(());
+    }
+    let downloads = tool_packages(project, environment);
+    network.fetch(&downloads, unpacked_size(environment))
 }
 
 /// Gives the environment of a tool, with its packages fetched where it is not unpacked yet.
@@ -348,12 +374,8 @@ pub(crate) fn tool(
     tool: &Tool,
     network: &Network<'_>,
 ) -> Outcome<Environment> {
-    let downloads = tool_downloads(project, tool, network)?;
     let environment = pinned_tool(project, tool, network)?;
-    if !project.store.has_root(&environment.key)? {
-        let space = downloads.iter().filter_map(|download| download.size).sum::<u64>() * 4;
-        network.fetch(&downloads, space)?;
-    }
+    fetch_tool(project, &environment, network)?;
     Ok(environment)
 }
 

@@ -56,8 +56,15 @@ pub(crate) fn downloads(
 ) -> (Vec<Download>, u64) {
     let mut downloads = Vec::new();
     let mut space = 0;
+    let mut environments = std::collections::BTreeSet::new();
     for id in open {
         let component = graph.component(*id);
+        let environment = &component.environment;
+        if environments.insert(environment.key)
+            && !project.store.root_path(&environment.key).is_dir()
+        {
+            space += crate::pins::unpacked_size(environment);
+        }
         for package in &component.environment.packages {
             let path = project
                 .lock
@@ -79,9 +86,11 @@ pub(crate) fn downloads(
                 let from = project
                     .lock
                     .sources()
-                    .flat_map(|source| &source.files)
-                    .find(|file| file.sha256 == archive.digest.to_string())
-                    .map_or(Place::Urls(Vec::new()), crate::pins::place);
+                    .flat_map(|source| source.files.iter().map(move |file| (source, file)))
+                    .find(|(_, file)| file.sha256 == archive.digest.to_string())
+                    .map_or(Place::Urls(Vec::new()), |(source, file)| {
+                        crate::pins::place(source, file)
+                    });
                 downloads.push(Download {
                     name: archive.file.clone(),
                     digest: archive.digest,
@@ -124,6 +133,7 @@ pub(crate) fn build_graph(
     }
     let (downloads, space) = downloads(project, graph, &survey.open, &survey.steps);
     network.fetch(&downloads, space)?;
+    crate::git::fetch(project, &downloads, network)?;
     let results = engine.run(graph).map_err(build_problem)?;
     note_use(store, graph, &engine.survey(graph), note)?;
     Ok(results)

@@ -34,8 +34,11 @@ fn names(project: &Project<'_>, name: Option<&str>) -> Outcome<(String, Vec<Stri
 }
 
 pub(crate) fn update(workplace: &Workplace, names: &[String]) -> Outcome<()> {
+    // Only git needs it: a machine without sandboxes can still pin everything else.
+    let launcher = launcher().ok();
     let store = workplace.store()?;
-    let network = Network::new(&store, &workplace.reporter, workplace.global.offline);
+    let network = Network::new(&store, &workplace.reporter, workplace.global.offline)
+        .with_launcher(launcher.as_ref());
     let mut project = Project::open(workplace, &store)?;
     crate::pins::update(&mut project, names, &network)
 }
@@ -45,6 +48,7 @@ pub(crate) fn fetch(
     name: Option<&str>,
     import: Option<&Path>,
 ) -> Outcome<()> {
+    let launcher = launcher().ok();
     let store = workplace.store()?;
     if let Some(file) = import {
         let mut opened = std::fs::File::open(file).at("open", file)?;
@@ -54,7 +58,8 @@ pub(crate) fn fetch(
         workplace.reporter.result(format!("took {} ({}) as {digest}", file.display(), bytes(size)));
         return Ok(());
     }
-    let network = Network::new(&store, &workplace.reporter, workplace.global.offline);
+    let network = Network::new(&store, &workplace.reporter, workplace.global.offline)
+        .with_launcher(launcher.as_ref());
     let mut project = Project::open(workplace, &store)?;
     let (name, mut components) = names(&project, name)?;
     let mut tools: Vec<&Tool> = Vec::new();
@@ -81,6 +86,8 @@ pub(crate) fn fetch(
     downloads.sort_by_key(|download| download.digest);
     downloads.dedup_by_key(|download| download.digest);
     network.fetch(&downloads, space)?;
+    crate::git::prepare(&mut project, &downloads, &network)?;
+    crate::git::fetch(&project, &downloads, &network)?;
     workplace
         .reporter
         .result(format!("all that {name} needs is fetched; --offline works from here"));
@@ -107,7 +114,8 @@ pub(crate) fn build(
     let launcher = launcher()?;
     catch_interrupt();
     let store = workplace.store()?;
-    let network = Network::new(&store, &workplace.reporter, workplace.global.offline);
+    let network = Network::new(&store, &workplace.reporter, workplace.global.offline)
+        .with_launcher(Some(&launcher));
     let mut project = Project::open(workplace, &store)?;
     if clean_check {
         let (_, components) = names(&project, name)?;

@@ -1,0 +1,220 @@
+//! What a person is told when the network gives something wrong: code, exit status, and nothing half-written.
+#![expect(clippy::unwrap_used, reason = "a failure in a helper is a failure of its test")]
+
+mod server;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use server::{Reply, Server};
+
+/// The base list of every build environment, as a lock that pins it to nothing: no package has to be fetched.
+fn locked_environment(space: &Space) -> String {
+    let text = space.fails(&["--locked", "build", "a"], 2, &["error[L001]"]);
+    let line = text.lines().find(|line| line.contains("the build environment ")).unwrap();
+    let request = line.split("the build environment ").nth(1).unwrap();
+    let request = request.split(" from bookworm").next().unwrap();
+    let request: Vec<String> = request.split(' ').map(|name| format!("\"{name}\"")).collect();
+    format!(
+        "version = 1\n[[environment]]\nsuite = \"bookworm\"\narchitecture = \"amd64\"\nrequest = [{}]\npackages = []\n",
+        request.join(", ")
+    )
+}
+
+/// A project with one recipe named `a`, and a store of its own.
+struct Space {
+    folder: tempfile::TempDir,
+    mirror: String,
+}
+
+impl Space {
+    /// A recipe with this source, which a lock with an environment and these further entries belongs to.
+    fn new(source: &str, entries: &str) -> Self {
+        let space = Self::bare(source, "http://127.0.0.1:9/debian");
+        let lock = locked_environment(&space);
+        fs::write(space.lock(), format!("{lock}{entries}")).unwrap();
+        space
+    }
+
+    /// The same without a lock.
+    fn bare(source: &str, mirror: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let recipes = folder.path().join("project/recipes");
+        fs::create_dir_all(&recipes).unwrap();
+        let recipe = format!(
+            "name = \"a\"\nversion = \"1\"\n{source}\n[[step]]\nname = \"install\"\nrun = \"echo > $OUTPUT/a\"\n"
+        );
+        fs::write(recipes.join("a.toml"), recipe).unwrap();
+        Self { folder, mirror: mirror.to_owned() }
+    }
+
+    fn lock(&self) -> PathBuf {
+        self.folder.path().join("project/osier.lock")
+    }
+
+    fn store(&self) -> PathBuf {
+        self.folder.path().join("store")
+    }
+
+    fn osier(&self, words: &[&str]) -> (Option<i32>, String) {
+        let output = Command::new(env!("CARGO_BIN_EXE_osier"))
+            .args(words)
+            .current_dir(self.folder.path().join("project"))
+            .env("OSIER_STORE", self.store())
+            .env("OSIER_DEBIAN_MIRROR", &self.mirror)
+            .env("no_proxy", "127.0.0.1")
+            .output()
+            .unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    }
+
+    /// Runs it: it must end with this status, say each of these words, and leave lock and store as they were.
+    fn fails(&self, words: &[&str], status: i32, says: &[&str]) -> String {
+        let before = fs::read(self.lock()).ok();
+        let (found, text) = self.osier(words);
+        assert_eq!(found, Some(status), "{text}");
+        for say in says {
+            assert!(text.contains(say), "should say {say}:\n{text}");
+        }
+        assert_eq!(fs::read(self.lock()).ok(), before, "the lock was changed:\n{text}");
+        assert_eq!(files(&self.store().join("blobs")), 0, "something was taken as done:\n{text}");
+        assert_eq!(files(&self.store().join("work")), 0, "something was left behind:\n{text}");
+        text
+    }
+}
+
+/// Counts the files below a folder.
+fn files(folder: &Path) -> usize {
+    let Ok(entries) = fs::read_dir(folder) else { return 0 };
+    let entries = entries.map(|entry| entry.unwrap().path());
+    entries.map(|path| if path.is_dir() { files(&path) } else { 1 }).sum()
+}
+
+/// The SHA-256 of `hello\n`.
+const HELLO: &str = "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03";
+
+fn url(places: &[&str], sha256: &str) -> String {
+    let places: Vec<String> = places.iter().map(|place| format!("\"{place}\"")).collect();
+    format!("source = {{ url = [{}], sha256 = \"{sha256}\", unpack = false }}", places.join(", "))
+}
+
+#[test]
+fn places_that_give_nothing() {
+    let server = Server::start(|target| match target {
+        "/loop" => Reply::redirect("/loop"),
+        "/cut" => Reply::cut(b"hel", 6),
+        "/broken" => Reply::status(500),
+        _ => Reply::status(404),
+    });
+    let cases = [
+        ("http://127.0.0.1:9/a".to_owned(), "connection refused"),
+        (server.url("/loop"), "redirects"),
+        (server.url("/gone"), "not found"),
+        (server.url("/broken"), "status 500"),
+        (server.url("/cut"), "cut at offset 3"),
+    ];
+    for (place, words) in cases {
+        let space = Space::new(&url(&[&place], HELLO), "");
+        let text = space.fails(&["build", "a"], 3, &["error[F001]", words, &place]);
+        assert!(!text.contains("panicked"), "{text}");
+    }
+}
+
+#[test]
+fn another_content_is_told_with_both_hashes() {
+    let server = Server::start(|_| Reply::of(b"evil\n"));
+    let evil = "886b67480dbe73b406ad83a1dd6d9596f93089d90c220ccfc91944c95f1c68c4";
+    let space = Space::new(&url(&[&server.url("/a")], HELLO), "");
+    space.fails(&["build", "a"], 3, &["error[F001]", HELLO, evil]);
+}
+
+#[test]
+fn a_place_that_stops_sending_gives_way_to_the_next() {
+    let server = Server::start(|target| match target {
+        "/slow" => Reply::stalled(b"hel", 6),
+        _ => Reply::of(b"hello\n"),
+    });
+    let space = Space::new(&url(&[&server.url("/slow"), &server.url("/good")], HELLO), "");
+    let (status, text) = space.osier(&["fetch", "a"]);
+    assert_eq!(status, Some(0), "{text}");
+    assert_eq!(server.requests(), ["/slow", "/good"]);
+    assert_eq!(files(&space.store().join("blobs")), 1);
+}
+
+#[test]
+fn a_damaged_archive_of_the_right_hash_stops_the_unpacking() {
+    let server = Server::start(|_| Reply::of(b"hello\n"));
+    let source = format!(
+        "source = {{ url = \"{}\", sha256 = \"{HELLO}\" }}",
+        server.url("/a-{version}.tar.gz")
+    );
+    let space = Space::new(&source, "");
+    let (status, text) = space.osier(&["build", "a"]);
+    assert_eq!(status, Some(1), "{text}");
+    assert!(text.contains("error[S006]: a:unpack") && text.contains("a-1.tar.gz"), "{text}");
+    assert_eq!(files(&space.store().join("layers")), 0, "a layer was kept:\n{text}");
+    assert_eq!(files(&space.store().join("work")), 0, "something was left behind:\n{text}");
+}
+
+#[test]
+fn a_pin_that_no_mirror_serves_names_the_command_that_moves_it() {
+    let server = Server::start(|_| Reply::status(404));
+    let pinned = |size: u64| {
+        format!(
+            "[[source]]\nrecipe = \"a\"\nname = \"a\"\ndebian = \"hello\"\nversion = \"2.10-3\"\nsuite = \"bookworm\"\nfiles = [{{ name = \"hello_2.10.orig.tar.gz\", path = \"pool/main/h/hello/hello_2.10.orig.tar.gz\", size = {size}, sha256 = \"{HELLO}\" }}]\n"
+        )
+    };
+    let source = "source = { debian = \"hello\" }";
+    let mut space = Space::new(source, &pinned(6));
+    space.mirror = server.url("/debian");
+    space.fails(&["build", "a"], 3, &["error[F005]", "run `osier update a`"]);
+    space.fails(&["fetch", "a"], 3, &["error[F005]", "run `osier update a`"]);
+    assert!(server.requests().contains(&"/debian/pool/main/h/hello/hello_2.10.orig.tar.gz".into()));
+    space.fails(&["--offline", "build", "a"], 3, &["error[F003]", "osier fetch"]);
+
+    // A disk that is too small is known before anything is asked for.
+    let mut space = Space::new(source, &pinned(1 << 60));
+    space.mirror = server.url("/too-small");
+    space.fails(&["build", "a"], 4, &["error[F006]", "of disk are needed and", "are free"]);
+    assert!(!server.requests().iter().any(|target| target.starts_with("/too-small")));
+}
+
+#[test]
+fn an_index_that_nobody_vouches_for_makes_no_pins() {
+    let foreign = include_bytes!("InRelease-of-an-unknown-key");
+    let server = Server::start(move |target| match target {
+        target if target.starts_with("/unsigned/dists") => Reply::of(b"Suite: oldstable\n"),
+        target if target.starts_with("/foreign/dists") => Reply::of(foreign),
+        target if target.starts_with("/portal/") => Reply::of(b"<html>Please log in</html>"),
+        target if target.starts_with("/loop/") => Reply::redirect(target),
+        _ => Reply::status(404),
+    });
+    for (mirror, code, words) in [
+        ("/unsigned", "error[F004]", "dists/bookworm/InRelease"),
+        ("/foreign", "error[F004]", "dists/bookworm/InRelease"),
+        ("/portal", "error[F004]", "dists/bookworm/InRelease"),
+        ("/loop", "error[F001]", "redirects"),
+        ("/empty", "error[F001]", "not found"),
+    ] {
+        let space = Space::bare("", &server.url(mirror));
+        space.fails(&["build", "a"], 3, &[code, words]);
+        assert!(!space.lock().exists());
+    }
+    let space = Space::bare("", "not an address");
+    space.fails(&["build", "a"], 3, &["error[F002]", "OSIER_DEBIAN_MIRROR"]);
+}
+
+#[test]
+fn git_sources_that_cannot_be_had_are_known_before_git_is_fetched() {
+    let commit = "0123456789abcdef0123456789abcdef01234567";
+    for (address, words) in [
+        ("ssh://git@example.org/a", "without anybody's keys"),
+        ("file:///nowhere/a", "/nowhere/a is no folder"),
+    ] {
+        let source = format!("source = {{ git = \"{address}\", commit = \"{commit}\" }}");
+        let space = Space::new(&source, "");
+        space.fails(&["build", "a"], 3, &["error[F001]", words, commit]);
+        space.fails(&["--offline", "build", "a"], 3, &["error[F003]", commit]);
+    }
+}
