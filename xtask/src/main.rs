@@ -8,6 +8,8 @@ use anyhow::{Context, Result, bail};
 mod bench;
 mod check;
 mod prove;
+mod prove_kill;
+mod stop_at;
 mod workshop;
 
 fn main() -> Result<()> {

@@ -1,16 +1,17 @@
 //! Slow proofs on whole systems: `cargo xtask prove NAME`.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::prove_kill;
 use crate::root;
 use crate::run as command;
 use crate::workshop::Workshop;
 
 /// The proofs there are.
-pub(crate) const NAMES: &[&str] = &["initrd", "steps", "kill", "all"];
+pub(crate) const NAMES: &[&str] = &["initrd", "steps", "kill", "kill-quick", "kill-kernel", "all"];
 
 /// Runs the proof of this name, on a store that begins empty.
 pub(crate) fn run(name: &str) -> Result<()> {
@@ -18,8 +19,10 @@ pub(crate) fn run(name: &str) -> Result<()> {
     let proofs: &[fn(&Path) -> Result<()>] = match name {
         "initrd" => &[initrd],
         "steps" => &[steps],
-        "kill" => &[kill],
-        "all" => &[initrd, steps, kill],
+        "kill" => &[prove_kill::all],
+        "kill-quick" => &[prove_kill::quick],
+        "kill-kernel" => &[prove_kill::kernel],
+        "all" => &[initrd, steps, prove_kill::quick],
         _ => bail!("there is no proof `{name}`; there are: {}", NAMES.join(", ")),
     };
     command(&["cargo", "build", "--release", "--locked"])?;
@@ -179,49 +182,4 @@ fn steps(store: &Path) -> Result<()> {
     ensure!(!changed.contains("run  "), "{changed}");
     println!("prove steps: failures, logs, shells, retries, patches and reasons are as promised");
     Ok(())
-}
-
-/// Kills osier at many moments of a build; each time the next build ends in the same bytes.
-fn kill(store: &Path) -> Result<()> {
-    const KILLS: u32 = 20;
-    let shop = Workshop::new("kill", store)?;
-    let recipe = |salt: u32| {
-        format!(
-            "name = \"hello\"\nversion = \"1.0\"\nkind = \"make\"\nsource = {{ path = \"src\" }}\nenv = {{ SALT = \"{salt}\" }}\n[[step]]\nname = \"slow\"\nafter = \"build\"\nrun = \"\"\"\nfor number in 1 2 3 4 5 6 7 8; do echo $number > /build/number-$number; sleep 0.05; done\nsleep 77777 & pid=$!; sleep 0.1; kill $pid; wait $pid || true\n\"\"\"\n"
-        )
-    };
-    hello(&shop, HELLO, &recipe(0))?;
-    let wanted = shop.digest("hello")?;
-    let begun = Instant::now();
-    hello(&shop, HELLO, &recipe(1))?;
-    ensure!(shop.digest("hello")? == wanted, "the salt should not reach the output");
-    let whole = begun.elapsed();
-    let mut killed = 0;
-    for number in 0..KILLS {
-        hello(&shop, HELLO, &recipe(2 + number))?;
-        let mut build = shop.start(&["build", "hello"])?;
-        std::thread::sleep(whole.mul_f64(f64::from(number + 1) / f64::from(KILLS + 1)));
-        killed += u32::from(build.try_wait()?.is_none());
-        build.kill()?;
-        build.wait()?;
-        std::thread::sleep(Duration::from_millis(100));
-        ensure!(!alive("77777")?, "a process of the step outlived osier");
-        ensure!(shop.digest("hello")? == wanted, "after kill {number} the output differs");
-    }
-    println!(
-        "prove kill: {killed} of {KILLS} builds of {} ms were killed under way; no process was left, each next build gave the same bytes",
-        whole.as_millis()
-    );
-    Ok(())
-}
-
-/// Says whether a process with this word among its arguments is alive.
-fn alive(word: &str) -> Result<bool> {
-    for entry in std::fs::read_dir("/proc")? {
-        let line = std::fs::read(entry?.path().join("cmdline")).unwrap_or_default();
-        if line.split(|byte| *byte == 0).any(|argument| argument == word.as_bytes()) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }
