@@ -10,7 +10,9 @@ mod bench_builds;
 mod check;
 mod prove;
 mod prove_git;
+mod prove_kill;
 mod prove_reuse;
+mod stop_at;
 mod workshop;
 
 fn main() -> Result<()> {

@@ -2,17 +2,20 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::prove_git;
+use crate::prove_kill;
+use crate::prove_reuse;
 use crate::root;
 use crate::run as command;
 use crate::workshop::Workshop;
 
 /// The proofs there are.
-pub(crate) const NAMES: &[&str] = &["initrd", "steps", "kill", "git", "reuse", "all"];
+pub(crate) const NAMES: &[&str] =
+    &["initrd", "steps", "git", "kill", "kill-quick", "kill-kernel", "reuse", "all"];
 
 /// Runs the proof of this name, on a store that begins empty.
 pub(crate) fn run(name: &str) -> Result<()> {
@@ -20,10 +23,12 @@ pub(crate) fn run(name: &str) -> Result<()> {
     let proofs: &[fn(&Path) -> Result<()>] = match name {
         "initrd" => &[initrd],
         "steps" => &[steps],
-        "kill" => &[kill],
-        "reuse" => &[crate::prove_reuse::reuse],
         "git" => &[prove_git::run],
-        "all" => &[initrd, steps, kill, prove_git::run],
+        "kill" => &[prove_kill::all],
+        "kill-quick" => &[prove_kill::quick],
+        "kill-kernel" => &[prove_kill::kernel],
+        "reuse" => &[prove_reuse::reuse],
+        "all" => &[initrd, steps, prove_git::run, prove_kill::quick],
         _ => bail!("there is no proof `{name}`; there are: {}", NAMES.join(", ")),
     };
     command(&["cargo", "build", "--release", "--locked"])?;
@@ -193,49 +198,4 @@ fn steps(store: &Path) -> Result<()> {
     }
     println!("prove steps: failures, logs, shells, retries, patches and reasons are as promised");
     Ok(())
-}
-
-/// Kills osier at many moments of a build; each time the next build ends in the same bytes.
-fn kill(store: &Path) -> Result<()> {
-    const KILLS: u32 = 20;
-    let shop = Workshop::new("kill", store)?;
-    let recipe = |salt: u32| {
-        format!(
-            "name = \"hello\"\nversion = \"1.0\"\nkind = \"make\"\nsource = {{ path = \"src\" }}\nenv = {{ SALT = \"{salt}\" }}\n[[step]]\nname = \"slow\"\nafter = \"build\"\nrun = \"\"\"\nfor number in 1 2 3 4 5 6 7 8; do echo $number > /build/number-$number; sleep 0.05; done\nsleep 77777 & pid=$!; sleep 0.1; kill $pid; wait $pid || true\n\"\"\"\n"
-        )
-    };
-    hello(&shop, HELLO, &recipe(0))?;
-    let wanted = shop.digest("hello")?;
-    let begun = Instant::now();
-    hello(&shop, HELLO, &recipe(1))?;
-    ensure!(shop.digest("hello")? == wanted, "the salt should not reach the output");
-    let whole = begun.elapsed();
-    let mut killed = 0;
-    for number in 0..KILLS {
-        hello(&shop, HELLO, &recipe(2 + number))?;
-        let mut build = shop.start(&["build", "hello"])?;
-        std::thread::sleep(whole.mul_f64(f64::from(number + 1) / f64::from(KILLS + 1)));
-        killed += u32::from(build.try_wait()?.is_none());
-        build.kill()?;
-        build.wait()?;
-        std::thread::sleep(Duration::from_millis(100));
-        ensure!(!alive("77777")?, "a process of the step outlived osier");
-        ensure!(shop.digest("hello")? == wanted, "after kill {number} the output differs");
-    }
-    println!(
-        "prove kill: {killed} of {KILLS} builds of {} ms were killed under way; no process was left, each next build gave the same bytes",
-        whole.as_millis()
-    );
-    Ok(())
-}
-
-/// Says whether a process with this word among its arguments is alive.
-fn alive(word: &str) -> Result<bool> {
-    for entry in std::fs::read_dir("/proc")? {
-        let line = std::fs::read(entry?.path().join("cmdline")).unwrap_or_default();
-        if line.split(|byte| *byte == 0).any(|argument| argument == word.as_bytes()) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -33,7 +33,8 @@ impl Workshop {
         fs::write(&place, text).with_context(|| format!("cannot write {}", place.display()))
     }
 
-    fn command(&self, words: &[&str]) -> Command {
+    /// Describes a call of osier.
+    pub(crate) fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(root().join("target/release/osier"));
         command
             .args(words)
@@ -46,13 +47,6 @@ impl Workshop {
     /// Runs osier to its end.
     pub(crate) fn osier(&self, words: &[&str]) -> Result<Output> {
         self.command(words).output().context("cannot run target/release/osier")
-    }
-
-    /// Starts osier and leaves it running.
-    pub(crate) fn start(&self, words: &[&str]) -> Result<Child> {
-        let mut command = self.command(words);
-        command.stdout(Stdio::null()).stderr(Stdio::null());
-        command.spawn().context("cannot run target/release/osier")
     }
 
     /// Runs osier, which must succeed; gives both streams.

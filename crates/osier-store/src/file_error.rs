@@ -22,6 +22,14 @@ impl FileError {
         matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
     }
 
+    /// Says whether this user may not, or nobody may: a file system that can only be read.
+    pub fn is_forbidden(&self) -> bool {
+        matches!(
+            self.source.kind(),
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
+        )
+    }
+
     /// Says whether the path was not there.
     pub fn is_missing(&self) -> bool {
         self.source.kind() == io::ErrorKind::NotFound

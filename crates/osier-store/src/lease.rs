@@ -251,9 +251,16 @@ impl Store {
         Ok(Scratch::at(path))
     }
 
-    /// Removes what dead processes left under `work/`.
+    /// Removes what dead processes left: their leases, and their folders under `work/`.
     pub fn sweep(&self) -> Result<(), FileError> {
         let own = self.lease()?;
+        let leases = self.root().join("leases");
+        // Dead leases do no harm, so nothing waits for the gate here.
+        if fs::read_dir(&leases).at("list", &leases)?.count() > 1
+            && let Some(_gate) = self.open_gate(FlockOperation::NonBlockingLockExclusive)?
+        {
+            self.leases()?;
+        }
         let work = self.root().join("work");
         for entry in fs::read_dir(&work).at("list", &work)? {
             let entry = entry.at("list", &work)?;
@@ -261,9 +268,7 @@ impl Store {
             let name = name.to_str().unwrap_or_default();
             let abandoned = match name.split('.').rev().nth(1) {
                 Some(owner) if owner == own.name => false,
-                Some(owner) if is_lease_name(owner) => {
-                    !is_live(&self.root().join("leases").join(owner))
-                }
+                Some(owner) if is_lease_name(owner) => !is_live(&leases.join(owner)),
                 _ => entry
                     .metadata()
                     .is_ok_and(|metadata| changed(&metadata) + ABANDONED < SystemTime::now()),
@@ -370,6 +375,7 @@ mod tests {
             fs::create_dir(store.root().join("work").join(name)).unwrap();
         }
         store.sweep().unwrap();
+        assert!(!leases.join("17-4").exists());
         let left: BTreeSet<_> = fs::read_dir(store.root().join("work"))
             .unwrap()
             .map(|entry| entry.unwrap().path())
@@ -380,7 +386,6 @@ mod tests {
         let found = store.leases().unwrap();
         assert!(found.keys.is_empty() && found.oldest.is_some());
         drop((gate, live, other));
-        assert!(!leases.join("17-4").exists());
         let _gate = store.gate_exclusive().unwrap();
         assert!(store.leases().unwrap().oldest.is_none());
     }

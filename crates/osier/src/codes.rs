@@ -67,7 +67,7 @@ pub(crate) const PAGES: &[Page] = &[
     Page {
         code: "M003",
         title: "the store cannot be used",
-        text: "A store belongs to one user, because layers owned by another user cannot be changed inside a sandbox. Name another folder by --store or OSIER_STORE.",
+        text: "A store belongs to one user, because layers owned by another user cannot be changed inside a sandbox. A build, and gc, also need to write in it. Name another folder by --store or OSIER_STORE.",
     },
     Page {
         code: "M004",

@@ -58,6 +58,10 @@ pub(crate) fn gc(
     all: bool,
 ) -> Outcome<()> {
     let store = workplace.store()?;
+    if !store.is_writable() {
+        let message = format!("the store {} can only be read", store.root().display());
+        return Err(crate::workplace::unusable(message));
+    }
     if all {
         if !store.remove_all()? {
             let message = "another osier is at work in this store; --all would take what it needs";

@@ -16,7 +16,7 @@ use crate::problem::{Exit, Outcome, Problem};
 use crate::project::Project;
 use crate::provision::DebianPackages;
 use crate::reporter::failure_screen;
-use crate::workplace::{INTERRUPTED, Workplace};
+use crate::workplace::{INTERRUPTED, Workplace, unusable};
 
 /// Roughly how many bytes of disk the build of one component with sources needs for each byte of its archives.
 const SPACE_FACTOR: u64 = 12;
@@ -118,8 +118,7 @@ pub(crate) fn build_graph(
     let store = project.store;
     if !store.is_writable() {
         let message = format!("the store {} can only be read", store.root().display());
-        return Err(Problem::new("M003", Exit::Machine, message)
-            .hint("name a folder of your own by --store DIR or OSIER_STORE"));
+        return Err(unusable(message));
     }
     store.sweep()?;
     let events = |event| workplace.reporter.event(event);

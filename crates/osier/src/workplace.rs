@@ -84,9 +84,8 @@ impl Workplace {
             folder.push("degraded");
         }
         Store::open(&folder, &boot_id()).map_err(|error| match error {
-            OpenError::File(error) => error.into(),
-            error => Problem::new("M003", Exit::Machine, error)
-                .hint("name a folder of your own by --store DIR or OSIER_STORE"),
+            OpenError::File(error) if !error.is_forbidden() => error.into(),
+            error => unusable(error),
         })
     }
 
@@ -118,6 +117,12 @@ impl Workplace {
         let short = path.strip_prefix(&current).ok().filter(|short| !short.as_os_str().is_empty());
         short.unwrap_or(path).display().to_string()
     }
+}
+
+/// Says that a store cannot be used, or not for this.
+pub(crate) fn unusable(what: impl std::fmt::Display) -> Problem {
+    Problem::new("M003", Exit::Machine, what)
+        .hint("name a folder of your own by --store DIR or OSIER_STORE")
 }
 
 /// Names this boot of the machine.

@@ -194,6 +194,55 @@ fn the_store_of_another_version_is_refused_and_can_be_removed() {
 }
 
 #[test]
+fn a_store_of_another_user_or_without_permission_is_refused_by_name() {
+    use std::os::unix::fs::MetadataExt as _;
+    let space = Space::new(&[]);
+    let own = fs::metadata(space.project()).unwrap().uid();
+    let foreign = space.folder.path().join("foreign");
+    let (foreign, owner) = if own == 0 {
+        fs::create_dir(&foreign).unwrap();
+        std::os::unix::fs::chown(&foreign, Some(54_321), None).unwrap();
+        (foreign.display().to_string(), 54_321)
+    } else {
+        ("/usr".to_owned(), 0)
+    };
+    let (status, text) = space.fails(&["--store", &foreign, "gc"]);
+    assert_eq!(status, 4);
+    let wanted = format!("belongs to uid {owner}, and this process runs as uid {own}");
+    assert!(text.starts_with("error[M003]: the store ") && text.contains(&wanted), "{text}");
+    assert!(text.contains("hint: name a folder of your own"), "{text}");
+    // Nobody can make folders there.
+    let (status, text) = space.fails(&["--store", "/sys/osier", "status"]);
+    assert_eq!(status, 4);
+    assert!(text.starts_with("error[M003]: cannot make /sys/osier"), "{text}");
+}
+
+#[test]
+fn gc_takes_nothing_from_another_osier_at_work() {
+    let space = Space::new(&[]);
+    let folder = space.folder.path().join("store");
+    let other = osier_store::Store::open(&folder, "boot").unwrap();
+    let key = osier_store::Key([7; 32]);
+    fs::create_dir(other.layer_path(&key)).unwrap();
+    other.look().unwrap().hold([key]).unwrap();
+    let text = space.prints(&["gc", "--size", "1K"]);
+    assert!(text.contains("stay because another osier uses them"), "{text}");
+    assert!(other.layer_path(&key).is_dir());
+    let (status, text) = space.fails(&["gc", "--all"]);
+    assert_eq!(status, 4);
+    assert!(text.starts_with("error[M001]: another osier is at work"), "{text}");
+    drop(other);
+    // What `rm` cannot remove: folders that do not let themselves be listed, as overlayfs leaves them.
+    let locked = folder.join("work/left/inner");
+    fs::create_dir_all(&locked).unwrap();
+    fs::write(locked.join("file"), "").unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o000);
+    fs::set_permissions(&locked, mode).unwrap();
+    space.prints(&["gc", "--all"]);
+    assert!(!folder.exists());
+}
+
+#[test]
 fn help_is_printed_without_a_verb_and_wrong_words_are_usage_errors() {
     let space = Space::new(&[]);
     assert!(space.prints(&[]).contains("Usage: osier"));
