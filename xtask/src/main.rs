@@ -7,7 +7,9 @@ use anyhow::{Context, Result, bail};
 
 mod bench;
 mod check;
+mod person;
 mod prove;
+mod prove_terminal;
 mod workshop;
 
 fn main() -> Result<()> {

@@ -4,6 +4,7 @@ mod checks;
 mod cli;
 mod codes;
 mod compose;
+mod config;
 mod console;
 mod doctor;
 mod emulator;
@@ -18,6 +19,7 @@ mod reference;
 mod reporter;
 mod store_verbs;
 mod system;
+mod terminal;
 mod verbs;
 mod workplace;
 
@@ -69,7 +71,7 @@ fn run(cli: Cli) -> Outcome<()> {
         }
         Verb::Shell { step, then, command } => console::shell(&workplace, &step, then, &command),
         Verb::Config { component, fragment } => {
-            console::config(&workplace, &component, fragment.as_deref())
+            config::run(&workplace, &component, fragment.as_deref())
         }
         Verb::Log { step } => store_verbs::log(&workplace, step.as_deref()),
         Verb::Status { name } => verbs::status(&workplace, name.as_deref()),

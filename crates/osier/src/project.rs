@@ -21,7 +21,7 @@ pub(crate) struct Project<'a> {
     pub(crate) store: &'a Store,
     pub(crate) suite: String,
     pub(crate) default: Option<String>,
-    profile: Option<String>,
+    pub(crate) profile: Option<String>,
     pub(crate) lock: Lock,
     pub(crate) target: Target,
 }
