@@ -9,6 +9,7 @@ mod bench;
 mod check;
 mod person;
 mod prove;
+mod prove_images;
 mod prove_terminal;
 mod workshop;
 

@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::prove_images::images;
 use crate::prove_terminal::{config, shell};
 use crate::root;
 use crate::run as command;
 use crate::workshop::Workshop;
 
 /// The proofs there are.
-pub(crate) const NAMES: &[&str] = &["initrd", "steps", "shell", "config", "kill", "all"];
+pub(crate) const NAMES: &[&str] = &["initrd", "steps", "images", "shell", "config", "kill", "all"];
 
 /// Runs the proof of this name, on a store that begins empty.
 pub(crate) fn run(name: &str) -> Result<()> {
@@ -19,10 +20,11 @@ pub(crate) fn run(name: &str) -> Result<()> {
     let proofs: &[fn(&Path) -> Result<()>] = match name {
         "initrd" => &[initrd],
         "steps" => &[steps],
+        "images" => &[images],
         "shell" => &[shell],
         "config" => &[config],
         "kill" => &[kill],
-        "all" => &[initrd, steps, shell, config, kill],
+        "all" => &[initrd, steps, images, shell, config, kill],
         _ => bail!("there is no proof `{name}`; there are: {}", NAMES.join(", ")),
     };
     command(&["cargo", "build", "--release", "--locked"])?;

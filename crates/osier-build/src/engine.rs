@@ -12,8 +12,10 @@ use osier_sandbox::{Killer, Launcher};
 use osier_store::{BlobError, Digest, FileError, IoContext, Key, LayerStack, Record, Store, Tree};
 
 use crate::graph::{Component, ComponentId, Environment, Graph, StepCheck, StepId};
+use crate::places::Places;
 use crate::state::{Job, State, index};
 use crate::step_run::{OUTPUT, SOURCE_DATE, StepCall, StepEnd, StepUse};
+use crate::why::Basis;
 use crate::{Event, Failure, FailureCause};
 
 /// Unpacks build environments; the program gives the one for Debian packages.
@@ -292,7 +294,8 @@ impl Engine<'_> {
                             let recorded = match by_hand {
                                 true => Ok(()),
                                 false => self
-                                    .record_ingredients(&state, step.component)
+                                    .basis(&state, step.component)
+                                    .record()
                                     .and_then(|()| self.store.index().append(record)),
                             };
                             if let Err(error) = recorded {
@@ -324,8 +327,14 @@ impl Engine<'_> {
         Ok(collect(state))
     }
 
-    /// Says in one sentence why a component has to be built, or that it does not have to be.
-    pub fn why(&self, graph: &Graph, id: ComponentId) -> String {
+    /// Says in one sentence why a component has to be built, or that it does not have to be. `places` tells where a
+    /// component's inputs are changed.
+    pub fn why(
+        &self,
+        graph: &Graph,
+        id: ComponentId,
+        places: &dyn Fn(&Component) -> Places,
+    ) -> String {
         let mut state = State::new(graph);
         for position in 0..graph.components.len() {
             state.take_up(self, ComponentId(index(position)));
@@ -339,27 +348,14 @@ impl Engine<'_> {
         }
         let open = |input: &&crate::Input| state.results[input.component.0 as usize].is_none();
         if let Some(input) = component.needs.iter().chain(&component.tools).find(open) {
-            let first = self.why(graph, input.component);
+            let first = self.why(graph, input.component, places);
             return format!(
                 "{} waits for {}, whose output can change: {first}",
                 component.name,
                 graph.component(input.component).name
             );
         }
-        let (needs, tools) = (
-            state.inputs(&component.needs).unwrap_or_default(),
-            state.inputs(&component.tools).unwrap_or_default(),
-        );
-        let below = state.from(id);
-        match crate::why::difference(
-            graph,
-            component,
-            &needs,
-            &tools,
-            below.as_ref(),
-            self.checks,
-            self.store,
-        ) {
+        match self.basis(&state, id).difference(&places(component)) {
             Ok(Some(sentence)) => sentence,
             Ok(None) => format!(
                 "{} is built again because its result is no longer in the store",
@@ -371,22 +367,18 @@ impl Engine<'_> {
         }
     }
 
-    /// Notes what a component was built from, for [`Engine::why`].
-    fn record_ingredients(&self, state: &State<'_>, id: ComponentId) -> Result<(), FileError> {
+    /// Gathers what a component whose inputs are known is built from.
+    fn basis<'s>(&'s self, state: &State<'s>, id: ComponentId) -> Basis<'s> {
         let component = state.graph.component(id);
-        let (needs, tools) = (
-            state.inputs(&component.needs).unwrap_or_default(),
-            state.inputs(&component.tools).unwrap_or_default(),
-        );
-        crate::why::record(
-            state.graph,
+        Basis {
+            graph: state.graph,
             component,
-            &needs,
-            &tools,
-            state.from(id).as_ref(),
-            self.checks,
-            self.store,
-        )
+            needs: state.inputs(&component.needs).unwrap_or_default(),
+            tools: state.inputs(&component.tools).unwrap_or_default(),
+            below: state.from(id),
+            checks: self.checks,
+            store: self.store,
+        }
     }
 
     /// Describes the sandbox of a step as the step has it, for entering it by hand with another command.

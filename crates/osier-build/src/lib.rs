@@ -10,6 +10,7 @@ mod event;
 mod failure;
 mod graph;
 mod key;
+mod places;
 mod planner;
 mod state;
 mod step_run;
@@ -26,7 +27,9 @@ pub use graph::{
     Archive, Check, Component, ComponentId, Environment, FileInput, Finding, Graph, Input, Output,
     Package, SourceTree, Step, StepCheck, StepId, Work,
 };
+pub use places::Places;
 pub use planner::{
-    Definitions, MissingPin, PlanError, Planner, environment_key, locked_environment, patch_fits,
+    BASE_KIND, Definitions, MissingPin, PlanError, Planner, environment_key, locked_environment,
+    patch_fits,
 };
 pub use unpack::{UnpackError, unpack_archive};

@@ -7,14 +7,14 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use osier_kconfig::Config;
-use osier_recipe::{Editor, Kind, Recipe, Target, Value, glob_matches};
+use osier_recipe::{Editor, Recipe, Target, Value, glob_matches};
 use osier_sandbox::Root;
 use osier_store::{IoContext, LayerStack};
 
 use crate::library::{BesideKind, Entry, Shelf};
 use crate::network::Network;
 use crate::problem::{Exit, Outcome, Problem};
-use crate::project::{Project, diagnosed};
+use crate::project::Project;
 use crate::workplace::{Workplace, launcher};
 use crate::{console, pins, system, terminal};
 
@@ -102,12 +102,7 @@ pub(crate) fn run(workplace: &Workplace, component: &str, fragment: Option<&Path
 /// Finds the editor that the recipe's kind names.
 fn editor(project: &Project<'_>, recipe: &Recipe) -> Outcome<Editor> {
     let name = recipe.kind_name();
-    let library = project.library();
-    let Some(entry) = library.find(Shelf::Kinds, name)? else {
-        return Err(crate::unknown("kind", name, &library.names(Shelf::Kinds)));
-    };
-    let kind = Kind::parse(&entry.label, &entry.text, Some(name))
-        .map_err(|wrong| diagnosed(&wrong, |_| Some(entry.text.clone())))?;
+    let kind = project.read_kind(name)?;
     kind.editor.ok_or_else(|| {
         let message =
             format!("`{}` is of the kind `{name}`, which has no configuration editor", recipe.name);

@@ -21,6 +21,7 @@ mod store_verbs;
 mod system;
 mod terminal;
 mod verbs;
+mod why;
 mod workplace;
 
 use std::process::ExitCode;
@@ -75,7 +76,7 @@ fn run(cli: Cli) -> Outcome<()> {
         }
         Verb::Log { step } => store_verbs::log(&workplace, step.as_deref()),
         Verb::Status { name } => verbs::status(&workplace, name.as_deref()),
-        Verb::Why { component } => verbs::why(&workplace, &component),
+        Verb::Why { component } => why::run(&workplace, &component),
         Verb::Gc { size, age, all } => store_verbs::gc(&workplace, size.as_deref(), age, all),
         Verb::Doctor => doctor::run(&workplace),
         Verb::Explain { code } => reference::explain(&workplace, code.as_deref()),

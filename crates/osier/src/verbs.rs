@@ -467,16 +467,3 @@ pub(crate) fn status(workplace: &Workplace, name: Option<&str>) -> Outcome<()> {
     }
     Ok(())
 }
-
-pub(crate) fn why(workplace: &Workplace, component: &str) -> Outcome<()> {
-    let store = workplace.store()?;
-    let network = Network::new(&store, &workplace.reporter, true);
-    let mut project = Project::open(workplace, &store)?;
-    let graph = project.plan(&[component.to_owned()], &network)?;
-    let launcher = launcher()?;
-    let events = |_| {};
-    let engine = system::engine(workplace, &store, &launcher, &events);
-    let id = graph.find(component).ok_or_else(|| crate::unknown("component", component, &[]))?;
-    workplace.reporter.result(engine.why(&graph, id));
-    Ok(())
-}
