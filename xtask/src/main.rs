@@ -8,10 +8,13 @@ use anyhow::{Context, Result, bail};
 mod bench;
 mod bench_builds;
 mod check;
+mod person;
 mod prove;
 mod prove_git;
+mod prove_images;
 mod prove_kill;
 mod prove_reuse;
+mod prove_terminal;
 mod stop_at;
 mod workshop;
 

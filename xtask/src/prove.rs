@@ -7,15 +7,28 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::prove_git;
+use crate::prove_images::images;
 use crate::prove_kill;
 use crate::prove_reuse;
+use crate::prove_terminal::{config, shell};
 use crate::root;
 use crate::run as command;
 use crate::workshop::Workshop;
 
 /// The proofs there are.
-pub(crate) const NAMES: &[&str] =
-    &["initrd", "steps", "git", "kill", "kill-quick", "kill-kernel", "reuse", "all"];
+pub(crate) const NAMES: &[&str] = &[
+    "initrd",
+    "steps",
+    "images",
+    "shell",
+    "config",
+    "git",
+    "kill",
+    "kill-quick",
+    "kill-kernel",
+    "reuse",
+    "all",
+];
 
 /// Runs the proof of this name, on a store that begins empty.
 pub(crate) fn run(name: &str) -> Result<()> {
@@ -23,12 +36,15 @@ pub(crate) fn run(name: &str) -> Result<()> {
     let proofs: &[fn(&Path) -> Result<()>] = match name {
         "initrd" => &[initrd],
         "steps" => &[steps],
+        "images" => &[images],
+        "shell" => &[shell],
+        "config" => &[config],
         "git" => &[prove_git::run],
         "kill" => &[prove_kill::all],
         "kill-quick" => &[prove_kill::quick],
         "kill-kernel" => &[prove_kill::kernel],
         "reuse" => &[prove_reuse::reuse],
-        "all" => &[initrd, steps, prove_git::run, prove_kill::quick],
+        "all" => &[initrd, steps, images, shell, config, prove_git::run, prove_kill::quick],
         _ => bail!("there is no proof `{name}`; there are: {}", NAMES.join(", ")),
     };
     command(&["cargo", "build", "--release", "--locked"])?;

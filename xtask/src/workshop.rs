@@ -33,7 +33,7 @@ impl Workshop {
         fs::write(&place, text).with_context(|| format!("cannot write {}", place.display()))
     }
 
-    /// Describes a call of osier.
+    /// Describes a call of osier, without anyone at a terminal.
     pub(crate) fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(root().join("target/release/osier"));
         command

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcsetattr};
 
 use crate::challenge::Challenge;
 use crate::emulator::{Emulator, EmulatorError, Guest, GuestExit};
 use crate::runner::{BootError, BootPlan, pipes, prepare};
+use crate::terminal::{RawMode, read};
 
 /// The key that leaves the console: Ctrl-].
 pub const LEAVE_KEY: u8 = 0x1d;
@@ -193,42 +193,6 @@ fn wait_readable(streams: [(BorrowedFd<'_>, bool); 3]) -> Result<[bool; 3], Errn
     }
     let mut came = polled.iter().map(|fd| !fd.revents().is_empty());
     Ok(streams.map(|(_, wanted)| wanted && came.next().unwrap_or(false)))
-}
-
-fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<usize, Errno> {
-    match rustix::io::read(fd, buffer) {
-        // A terminal whose other side is gone answers EIO.
-        Err(Errno::IO) => Ok(0),
-        other => other,
-    }
-}
-
-/// A terminal in raw mode; as it was before when dropped.
-struct RawMode<'a> {
-    terminal: BorrowedFd<'a>,
-    before: Option<Termios>,
-}
-
-impl<'a> RawMode<'a> {
-    fn enter(terminal: BorrowedFd<'a>) -> Result<RawMode<'a>, Errno> {
-        if !isatty(terminal) {
-            return Ok(RawMode { terminal, before: None });
-        }
-        let before = tcgetattr(terminal)?;
-        let mut raw = before.clone();
-        raw.make_raw();
-        tcsetattr(terminal, OptionalActions::Flush, &raw)?;
-        Ok(RawMode { terminal, before: Some(before) })
-    }
-}
-
-impl Drop for RawMode<'_> {
-    fn drop(&mut self) {
-        if let Some(before) = &self.before {
-            // Nothing can be done about a terminal that has gone.
-            let _ = tcsetattr(self.terminal, OptionalActions::Drain, before);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@ use std::thread;
 
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::LocalModes;
+use rustix::termios::{LocalModes, tcgetattr};
 
 use super::*;
 use crate::machine::{Accelerator, Architecture, Board, Machine};

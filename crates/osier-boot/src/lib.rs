@@ -11,6 +11,7 @@
 //! | [`runner`] | one boot plan from start to report |
 //! | [`kvm`] | whether this host's KVM can be used |
 //! | [`interactive`] | the console for a person |
+//! | [`terminal`] | the person's terminal in raw mode |
 //!
 //! A guest counts as booted only when process 1 has printed a value that it could
 //! learn only from the files osier appended to the initramfs (or from `fw_cfg`), and when it then
@@ -28,6 +29,7 @@ pub mod machine;
 mod playing;
 pub mod runner;
 pub mod script;
+pub mod terminal;
 pub mod verdict;
 
 pub use challenge::Challenge;

@@ -12,8 +12,10 @@ use osier_sandbox::{Isolation, Killer, Launcher};
 use osier_store::{BlobError, Digest, FileError, IoContext, Key, LayerStack, Record, Store, Tree};
 
 use crate::graph::{Component, ComponentId, Environment, Graph, StepCheck, StepId};
+use crate::places::Places;
 use crate::state::{Job, State, index, recorded_layers};
 use crate::step_run::{GoesOn, OUTPUT, SOURCE_DATE, StepCall, StepEnd, StepUse};
+use crate::why::Basis;
 use crate::{Event, Failure, FailureCause};
 
 /// Unpacks build environments; the program gives the one for Debian packages.
@@ -339,8 +341,14 @@ impl Engine<'_> {
         Ok(collect(state))
     }
 
-    /// Says in one sentence why a component has to be built, or that it does not have to be.
-    pub fn why(&self, graph: &Graph, id: ComponentId) -> String {
+    /// Says in one sentence why a component has to be built, or that it does not have to be. `places` tells where a
+    /// component's inputs are changed.
+    pub fn why(
+        &self,
+        graph: &Graph,
+        id: ComponentId,
+        places: &dyn Fn(&Component) -> Places,
+    ) -> String {
         let mut state = State::new(graph);
         for position in 0..graph.components.len() {
             state.take_up(self, ComponentId(index(position)));
@@ -354,27 +362,14 @@ impl Engine<'_> {
         }
         let open = |input: &&crate::Input| state.results[input.component.0 as usize].is_none();
         if let Some(input) = component.needs.iter().chain(&component.tools).find(open) {
-            let first = self.why(graph, input.component);
+            let first = self.why(graph, input.component, places);
             return format!(
                 "{} waits for {}, whose output can change: {first}",
                 component.name,
                 graph.component(input.component).name
             );
         }
-        let (needs, tools) = (
-            state.inputs(&component.needs).unwrap_or_default(),
-            state.inputs(&component.tools).unwrap_or_default(),
-        );
-        let below = state.from(id);
-        match crate::why::difference(
-            graph,
-            component,
-            &needs,
-            &tools,
-            below.as_ref(),
-            self.checks,
-            self.store,
-        ) {
+        match self.basis(&state, id).difference(&places(component)) {
             Ok(Some(sentence)) => sentence,
             Ok(None) => format!(
                 "{} is built again because its result is no longer in the store",
@@ -395,7 +390,7 @@ impl Engine<'_> {
         reused: bool,
     ) -> Result<(), FileError> {
         let key = state.keys[last.0 as usize].expect("a step that ran is keyed");
-        self.record_ingredients(state, state.graph.step(last).component)?;
+        self.basis(state, state.graph.step(last).component).record()?;
         // The mark comes first: a kill between the two must not leave the result without it.
         if reused {
             self.store.index().append(Record::Reused(key))?;
@@ -403,22 +398,18 @@ impl Engine<'_> {
         self.store.index().append(Record::Outputs(key, outputs.to_vec()))
     }
 
-    /// Notes what a component was built from, for [`Engine::why`].
-    fn record_ingredients(&self, state: &State<'_>, id: ComponentId) -> Result<(), FileError> {
+    /// Gathers what a component whose inputs are known is built from.
+    fn basis<'s>(&'s self, state: &State<'s>, id: ComponentId) -> Basis<'s> {
         let component = state.graph.component(id);
-        let (needs, tools) = (
-            state.inputs(&component.needs).unwrap_or_default(),
-            state.inputs(&component.tools).unwrap_or_default(),
-        );
-        crate::why::record(
-            state.graph,
+        Basis {
+            graph: state.graph,
             component,
-            &needs,
-            &tools,
-            state.from(id).as_ref(),
-            self.checks,
-            self.store,
-        )
+            needs: state.inputs(&component.needs).unwrap_or_default(),
+            tools: state.inputs(&component.tools).unwrap_or_default(),
+            below: state.from(id),
+            checks: self.checks,
+            store: self.store,
+        }
     }
 
     /// Describes the sandbox of a step as the step has it, for entering it by hand with another command.

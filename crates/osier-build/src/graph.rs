@@ -21,6 +21,8 @@ pub struct Graph {
     pub components: Vec<Component>,
     /// The steps, each after the one below it.
     pub steps: Vec<Step>,
+    /// The step to end with: of its component nothing more is wanted, so its outputs stay unknown.
+    pub until: Option<StepId>,
 }
 
 /// A recipe in one role, for one target, in one profile.

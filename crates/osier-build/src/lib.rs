@@ -12,6 +12,7 @@ mod event;
 mod failure;
 mod graph;
 mod key;
+mod places;
 mod planner;
 mod reuse;
 mod state;
@@ -30,7 +31,9 @@ pub use graph::{
     Archive, Check, Component, ComponentId, Environment, FileInput, Finding, Graph, IDENTITY,
     Input, Output, Package, Reuse, SourceTree, Step, StepCheck, StepId, View, Work,
 };
+pub use places::Places;
 pub use planner::{
-    Definitions, MissingPin, PlanError, Planner, environment_key, locked_environment, patch_fits,
+    BASE_KIND, Definitions, MissingPin, PlanError, Planner, environment_key, locked_environment,
+    patch_fits,
 };
 pub use unpack::{UnpackError, unpack_archive};

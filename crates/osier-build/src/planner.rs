@@ -22,7 +22,7 @@ use crate::graph::{
 const ROOT_FORMAT: u32 = 1;
 
 /// The kind whose packages every build environment has.
-const BASE_KIND: &str = "script";
+pub const BASE_KIND: &str = "script";
 
 /// Gives the planner definitions by name.
 pub trait Definitions {

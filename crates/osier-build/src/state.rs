@@ -128,6 +128,12 @@ impl<'g> State<'g> {
             }
             let component = self.graph.component(id);
             let Some(last) = component.steps.last() else { continue };
+            if let Some(until) =
+                self.graph.until.filter(|step| self.graph.step(*step).component == id)
+            {
+                self.want(engine, until);
+                continue;
+            }
             let key = self.keys[last.0 as usize].expect("keyed just now");
             let index = engine.store.index();
             let found =

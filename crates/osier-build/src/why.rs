@@ -1,4 +1,7 @@
-//! Why a component has to be built again: the first input that differs from the last time it was built.
+//! Why a component has to be built again: the first input that differs from the nearest time it was built.
+//!
+//! The last few builds of a component are remembered and not just the last one: a change that is taken back is not built
+//! again, and what comes after it is told against the state that was gone back to.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,6 +11,13 @@ use osier_store::{Digest, FileError, IoContext, Key, Store};
 
 use crate::graph::{Component, Graph, StepCheck, Work};
 use crate::key::KnownInput;
+use crate::places::Places;
+
+/// How many builds of a component are remembered.
+const BUILDS: usize = 5;
+
+/// What one build was made from: name, value and place of each ingredient.
+type Record = Vec<(String, String, String)>;
 
 /// One thing that a component's keys cover, under a name that stays the same from build to build.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,179 +26,192 @@ struct Ingredient {
     name: String,
     /// Its value, or its digest.
     value: String,
-    /// Where a person changes it: file and line.
+    /// The file that it comes from, with a line where it is known without a look at the recipe.
     place: String,
+    /// Whether the value is the digest of a text in which a line can be named.
+    text: bool,
 }
 
-/// Lists what the keys of a component's own steps cover, in the order in which it matters.
-fn ingredients(
-    graph: &Graph,
-    component: &Component,
-    needs: &[KnownInput],
-    tools: &[KnownInput],
-    below: Option<&Key>,
-    checks: &[&dyn StepCheck],
-    store: &Store,
-) -> Result<Vec<Ingredient>, FileError> {
-    let mut list = Vec::new();
-    let mut add = |name: String, value: String, place: &str| {
-        list.push(Ingredient { name, value, place: place.to_owned() });
-    };
-    if let Some(below) = below {
-        add(
-            "the step of another component that it starts from".into(),
-            below.to_string(),
-            &component.origin,
-        );
-    }
-    for id in &component.steps {
-        let step = graph.step(*id);
-        match &step.work {
-            Work::Unpack(source) => {
-                for archive in &source.archives {
-                    add(
-                        format!("the source {}", archive.file),
-                        archive.digest.to_string(),
-                        &step.origin,
-                    );
-                }
-                if let Some(folder) = &source.folder {
-                    add(
-                        format!("the source folder {}", source.name),
-                        folder.to_string(),
-                        &step.origin,
-                    );
-                }
-            }
-            Work::Script { text, folder, .. } => {
-                let digest = store.put_bytes(text.as_bytes())?;
-                add(format!("the script of {}", step.name), digest.to_string(), &step.origin);
-                add(format!("the folder of {}", step.name), folder.clone(), &step.origin);
-            }
-        }
-        for check in &step.checks {
-            let version = checks
-                .iter()
-                .find(|known| known.name() == check.name)
-                .map_or(0, |known| known.version());
-            add(
-                format!("the check {} of {}", check.name, step.name),
-                format!("{version} {:?}", check.arguments),
-                &step.origin,
-            );
-        }
-    }
-    for file in &component.files {
-        let digest = store.put_bytes(&file.content)?;
-        add(
-            format!("the file {}", file.path),
-            format!("{digest} {}", file.executable),
-            &file.origin,
-        );
-    }
-    for (name, value) in &component.variables {
-        add(format!("the variable {name}"), value.clone(), &component.origin);
-    }
-    for (word, inputs) in [("need", needs), ("tool", tools)] {
-        for input in inputs {
-            add(
-                format!("the output of its {word} {}:{}", input.name, input.output),
-                input.digest.to_string(),
-                &component.origin,
-            );
-        }
-    }
-    add("the build environment".into(), component.environment.request.join(" "), &component.origin);
-    add(
-        "the pins of the build environment".into(),
-        component.environment.key.to_string(),
-        "osier.lock",
-    );
-    for output in &component.outputs {
-        add(
-            format!("the named output {}", output.name),
-            output.patterns.join(" "),
-            &component.origin,
-        );
-    }
-    Ok(list)
+const SCRIPT: &str = "the script of ";
+const FILE: &str = "the file ";
+
+pub(crate) fn variable_name(name: &str) -> String {
+    format!("the variable {name}")
 }
 
-fn record_path(store: &Store, component: &Component) -> PathBuf {
-    store.root().join("ingredients").join(format!("{}-{}", component.name, component.target))
+pub(crate) fn package_name(name: &str) -> String {
+    format!("the Debian package {name} of the build environment")
 }
 
-/// Notes what a component was built from.
-pub(crate) fn record(
-    graph: &Graph,
-    component: &Component,
-    needs: &[KnownInput],
-    tools: &[KnownInput],
-    below: Option<&Key>,
-    checks: &[&dyn StepCheck],
-    store: &Store,
-) -> Result<(), FileError> {
-    let list = ingredients(graph, component, needs, tools, below, checks, store)?;
-    let lines: Vec<(String, String, String)> =
-        list.into_iter().map(|one| (one.name, one.value, one.place)).collect();
-    let path = record_path(store, component);
-    let folder = store.root().join("ingredients");
-    fs::create_dir_all(&folder).at("make", &folder)?;
-    fs::write(&path, serde_json::to_vec(&lines).unwrap_or_default()).at("write", &path)
+pub(crate) fn input_name(word: &str, component: &str, output: &str) -> String {
+    format!("the output of its {word} {component}:{output}")
 }
 
-/// Says in one sentence what differs from the last build; nothing where nothing does, or where it was never built.
-pub(crate) fn difference(
-    graph: &Graph,
-    component: &Component,
-    needs: &[KnownInput],
-    tools: &[KnownInput],
-    below: Option<&Key>,
-    checks: &[&dyn StepCheck],
-    store: &Store,
-) -> Result<Option<String>, FileError> {
-    let Ok(bytes) = fs::read(record_path(store, component)) else {
-        return Ok(Some(format!("{} has not been built before", component.name)));
-    };
-    let known: Vec<(String, String, String)> = serde_json::from_slice(&bytes).unwrap_or_default();
-    let old: BTreeMap<&str, &str> =
-        known.iter().map(|(name, value, _)| (name.as_str(), value.as_str())).collect();
-    let now = ingredients(graph, component, needs, tools, below, checks, store)?;
-    let name = &component.name;
-    for one in &now {
-        let sentence = match old.get(one.name.as_str()) {
-            Some(value) if *value == one.value => continue,
-            Some(value) => {
-                let place =
-                    match (one.place.rsplit_once(':'), changed_line(store, value, &one.value)) {
-                        (Some((file, line)), Some(offset)) if line.parse::<usize>().is_ok() => {
-                            format!("{file}:{}", line.parse::<usize>().unwrap_or(1) + offset)
-                        }
-                        (None, Some(offset)) => format!("{}:{}", one.place, offset + 1),
-                        _ => one.place.clone(),
-                    };
-                let values = if value.len() < 60
-                    && one.value.len() < 60
-                    && changed_line(store, value, &one.value).is_none()
-                    && !is_digest(value)
-                {
-                    format!(", from `{value}` to `{}`", one.value)
-                } else {
-                    String::new()
-                };
-                format!("{name} is built again because {} changed{values} ({place})", one.name)
-            }
-            None => format!("{name} is built again because {} is new ({})", one.name, one.place),
+pub(crate) fn output_name(name: &str) -> String {
+    format!("the named output {name}")
+}
+
+pub(crate) fn script_name(step: &str) -> String {
+    format!("{SCRIPT}{step}")
+}
+
+/// All that a component's keys are computed from.
+pub(crate) struct Basis<'a> {
+    pub(crate) graph: &'a Graph,
+    pub(crate) component: &'a Component,
+    pub(crate) needs: Vec<KnownInput>,
+    pub(crate) tools: Vec<KnownInput>,
+    /// The key of the step of another component that it starts from.
+    pub(crate) below: Option<Key>,
+    pub(crate) checks: &'a [&'a dyn StepCheck],
+    pub(crate) store: &'a Store,
+}
+
+impl Basis<'_> {
+    /// Lists what the keys of the component's own steps cover, in the order in which it matters.
+    fn ingredients(&self) -> Result<Vec<Ingredient>, FileError> {
+        let component = self.component;
+        let mut list = Vec::new();
+        let mut add = |name: String, value: String, place: &str| {
+            let text = name.starts_with(SCRIPT) || name.starts_with(FILE);
+            list.push(Ingredient { name, value, place: place.to_owned(), text });
         };
-        return Ok(Some(sentence));
+        if let Some(below) = self.below {
+            let name = "the step of another component that it starts from";
+            add(name.into(), below.to_string(), &component.origin);
+        }
+        for id in &component.steps {
+            let step = self.graph.step(*id);
+            match &step.work {
+                Work::Unpack(source) => {
+                    for archive in &source.archives {
+                        let name = format!("the source {}", archive.file);
+                        add(name, archive.digest.to_string(), &step.origin);
+                    }
+                    if let Some(folder) = &source.folder {
+                        let name = format!("the source folder {}", source.name);
+                        add(name, folder.to_string(), &step.origin);
+                    }
+                }
+                Work::Script { text, folder, .. } => {
+                    let digest = self.store.put_bytes(text.as_bytes())?;
+                    add(script_name(&step.name), digest.to_string(), &step.origin);
+                    add(format!("the folder of {}", step.name), folder.clone(), &step.origin);
+                }
+            }
+            for check in &step.checks {
+                let known = self.checks.iter().find(|known| known.name() == check.name);
+                let version = known.map_or(0, |known| known.version());
+                let name = format!("the check {} of {}", check.name, step.name);
+                add(name, format!("{version} {:?}", check.arguments), &step.origin);
+            }
+        }
+        for file in &component.files {
+            let digest = self.store.put_bytes(&file.content)?;
+            let value = format!("{digest} {}", file.executable);
+            add(format!("{FILE}{}", file.path), value, &file.origin);
+        }
+        for (name, value) in &component.variables {
+            add(variable_name(name), value.clone(), &component.origin);
+        }
+        for (word, inputs) in [("need", &self.needs), ("tool", &self.tools)] {
+            for input in inputs {
+                let name = input_name(word, &input.name, &input.output);
+                add(name, input.digest.to_string(), &component.origin);
+            }
+        }
+        for package in &component.environment.request {
+            add(package_name(package), String::new(), &component.origin);
+        }
+        let pins = component.environment.key.to_string();
+        add("the pins of the build environment".into(), pins, "osier.lock");
+        for output in &component.outputs {
+            add(output_name(&output.name), output.patterns.join(" "), &component.origin);
+        }
+        Ok(list)
     }
-    let gone = known.iter().find(|(known, _, _)| now.iter().all(|one| one.name != *known));
-    Ok(gone
-        .map(|(gone, _, place)| format!("{name} is built again because {gone} is gone ({place})")))
+
+    fn record_path(&self) -> PathBuf {
+        let Component { name, target, .. } = self.component;
+        self.store.root().join("ingredients").join(format!("{name}-{target}"))
+    }
+
+    /// The builds that are remembered, the last one first; one that cannot be read is none.
+    fn records(&self) -> Vec<Record> {
+        let bytes = fs::read(self.record_path()).unwrap_or_default();
+        serde_json::from_slice(&bytes).unwrap_or_default()
+    }
+
+    /// Notes what the component was built from.
+    pub(crate) fn record(&self) -> Result<(), FileError> {
+        let list = self.ingredients()?;
+        let record: Record = list.into_iter().map(|one| (one.name, one.value, one.place)).collect();
+        let mut records = self.records();
+        records.retain(|known| *known != record);
+        records.insert(0, record);
+        records.truncate(BUILDS);
+        let path = self.record_path();
+        let folder = self.store.root().join("ingredients");
+        fs::create_dir_all(&folder).at("make", &folder)?;
+        fs::write(&path, serde_json::to_vec(&records).unwrap_or_default()).at("write", &path)
+    }
+
+    /// Says in one sentence what differs from the nearest build; nothing where nothing does.
+    pub(crate) fn difference(&self, places: &Places) -> Result<Option<String>, FileError> {
+        let name = &self.component.name;
+        let now = self.ingredients()?;
+        let records = self.records();
+        let Some(nearest) = records.iter().min_by_key(|record| distance(record, &now)) else {
+            return Ok(Some(format!("{name} has not been built before")));
+        };
+        let because = |what: String, place: &str| {
+            Ok(Some(format!("{name} is built again because {what} ({place})")))
+        };
+        let old: BTreeMap<&str, &str> =
+            nearest.iter().map(|(name, value, _)| (name.as_str(), value.as_str())).collect();
+        for one in &now {
+            let place =
+                |number| places.find(&one.name, number).unwrap_or_else(|| one.place.clone());
+            match old.get(one.name.as_str()) {
+                Some(value) if *value == one.value => {}
+                Some(value) if one.text => {
+                    let line = changed_line(self.store, value, &one.value);
+                    let place = match line {
+                        Some(line) if one.name.starts_with(FILE) => {
+                            format!("{}:{}", one.place, line + 1)
+                        }
+                        line => place(line.unwrap_or(0)),
+                    };
+                    return because(format!("{} changed", one.name), &place);
+                }
+                Some(value) => {
+                    let (before, after) = (value.split(' '), one.value.split(' '));
+                    let same = before.zip(after).take_while(|(one, two)| one == two).count();
+                    let short = value.len().max(one.value.len()) < 60;
+                    let values = if short {
+                        format!(", from `{value}` to `{}`", one.value)
+                    } else {
+                        String::new()
+                    };
+                    return because(format!("{} changed{values}", one.name), &place(same));
+                }
+                None => return because(format!("{} is new", one.name), &place(0)),
+            }
+        }
+        match nearest.iter().find(|(known, _, _)| now.iter().all(|one| one.name != *known)) {
+            Some((gone, _, place)) => because(format!("{gone} is gone"), place),
+            None => Ok(None),
+        }
+    }
 }
 
-fn is_digest(value: &str) -> bool {
-    value.split(' ').next().is_some_and(|word| word.parse::<Digest>().is_ok())
+/// How many ingredients differ.
+fn distance(record: &Record, now: &[Ingredient]) -> usize {
+    let old: BTreeMap<&str, &str> =
+        record.iter().map(|(name, value, _)| (name.as_str(), value.as_str())).collect();
+    let same = now.iter().filter(|one| old.get(one.name.as_str()) == Some(&one.value.as_str()));
+    let same = same.count();
+    now.len().max(record.len()) - same
 }
 
 /// Finds the first line that differs between two stored texts, counted from 0.

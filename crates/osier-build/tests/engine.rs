@@ -36,6 +36,22 @@ fn outputs_are_stored_and_a_second_build_runs_nothing() {
 }
 
 #[test]
+fn a_build_can_end_with_a_step_of_a_component() {
+    let shop = Workshop::new();
+    let plan = Plan::default()
+        .component("leaf", &[], &["mkdir -p $OUTPUT; echo one > $OUTPUT/leaf"])
+        .component("top", &["leaf"], &["cp /proto/leaf /build/a", "exit 1"]);
+    let mut graph = shop.graph(&plan);
+    let top = graph.find("top").unwrap();
+    graph.until = graph.find_step(top, "step-0");
+    let results = shop.run(&graph).unwrap();
+    assert_eq!(shop.ran(), ["leaf:step-0", "top:step-0"]);
+    assert!(results.contains_key(&graph.find("leaf").unwrap()) && !results.contains_key(&top));
+    shop.run(&graph).unwrap();
+    assert_eq!(shop.ran(), [""; 0]);
+}
+
+#[test]
 fn an_unchanged_output_stops_the_rebuild() {
     let shop = Workshop::new();
     let plan = |leaf: &str| {

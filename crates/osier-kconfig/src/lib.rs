@@ -2,7 +2,8 @@
 //!
 //! The flow: fragments are read by [`Config::parse`] and joined by [`merge`]; what they want goes
 //! to the project's own Kconfig tools as [`Wanted::allconfig_text`]; [`check`] compares it with the
-//! configuration that comes out. [`difference`] turns an edited configuration into a fragment.
+//! configuration that comes out. [`difference`] turns an edited configuration into a fragment, and
+//! [`amend`] brings it into one that is there.
 //! Linux and busybox write the same form.
 
 mod check;
@@ -12,5 +13,5 @@ mod value;
 
 pub use check::{NotHonoured, check, difference};
 pub use config::{Config, ParseError, Problem, Setting};
-pub use merge::{Override, Wanted, Wish, merge};
+pub use merge::{Override, Wanted, Wish, amend, merge};
 pub use value::{Number, Value};

@@ -47,6 +47,18 @@ impl fmt::Display for Override {
     }
 }
 
+/// Writes changes into the text of a fragment: the lines that set a changed symbol go, all others stay, comments
+/// included, and the changes come last.
+pub fn amend(text: &str, changes: &Config) -> String {
+    let stays = |line: &&str| {
+        !Config::parse("", line)
+            .is_ok_and(|one| one.settings.keys().any(|symbol| changes.get(symbol).is_some()))
+    };
+    let mut amended: String = text.lines().filter(stays).flat_map(|line| [line, "\n"]).collect();
+    amended.push_str(&changes.to_allconfig_text());
+    amended
+}
+
 /// Joins fragments: of two that ask differently for a symbol the later one holds, and the pair is
 /// recorded.
 pub fn merge(fragments: &[Config]) -> Wanted {
@@ -95,5 +107,19 @@ mod tests {
             ]
         );
         assert_eq!(wanted.wishes["B"].fragment, "mid");
+    }
+
+    #[test]
+    fn an_amended_fragment_keeps_what_is_not_changed() {
+        let changes = Config::parse("changes", "CONFIG_A=y\n# CONFIG_B is not set\n").unwrap();
+        let text =
+            "# why\nCONFIG_B=m\n\nCONFIG_C=1\n# CONFIG_A is not set\nCONFIG_B=m\nCONFIG_AB=y";
+        let amended = amend(text, &changes);
+        assert_eq!(
+            amended,
+            "# why\n\nCONFIG_C=1\nCONFIG_AB=y\nCONFIG_A=y\n# CONFIG_B is not set\n"
+        );
+        assert_eq!(amend(&amended, &changes), amended);
+        assert_eq!(amend("", &changes), changes.to_allconfig_text());
     }
 }

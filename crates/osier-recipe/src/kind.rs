@@ -22,6 +22,21 @@ pub struct Kind {
     pub variables: Vec<Variable>,
     /// The steps in order; each has a script.
     pub steps: Vec<Step>,
+    /// The editor of a component's configuration.
+    pub editor: Option<Editor>,
+}
+
+/// The editor of a component's configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Editor {
+    /// The kind's step whose result is edited.
+    pub after: Spanned<String>,
+    /// The script that starts it.
+    pub run: Spanned<String>,
+    /// The configuration that it reads and writes, below the source's folder.
+    pub config: Spanned<String>,
+    /// Debian packages that it needs beside those of the build environment.
+    pub packages: Vec<Spanned<String>>,
 }
 
 /// A variable that recipes can set in `with`.
@@ -51,6 +66,7 @@ impl Kind {
             env: Named::default(),
             variables: Vec::new(),
             steps: Vec::new(),
+            editor: None,
         };
         walk.root(&root, FileKind::Kind, &mut kind, Self::read);
         walk.expect_name(&kind.name, expected);
@@ -60,6 +76,20 @@ impl Kind {
                     format!("`{}` is a variable and stands in `env` as well", variable.name);
                 walk.error(Code::DuplicateName, &value.span, message);
             }
+        }
+        if let Some(editor) = kind.editor.as_ref().filter(|editor| !editor.after.is_empty())
+            && kind.steps.iter().all(|step| step.name.value != editor.after.value)
+        {
+            let known = kind.steps.iter().map(|step| step.name.as_str());
+            let (origin, after) = (&kind.origin, &editor.after);
+            walk.push(Diagnostic::unknown(
+                Code::UnknownStep,
+                "step",
+                origin,
+                &after.span,
+                after,
+                known,
+            ));
         }
         walk.finish(kind)
     }
@@ -72,6 +102,7 @@ impl Kind {
             "env" => self.env = environment(node),
             "var" => self.variables = variables(walk, node),
             "step" => self.steps = step::steps(walk, node, &tables::KIND_STEP),
+            "editor" => self.editor = editor(walk, node),
             _ => walk::unread("kind", key),
         }
     }
@@ -80,6 +111,26 @@ impl Kind {
     pub fn variable(&self, name: &str) -> Option<&Variable> {
         self.variables.iter().find(|variable| variable.name.value == name)
     }
+}
+
+fn editor(walk: &mut Walk, node: &Node<'_>) -> Option<Editor> {
+    let table = node.get_ref().as_table()?;
+    let empty = || Spanned::new(String::new(), node.span());
+    let mut editor = Editor { after: empty(), run: empty(), config: empty(), packages: Vec::new() };
+    walk.table(
+        table,
+        &node.span(),
+        &tables::EDITOR,
+        &mut editor,
+        |editor, _, key, node| match key {
+            "after" => editor.after = walk::text(node),
+            "run" => editor.run = walk::text(node),
+            "config" => editor.config = walk::text(node),
+            "packages" => editor.packages = walk::texts(node),
+            _ => walk::unread("editor", key),
+        },
+    );
+    Some(editor)
 }
 
 fn variables(walk: &mut Walk, node: &Node<'_>) -> Vec<Variable> {

@@ -59,7 +59,7 @@ pub use diagnostic::{Diagnostic, Related};
 pub use effective::{EffectiveRecipe, EffectiveStep, EffectiveSteps, Located};
 pub use glob::{glob_matches, glob_reaches_below};
 pub use json_schema::json_schema;
-pub use kind::{Kind, Variable};
+pub use kind::{Editor, Kind, Variable};
 pub use lock::{Lock, LockedEnvironment, LockedFile, LockedPackage, LockedSource, Pin, Place};
 pub use machine::{Backing, Disk, MachineFile};
 pub use named::Named;

@@ -378,6 +378,37 @@ pub static VARIABLE_TABLE: Table = Table {
     )
 };
 
+/// A kind's editor.
+pub static EDITOR: Table = Table::new(
+    "editor",
+    "The full-screen editor of a component's configuration, for `osier config`. It runs on what a step left, and none \
+     of it is in the key of any step.",
+    &[
+        Key::new("after", Form(&NAME), "The kind's step whose result is edited.", "\"configure\"")
+            .required(),
+        Key::new(
+            "run",
+            Text,
+            "The script that starts it, run by `/bin/sh -e`.",
+            "\"make menuconfig\"",
+        )
+        .required(),
+        Key::new(
+            "config",
+            Form(&PATH),
+            "The configuration that it reads and writes, below the source's folder.",
+            "\".config\"",
+        )
+        .required(),
+        Key::new(
+            "packages",
+            Set(&Form(&DEBIAN_NAME)),
+            "Debian packages that it needs beside those of the build environment.",
+            "[\"libncurses-dev\"]",
+        ),
+    ],
+);
+
 /// A kind.
 pub static KIND: Table = Table::new(
     "kind",
@@ -399,6 +430,12 @@ pub static KIND: Table = Table::new(
             Array(&Nested(&KIND_STEP)),
             "The steps, in order.",
             "[{ name = \"build\", run = \"make\" }]",
+        ),
+        Key::new(
+            "editor",
+            Nested(&EDITOR),
+            "What `osier config` opens.",
+            "{ after = \"configure\", run = \"make menuconfig\", config = \".config\" }",
         ),
     ],
 );

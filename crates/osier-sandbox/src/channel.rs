@@ -27,7 +27,7 @@ pub(crate) enum Reply {
     Born { pid: u32 },
     /// From either: the command was not started.
     Failed(Failure),
-    /// From the first process: the command's program has been executed.
+    /// From the first process: the command's program has been executed; a person's side of its terminal comes along.
     Running,
     /// From the first process: all is over.
     Ended(Exit),

@@ -85,8 +85,7 @@ impl<'a> Command<'a> {
                 }
             }
         }
-        if self.spec.terminal {
-            let terminal = self.streams[0].as_ref().ok_or(Errno::NOTTY).map_err(fail)?;
+        if let (Some(_), Some(terminal)) = (self.spec.terminal, &self.streams[0]) {
             ioctl_tiocsctty(terminal).map_err(fail)?;
         }
         // Closed now and not by the exec alone, as a limit on open files counts from here on.

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Instant;
 
@@ -10,7 +10,9 @@ use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, WaitOptions, set_parent_process_death_signal, umask, waitpid};
+use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::system::{setdomainname, sethostname};
+use rustix::termios::{Winsize, tcsetwinsize};
 
 use crate::channel::{Reply, reply};
 use crate::command::Command;
@@ -18,7 +20,9 @@ use crate::failure::{Failure, Stage};
 use crate::launcher::{Request, Settings};
 use crate::privileges::{self, write_proc};
 use crate::reaper::Reaper;
-use crate::{Isolation, Mount, Network, PidsLimit, Root, Spec, degraded, syscall, tree};
+use crate::{
+    Isolation, Mount, Network, PidsLimit, Root, Spec, TerminalSize, degraded, syscall, tree,
+};
 
 /// Out-of-memory score that makes the kernel end a step rather than osier or the person's own programs.
 const OOM_SCORE: &str = "500";
@@ -31,13 +35,24 @@ pub(crate) fn run(request: Request, settings: &Settings) {
             Isolation::Full => build(&spec, settings)?,
             Isolation::Degraded => degraded::prepare(&spec)?,
         };
+        let (streams, terminal) = match spec.terminal {
+            None => (streams, None),
+            Some(size) => {
+                let (person, command) =
+                    open_terminal(size).map_err(Failure::at(Stage::Stdio, "/dev/ptmx"))?;
+                (command.map(Some), Some(person))
+            }
+        };
         let (main, start) = start_command(&spec, streams, settings)?;
-        Ok((spec, proc, main, start))
+        Ok((spec, proc, main, start, terminal))
     });
     match started {
         Err(failure) => reply(&replies, &Reply::Failed(failure), &[]),
-        Ok((spec, proc, main, start)) => {
-            reply(&replies, &Reply::Running, &[]);
+        Ok((spec, proc, main, start, terminal)) => {
+            let person: Vec<BorrowedFd<'_>> = terminal.iter().map(AsFd::as_fd).collect();
+            reply(&replies, &Reply::Running, &person);
+            // The caller has it now, and its end must be seen when the caller closes it.
+            drop(terminal);
             let most_processes = spec.limits.processes;
             let reaper =
                 Reaper { main, isolation, proc, replies: &replies, settings, most_processes };
@@ -134,6 +149,24 @@ fn map_user(settings: &Settings) -> Result<(), Errno> {
     write_proc("/proc/self/uid_map", &format!("0 {} 1", settings.user))?;
     write_proc("/proc/self/setgroups", "deny")?;
     write_proc("/proc/self/gid_map", &format!("0 {} 1", settings.group))
+}
+
+/// Opens a terminal among those of the sandbox: a person's side, and the command's side three times.
+fn open_terminal(size: TerminalSize) -> Result<(OwnedFd, [OwnedFd; 3]), Errno> {
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let person = openpt(flags)?;
+    unlockpt(&person)?;
+    let pixels_unknown = 0;
+    let size = Winsize {
+        ws_row: size.rows,
+        ws_col: size.columns,
+        ws_xpixel: pixels_unknown,
+        ws_ypixel: pixels_unknown,
+    };
+    tcsetwinsize(&person, size)?;
+    let command = || ioctl_tiocgptpeer(&person, flags);
+    let streams = [command()?, command()?, command()?];
+    Ok((person, streams))
 }
 
 /// Starts the command and waits until its program has been executed.

@@ -53,7 +53,7 @@ pub enum LauncherError {
 /// The standard streams of a command; `None` is `/dev/null`.
 #[derive(Debug, Default)]
 pub struct Stdio {
-    /// Standard input; a terminal when the spec says so.
+    /// Standard input. No stream is looked at where the spec asks for a terminal.
     pub stdin: Option<OwnedFd>,
     /// Standard output.
     pub stdout: Option<OwnedFd>,
@@ -226,12 +226,12 @@ impl Launcher {
 /// one another.
 fn await_start(replies: OwnedFd, isolation: Isolation) -> Result<Running, SpawnError> {
     let mut born = None;
-    let mut started = false;
+    let mut started: Option<Option<OwnedFd>> = None;
     let mut ended = None;
     loop {
-        if let (Some((pid, pidfd)), true) = (&born, started) {
+        if let (Some((pid, pidfd)), Some(terminal)) = (&born, &mut started) {
             let killer = Killer { pidfd: Arc::clone(pidfd), isolation };
-            return Ok(Running { pid: *pid, replies, killer, ended });
+            return Ok(Running { pid: *pid, replies, killer, terminal: terminal.take(), ended });
         }
         let received =
             receive_reply(&replies).map_err(|errno| SpawnError::HandOver(errno.into()))?;
@@ -241,7 +241,7 @@ fn await_start(replies: OwnedFd, isolation: Isolation) -> Result<Running, SpawnE
             Some((Reply::Born { .. }, None)) => {
                 return Err(SpawnError::HandOver(Errno::MFILE.into()));
             }
-            Some((Reply::Running, _)) => started = true,
+            Some((Reply::Running, terminal)) => started = Some(terminal),
             Some((Reply::Ended(exit), _)) => ended = Some(Ok(exit)),
             Some((Reply::Failed(failure), _)) => return Err(failure.into()),
             None if born.is_some() => return Err(SpawnError::Killed),

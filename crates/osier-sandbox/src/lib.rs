@@ -36,4 +36,4 @@ pub use launcher::{Launcher, LauncherError, SpawnError, Stdio};
 pub use pids::PidsLimit;
 pub use probe::{Feature, HostReport, Outcome, Reason, probe};
 pub use running::{Exit, Killer, Running, Status, WaitError};
-pub use spec::{Isolation, Limits, Mount, Network, Root, Spec};
+pub use spec::{Isolation, Limits, Mount, Network, Root, Spec, TerminalSize};

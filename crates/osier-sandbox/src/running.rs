@@ -71,6 +71,7 @@ pub struct Running {
     pub(crate) pid: u32,
     pub(crate) replies: OwnedFd,
     pub(crate) killer: Killer,
+    pub(crate) terminal: Option<OwnedFd>,
     pub(crate) ended: Option<Result<Exit, WaitError>>,
 }
 
@@ -78,6 +79,12 @@ impl Running {
     /// Tells the process id of the sandbox's first process, for messages only: a signal sent to it may hit another process.
     pub fn id(&self) -> u32 {
         self.pid
+    }
+
+    /// Gives a person's side of the command's terminal, once, where the spec asked for one: what is written to it is typed, what is read from
+    /// it is shown. At the end of the command, or when it is dropped, the command's side hangs up.
+    pub fn take_terminal(&mut self) -> Option<OwnedFd> {
+        self.terminal.take()
     }
 
     /// Waits for the end. All processes are gone then and the files hold what they wrote; the kernel may still take some milliseconds to

@@ -34,8 +34,9 @@ pub struct Spec {
     pub devices: Vec<PathBuf>,
     /// What the process can reach by network.
     pub network: Network,
-    /// Whether standard input is a terminal for a person: it becomes the controlling terminal.
-    pub terminal: bool,
+    /// Gives the command a terminal of its own, of this size, which is its three streams and its controlling terminal; a person's side of
+    /// it comes with the sandbox ([`Running::take_terminal`](crate::Running::take_terminal)). `None` for the streams of the call.
+    pub terminal: Option<TerminalSize>,
     /// Resource limits.
     pub limits: Limits,
 }
@@ -53,10 +54,19 @@ impl Spec {
             host_name: String::from("osier"),
             devices: Vec::new(),
             network: Network::None,
-            terminal: false,
+            terminal: None,
             limits: Limits::default(),
         }
     }
+}
+
+/// How many characters a terminal shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TerminalSize {
+    /// Lines.
+    pub rows: u16,
+    /// Characters in a line.
+    pub columns: u16,
 }
 
 /// How strong the walls around the process are.

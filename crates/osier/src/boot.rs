@@ -24,7 +24,8 @@ use crate::verbs::{catch_interrupt, out_folder};
 use crate::workplace::{Workplace, launcher};
 
 /// The packages of the tool that boots x86_64 machines.
-pub(crate) const QEMU_X86: Tool = Tool { suite: None, packages: &["qemu-system-x86", "seabios"] };
+pub(crate) const QEMU_X86: Tool<'static> =
+    Tool { suite: None, packages: &["qemu-system-x86", "seabios"] };
 
 /// The machine of a system that names none.
 const DEFAULT_MACHINE: &str = "q35";

@@ -104,7 +104,7 @@ pub(crate) enum Verb {
     Config {
         /// The component.
         component: String,
-        /// The fragment to write; else one named local.config beside the recipe.
+        /// Write the changes to this fragment alone; else to local.config beside the recipe, which then lists it.
         #[arg(long, value_name = "FILE")]
         fragment: Option<PathBuf>,
     },

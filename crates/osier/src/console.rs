@@ -1,11 +1,9 @@
-//! `osier shell` and `osier config`: a person in a step's sandbox.
+//! `osier shell`: a person in a step's sandbox.
 
 use std::ffi::OsString;
-use std::os::fd::OwnedFd;
-use std::path::Path;
 
-use osier_build::{Engine, EnterError, EnteredState, Graph, StepId, Work};
-use osier_sandbox::{Status, Stdio};
+use osier_build::{Engine, EnterError, Entered, EnteredState, Graph, StepId, Work};
+use osier_sandbox::Status;
 use osier_store::{Key, KeyBuilder};
 
 use crate::cli::Then;
@@ -13,6 +11,7 @@ use crate::network::Network;
 use crate::problem::{Exit, Outcome, Problem};
 use crate::project::Project;
 use crate::system;
+use crate::terminal;
 use crate::workplace::{Workplace, launcher};
 
 /// Splits COMPONENT:STEP.
@@ -20,24 +19,10 @@ fn split(name: &str) -> (&str, Option<&str>) {
     name.split_once(':').map_or((name, None), |(component, step)| (component, Some(step)))
 }
 
-fn own_stdio() -> Outcome<Stdio> {
-    use std::os::fd::AsFd as _;
-    let copy = |fd: std::os::fd::BorrowedFd<'_>| -> Outcome<OwnedFd> {
-        fd.try_clone_to_owned().map_err(|error| {
-            Problem::new("M001", Exit::Machine, format!("cannot share the terminal: {error}"))
-        })
-    };
-    Ok(Stdio {
-        stdin: Some(copy(std::io::stdin().as_fd())?),
-        stdout: Some(copy(std::io::stdout().as_fd())?),
-        stderr: Some(copy(std::io::stderr().as_fd())?),
-    })
-}
-
 /// Asks what comes after the shell, where a person can answer; else nothing does.
 fn ask() -> Then {
-    use std::io::{BufRead as _, IsTerminal as _};
-    if !std::io::stdin().is_terminal() {
+    use std::io::BufRead as _;
+    if !terminal::is_there() {
         return Then::Leave;
     }
     loop {
@@ -56,29 +41,36 @@ fn ask() -> Then {
     }
 }
 
-/// Starts a command in a step's sandbox, on the person's own terminal, and waits for it.
+/// Describes the sandbox of a step, for another command.
+pub(crate) fn enter(
+    engine: &Engine<'_>,
+    graph: &Graph,
+    step: StepId,
+    command: Vec<OsString>,
+) -> Outcome<Entered> {
+    let name = &graph.component(graph.step(step).component).name;
+    engine.enter(graph, step, command).map_err(|error| match error {
+        EnterError::Build(error) => system::build_problem(error),
+        EnterError::Degraded => Problem::new("C001", Exit::Usage, error),
+        error => {
+            Problem::new("C001", Exit::Usage, error).hint(format!("run `osier build {name}` first"))
+        }
+    })
+}
+
+/// Runs a command in a step's sandbox.
 fn run_in_step(
     engine: &Engine<'_>,
     graph: &Graph,
     step: StepId,
     command: Vec<OsString>,
 ) -> Outcome<(Status, EnteredState)> {
-    let name = &graph.component(graph.step(step).component).name;
-    let entered = engine.enter(graph, step, command).map_err(|error| match error {
-        EnterError::Build(error) => system::build_problem(error),
-        EnterError::Degraded => Problem::new("C001", Exit::Usage, error),
-        error => {
-            Problem::new("C001", Exit::Usage, error).hint(format!("run `osier build {name}` first"))
-        }
-    })?;
-    let running = engine.launcher.spawn(&entered.spec, own_stdio()?).map_err(|error| {
-        Problem::new("S008", Exit::Machine, format!("the sandbox could not be set up: {error}"))
-    })?;
-    let exit = running.wait().map_err(|error| Problem::new("S008", Exit::Machine, error))?;
-    Ok((exit.status, entered.state))
+    let entered = enter(engine, graph, step, command)?;
+    Ok((terminal::run(engine.launcher, entered.spec)?, entered.state))
 }
 
-fn ended(status: Status) -> Outcome<()> {
+/// Turns how a command ended into what osier ends with.
+pub(crate) fn ended(status: Status) -> Outcome<()> {
     match status {
         Status::Code(0) => Ok(()),
         Status::Code(code) => Err(Problem::new(
@@ -192,15 +184,4 @@ fn hand_key(key: &Key) -> Key {
     builder.field("step", &key.0).field("when", &now.as_nanos().to_le_bytes());
     builder.field("process", &std::process::id().to_le_bytes());
     builder.finish()
-}
-
-/// Opens a component's own configuration menu, and saves what was changed as a fragment.
-pub(crate) fn config(
-    workplace: &Workplace,
-    component: &str,
-    fragment: Option<&Path>,
-) -> Outcome<()> {
-    let _ = (workplace, fragment);
-    Err(Problem::new("C002", Exit::Usage, format!("`osier config {component}` is not there yet"))
-        .hint("write the symbols into a fragment and name it in the recipe's `fragments`"))
 }

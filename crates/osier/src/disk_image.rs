@@ -22,14 +22,15 @@ use crate::tool::Bench;
 /// The first stable suite whose mke2fs (1.47.1) and mkfs.erofs (1.6) read a tar archive.
 const SUITE: Option<&str> = Some("trixie");
 /// mke2fs loads the library that reads archives while it runs, so nothing depends on it.
-static E2FSPROGS: Tool = Tool { suite: SUITE, packages: &["e2fsprogs", "libarchive13t64"] };
-static EROFS_UTILS: Tool = Tool { suite: SUITE, packages: &["erofs-utils"] };
+static E2FSPROGS: Tool<'static> =
+    Tool { suite: SUITE, packages: &["e2fsprogs", "libarchive13t64"] };
+static EROFS_UTILS: Tool<'static> = Tool { suite: SUITE, packages: &["erofs-utils"] };
 
 /// Where the tool sees the archive and the image.
 const INSIDE: &str = "/image";
 
 /// The tool that makes images of a format; none for what osier writes itself.
-pub(crate) fn tool(format: Format) -> Option<&'static Tool> {
+pub(crate) fn tool(format: Format) -> Option<&'static Tool<'static>> {
     match format {
         Format::Initramfs => None,
         Format::Ext4 => Some(&E2FSPROGS),
@@ -40,7 +41,7 @@ pub(crate) fn tool(format: Format) -> Option<&'static Tool> {
 /// Gives a disk image of a system, from the store where it was made before.
 pub(crate) fn make(
     project: &mut Project<'_>,
-    tool: &Tool,
+    tool: &Tool<'_>,
     parts: &Parts,
     image: &Image,
     network: &Network<'_>,

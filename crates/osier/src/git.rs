@@ -21,7 +21,7 @@ use crate::reporter::bytes;
 use crate::workplace::INTERRUPTED;
 
 /// The packages that fetch commits.
-const GIT: Tool = Tool { suite: None, packages: &["ca-certificates", "dash", "git"] };
+const GIT: Tool<'static> = Tool { suite: None, packages: &["ca-certificates", "dash", "git"] };
 
 /// The one folder of the sandbox that can be written and outlives each call.
 const FOLDER: &str = "/fetch";

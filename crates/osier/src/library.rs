@@ -172,6 +172,19 @@ impl Library {
 }
 
 impl Entry {
+    /// The definition's own folder, where it lies on disk and in one.
+    pub(crate) fn folder(&self) -> Option<&Path> {
+        match &self.place {
+            Place::Disk(folder) => Some(folder),
+            Place::Alone | Place::Packed(_) => None,
+        }
+    }
+
+    /// Whether the definition and the files beside it are part of the program.
+    pub(crate) fn is_built_in(&self) -> bool {
+        matches!(self.place, Place::Packed(_))
+    }
+
     /// Gives the label of a file beside the definition.
     pub(crate) fn label_of(&self, path: &str) -> String {
         match self.label.rsplit_once('/') {

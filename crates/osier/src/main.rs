@@ -5,6 +5,7 @@ mod checks;
 mod cli;
 mod codes;
 mod compose;
+mod config;
 mod console;
 mod disk_image;
 mod disks;
@@ -22,8 +23,10 @@ mod reference;
 mod reporter;
 mod store_verbs;
 mod system;
+mod terminal;
 mod tool;
 mod verbs;
+mod why;
 mod workplace;
 
 use std::process::ExitCode;
@@ -76,11 +79,11 @@ fn run(cli: Cli) -> Outcome<()> {
         }
         Verb::Shell { step, then, command } => console::shell(&workplace, &step, then, &command),
         Verb::Config { component, fragment } => {
-            console::config(&workplace, &component, fragment.as_deref())
+            config::run(&workplace, &component, fragment.as_deref())
         }
         Verb::Log { step } => store_verbs::log(&workplace, step.as_deref()),
         Verb::Status { name } => verbs::status(&workplace, name.as_deref()),
-        Verb::Why { component } => verbs::why(&workplace, &component),
+        Verb::Why { component } => why::run(&workplace, &component),
         Verb::Gc { size, age, all } => store_verbs::gc(&workplace, size.as_deref(), age, all),
         Verb::Doctor => doctor::run(&workplace),
         Verb::Explain { code } => reference::explain(&workplace, code.as_deref()),

@@ -288,16 +288,16 @@ fn url_source(
 }
 
 /// A program that osier itself runs, as Debian packages.
-pub(crate) struct Tool {
+pub(crate) struct Tool<'n> {
     /// The suite that has it; the project's where none is named.
-    pub(crate) suite: Option<&'static str>,
-    pub(crate) packages: &'static [&'static str],
+    pub(crate) suite: Option<&'n str>,
+    pub(crate) packages: &'n [&'n str],
 }
 
 /// Gives the environment of a tool that osier itself runs; pins it first where that is missing.
 pub(crate) fn pinned_tool(
     project: &mut Project<'_>,
-    tool: &Tool,
+    tool: &Tool<'_>,
     network: &Network<'_>,
 ) -> Outcome<Environment> {
     if let Some(environment) = locked_tool(project, tool) {
@@ -314,7 +314,7 @@ pub(crate) fn pinned_tool(
 }
 
 /// Finds the environment of a tool in the lock.
-pub(crate) fn locked_tool(project: &Project<'_>, tool: &Tool) -> Option<Environment> {
+pub(crate) fn locked_tool(project: &Project<'_>, tool: &Tool<'_>) -> Option<Environment> {
     let mut request: Vec<String> = tool.packages.iter().map(|name| (*name).to_owned()).collect();
     request.sort();
     let suite = tool.suite.unwrap_or(&project.suite);
@@ -343,7 +343,7 @@ fn tool_packages(project: &Project<'_>, environment: &Environment) -> Vec<Downlo
 /// Lists the files of a tool that osier itself runs; pins it first where that is missing.
 pub(crate) fn tool_downloads(
     project: &mut Project<'_>,
-    tool: &Tool,
+    tool: &Tool<'_>,
     network: &Network<'_>,
 ) -> Outcome<Vec<Download>> {
     let environment = pinned_tool(project, tool, network)?;
@@ -371,7 +371,7 @@ pub(crate) fn fetch_tool(
 /// Gives the environment of a tool, with its packages fetched where it is not unpacked yet.
 pub(crate) fn tool(
     project: &mut Project<'_>,
-    tool: &Tool,
+    tool: &Tool<'_>,
     network: &Network<'_>,
 ) -> Outcome<Environment> {
     let environment = pinned_tool(project, tool, network)?;

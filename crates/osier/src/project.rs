@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use osier_build::{Definitions, FileInput, Graph, PlanError, Planner};
-use osier_recipe::{Diagnostic, Lock, MachineFile, Recipe, System, Target};
+use osier_recipe::{Diagnostic, Kind, Lock, MachineFile, Recipe, System, Target};
 use osier_store::{Digest, IoContext, Store};
 
 use crate::library::{BesideKind, Entry, Library, Shelf};
@@ -21,7 +21,7 @@ pub(crate) struct Project<'a> {
     pub(crate) store: &'a Store,
     pub(crate) suite: String,
     pub(crate) default: Option<String>,
-    profile: Option<String>,
+    pub(crate) profile: Option<String>,
     pub(crate) lock: Lock,
     pub(crate) target: Target,
 }
@@ -198,6 +198,17 @@ impl<'a> Project<'a> {
             return Err(crate::unknown("component", name, &self.library().names(Shelf::Recipes)));
         };
         Recipe::parse(&entry.label, &entry.text, Some(name))
+            .map_err(|wrong| diagnosed(&wrong, |_| Some(entry.text.clone())))
+    }
+}
+
+impl Project<'_> {
+    /// Reads a kind by name.
+    pub(crate) fn read_kind(&self, name: &str) -> Outcome<Kind> {
+        let Some(entry) = self.library().find(Shelf::Kinds, name)? else {
+            return Err(crate::unknown("kind", name, &self.library().names(Shelf::Kinds)));
+        };
+        Kind::parse(&entry.label, &entry.text, Some(name))
             .map_err(|wrong| diagnosed(&wrong, |_| Some(entry.text.clone())))
     }
 }

@@ -62,7 +62,7 @@ pub(crate) fn fetch(
         .with_launcher(launcher.as_ref());
     let mut project = Project::open(workplace, &store)?;
     let (name, mut components) = names(&project, name)?;
-    let mut tools: Vec<&Tool> = Vec::new();
+    let mut tools: Vec<&Tool<'_>> = Vec::new();
     if let Goal::System(system, entry) = project.goal(Some(&name))? {
         tools.push(&QEMU_X86);
         let machine = boot::machine_file(&project, &system)?;
@@ -235,18 +235,5 @@ pub(crate) fn status(workplace: &Workplace, name: Option<&str>) -> Outcome<()> {
     if open > 50 {
         workplace.reporter.result(format!("  and {} more", open - 50));
     }
-    Ok(())
-}
-
-pub(crate) fn why(workplace: &Workplace, component: &str) -> Outcome<()> {
-    let store = workplace.store()?;
-    let network = Network::new(&store, &workplace.reporter, true);
-    let mut project = Project::open(workplace, &store)?;
-    let graph = project.plan(&[component.to_owned()], &network)?;
-    let launcher = launcher()?;
-    let events = |_| {};
-    let engine = system::engine(workplace, &store, &launcher, &events);
-    let id = graph.find(component).ok_or_else(|| crate::unknown("component", component, &[]))?;
-    workplace.reporter.result(engine.why(&graph, id));
     Ok(())
 }

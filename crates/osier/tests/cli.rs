@@ -126,6 +126,15 @@ fn wrong_recipes_are_errors_before_anything_is_fetched() {
 }
 
 #[test]
+fn a_configuration_editor_needs_a_terminal() {
+    let space = Space::new(&[]);
+    let (status, text) = space.fails(&["config", "busybox"]);
+    assert_eq!(status, 2);
+    assert!(text.starts_with("error[C002]: `osier config` opens a full-screen editor"), "{text}");
+    assert!(text.contains("hint: write the symbols into a fragment"), "{text}");
+}
+
+#[test]
 fn pins_are_not_made_offline_or_when_locked() {
     let space = Space::new(&[("recipes/a.toml", &format!("name = \"a\"\n{SCRIPT}"))]);
     let (status, text) = space.fails(&["--locked", "build", "a"]);

@@ -127,6 +127,11 @@ pub(crate) const CASES: &[(&str, FileKind, &str)] = &[
         "name = \"x\"\n[[step]]\nname = \"a\"\nafter = \"b\"\nskip = true\n[[step]]\nname = \"unpack\"\nrun = \"true\"\n",
     ),
     (
+        "editor of a kind",
+        Kind,
+        "name = \"x\"\n[[step]]\nname = \"configure\"\nrun = \"true\"\n[editor]\nafter = \"confgure\"\nconfig = \"/.config\"\nrunn = \"make menuconfig\"\n",
+    ),
+    (
         "images",
         System,
         "name = \"x\"\n[[image]]\nname = \"a\"\nformat = \"cpio\"\n[[image]]\nname = \"a\"\nformat = \"initramfs\"\ncompression = \"gzip\"\nlevel = 19\n[[image]]\nname = \"b\"\nformat = \"initramfs\"\ncompression = \"none\"\nlevel = 1\n[boot]\nimage = \"initd\"\n",
@@ -202,7 +207,7 @@ fn every_code_of_a_single_file_has_a_case() {
     use Code::{
         Cycle, MissingFile, MissingVariable, NameMismatch, NotText, UnknownComponent, UnknownKind,
     };
-    use Code::{UnknownOutput, UnknownStep, UnknownVariable, UnsupportedTarget};
+    use Code::{UnknownOutput, UnknownVariable, UnsupportedTarget};
     let elsewhere = [
         Cycle,
         MissingFile,
@@ -212,7 +217,6 @@ fn every_code_of_a_single_file_has_a_case() {
         UnknownComponent,
         UnknownKind,
         UnknownOutput,
-        UnknownStep,
         UnknownVariable,
         UnsupportedTarget,
     ];

@@ -225,7 +225,6 @@ fn what_is_missing_is_named() {
             &"/bin/step".into(),
             Errno::NOTDIR,
         ),
-        (with(&|spec| spec.terminal = true), Stage::Stdio, &"".into(), Errno::NOTTY),
         (
             with(&|spec| spec.host_name = "x".repeat(65)),
             Stage::HostName,

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use osier_sandbox::{Mount, Status, Stdio};
+use osier_sandbox::{Mount, Status, Stdio, TerminalSize};
 
 use crate::host::{Host, LONG};
 
@@ -158,25 +158,27 @@ fn an_extra_device_can_be_shown() {
 }
 
 #[test]
-fn a_terminal_becomes_the_controlling_one() {
-    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+fn a_command_can_have_a_terminal_of_its_own() {
     let host = Host::new();
-    let person = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
-    grantpt(&person).unwrap();
-    unlockpt(&person).unwrap();
-    let name = ptsname(&person, Vec::new()).unwrap();
-    let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY | rustix::fs::OFlags::CLOEXEC;
-    let slave = rustix::fs::open(name.as_c_str(), flags, rustix::fs::Mode::empty()).unwrap();
-    let copy = || Some(slave.try_clone().unwrap());
-
     let mut spec = host.spec(&["step", "terminal"]);
-    spec.terminal = true;
-    let stdio = Stdio { stdin: copy(), stdout: copy(), stderr: copy() };
-    let running = host.launcher.spawn(&spec, stdio).unwrap();
-    let exit = running.wait().unwrap();
-    let mut text = [0; 64];
-    let length = rustix::io::read(&person, &mut text).unwrap();
-    assert_eq!((exit.status, &text[..length]), (Status::Code(0), &b"hello\r\n"[..]));
+    spec.terminal = Some(TerminalSize { rows: 12, columns: 34 });
+    let mut running = host.launcher.spawn(&spec, Stdio::default()).unwrap();
+    let mut person = File::from(running.take_terminal().unwrap());
+    person.write_all(b"typed\n").unwrap();
+    assert_eq!(running.wait().unwrap().status, Status::Code(0));
+    let mut shown = Vec::new();
+    // Linux ends a terminal that nobody has open on the other side with an error and not with an end.
+    let end = person.read_to_end(&mut shown).unwrap_err();
+    assert_eq!(end.raw_os_error(), Some(libc::EIO));
+    let shown = String::from_utf8(shown).unwrap();
+    // The echo of what was typed may come before or behind.
+    assert_eq!(shown.replace("typed\r\n", ""), "/dev/pts/0 12 34\r\n");
+
+    // Whoever drops the person's side hangs up.
+    spec.command = vec!["step".into(), "copy-input".into()];
+    let mut running = host.launcher.spawn(&spec, Stdio::default()).unwrap();
+    drop(running.take_terminal());
+    assert_eq!(running.wait().unwrap().status, Status::Signal(libc::SIGHUP));
 }
 
 #[test]
