@@ -131,7 +131,7 @@ pub(crate) fn all() -> Result<()> {
     let (folder, floor) = source_folder(&base)?;
     report("a source folder of 78,605 files, unchanged, at the next build", folder, "ms");
     report("the same folder, walked by find(1) with an lstat of each file", floor, "ms");
-    report("the former in multiples of the latter", folder / floor, "");
+    report("the former in multiples of the latter", folder / floor, "times");
     run(&clear)
 }
 

@@ -337,7 +337,10 @@ impl FetchRate {
     fn estimate(self, bytes: u64) -> String {
         #[expect(clippy::cast_precision_loss, reason = "an estimate")]
         let seconds = bytes as f64 * self.seconds / self.bytes.max(1) as f64;
-        format!("about {}", crate::reporter::duration(seconds.max(1.0)))
+        match seconds {
+            ..10.0 => format!("about {:.0} s", seconds.max(1.0)),
+            _ => format!("about {}", crate::reporter::duration(seconds)),
+        }
     }
 
     /// Says before the first byte how long a download takes, as far as that is known.
@@ -446,6 +449,7 @@ mod tests {
         assert!(!FetchRate::read(&store).is_known());
         nothing.and(10_000_000, 1.0).write(&store).unwrap();
         assert_eq!(FetchRate::read(&store).announced(600_000_000), ", about 60 s");
+        assert_eq!(FetchRate::read(&store).announced(83_000_000), ", about 8 s");
         assert_eq!(FetchRate::read(&store).announced(0), "");
         // The line has become slower: the newest download counts most.
         FetchRate::read(&store).and(10_000_000, 10.0).write(&store).unwrap();
