@@ -163,18 +163,19 @@ impl<'g> State<'g> {
             }
             self.layers[position] = recorded_layers(engine.store, &key);
         }
-        let step = self.graph.step(id);
-        // The layers below are mounted too, so each must be there even when the top one is.
-        let waits = step.below.is_some_and(|below| {
+        if let Some(below) = self.graph.step(id).below {
             self.want(engine, below);
-            self.layers[below.0 as usize].is_none()
-        });
-        if waits {
-            let below = step.below.expect("waits on it");
-            self.waiters[below.0 as usize].push(id);
-        } else {
-            self.ready.push_back(id);
         }
+        // All layers below are mounted, so it waits for the nearest one that is not there, which waits in turn.
+        let mut below = self.graph.step(id).below;
+        while let Some(step) = below {
+            if self.layers[step.0 as usize].is_none() {
+                self.waiters[step.0 as usize].push(id);
+                return;
+            }
+            below = self.graph.step(step).below;
+        }
+        self.ready.push_back(id);
     }
 
     /// The key of the foreign step that a component starts from.

@@ -101,6 +101,47 @@ fn a_failed_step_is_kept_and_the_next_build_starts_from_the_clean_layer_below() 
 }
 
 #[test]
+fn a_layer_that_is_gone_from_the_middle_of_a_stack_is_made_again_first() {
+    let shop = Workshop::new();
+    let plan = |last: &str| {
+        let first = "sleep 0.3; mkdir -p $OUTPUT; echo one > $OUTPUT/one; echo a > /build/a";
+        let last = format!("cp /build/a /build/b $OUTPUT; : {last}");
+        Plan::default().component("part", &[], &[first, "echo b > /build/b", &last])
+    };
+    let graph = shop.graph(&plan(""));
+    shop.run(&graph).unwrap();
+    let layers = || std::fs::read_dir(shop.store.root().join("layers")).unwrap();
+    let lose_first = || {
+        let first =
+            layers().find(|layer| layer.as_ref().unwrap().path().join("output/one").exists());
+        osier_store::remove_tree(&first.unwrap().unwrap().path()).unwrap();
+    };
+    let paths = |plan: &Plan| {
+        let graph = shop.graph(plan);
+        let results = shop.run(&graph).unwrap();
+        let tree = shop.store.tree(&results.values().next().unwrap().outputs[0].1).unwrap();
+        tree.iter().map(|(path, _)| String::from_utf8_lossy(path).into_owned()).collect::<Vec<_>>()
+    };
+    shop.ran();
+    // The step above the one that is there has to run.
+    lose_first();
+    assert_eq!(paths(&plan("changed")), ["a", "b", "one"]);
+    assert_eq!(shop.ran(), ["part:step-0", "part:step-2"]);
+    // Only the output has to be taken.
+    lose_first();
+    let keys: Vec<_> = shop.store.index().results().map(|(key, _)| key).collect();
+    for key in keys {
+        let layers: Vec<_> = shop.store.index().layer_keys().collect();
+        shop.store.index().append(osier_store::Record::Forget(key)).unwrap();
+        for layer in layers {
+            shop.store.index().append(osier_store::Record::Layer(layer)).unwrap();
+        }
+    }
+    assert_eq!(paths(&plan("changed")), ["a", "b", "one"]);
+    assert_eq!(shop.ran(), ["part:step-0"]);
+}
+
+#[test]
 fn steps_see_only_what_is_declared() {
     let shop = Workshop::new();
     let secret = tempfile::NamedTempFile::new_in("/tmp").unwrap();
