@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 mod bench;
 mod check;
 mod prove;
+mod verdicts;
 mod workshop;
 
 fn main() -> Result<()> {

@@ -7,10 +7,12 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::root;
 use crate::run as command;
+use crate::verdicts::verdicts;
 use crate::workshop::Workshop;
 
 /// The proofs there are.
-pub(crate) const NAMES: &[&str] = &["initrd", "steps", "kill", "all"];
+pub(crate) const NAMES: &[&str] =
+    &["initrd", "verdicts", "steps", "kill", "all"];
 
 /// Runs the proof of this name, on a store that begins empty.
 pub(crate) fn run(name: &str) -> Result<()> {
@@ -19,7 +21,8 @@ pub(crate) fn run(name: &str) -> Result<()> {
         "initrd" => &[initrd],
         "steps" => &[steps],
         "kill" => &[kill],
-        "all" => &[initrd, steps, kill],
+        "verdicts" => &[verdicts],
+        "all" => &[initrd, verdicts, steps, kill],
         _ => bail!("there is no proof `{name}`; there are: {}", NAMES.join(", ")),
     };
     command(&["cargo", "build", "--release", "--locked"])?;

@@ -27,10 +27,10 @@ impl Workshop {
     }
 
     /// Writes a file of the project.
-    pub(crate) fn write(&self, path: &str, text: &str) -> Result<()> {
+    pub(crate) fn write(&self, path: &str, content: &(impl AsRef<[u8]> + ?Sized)) -> Result<()> {
         let place = self.project.join(path);
         fs::create_dir_all(place.parent().context("a file lies in a folder")?)?;
-        fs::write(&place, text).with_context(|| format!("cannot write {}", place.display()))
+        fs::write(&place, content).with_context(|| format!("cannot write {}", place.display()))
     }
 
     fn command(&self, words: &[&str]) -> Command {
