@@ -7,7 +7,9 @@ use anyhow::{Context, Result, bail};
 
 mod bench;
 mod check;
+mod disks;
 mod prove;
+mod terminal;
 mod verdicts;
 mod workshop;
 

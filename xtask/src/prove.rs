@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::disks::{disks, images};
 use crate::root;
 use crate::run as command;
 use crate::verdicts::verdicts;
@@ -12,7 +13,7 @@ use crate::workshop::Workshop;
 
 /// The proofs there are.
 pub(crate) const NAMES: &[&str] =
-    &["initrd", "verdicts", "steps", "kill", "all"];
+    &["initrd", "verdicts", "steps", "kill", "images", "disks", "all"];
 
 /// Runs the proof of this name, on a store that begins empty.
 pub(crate) fn run(name: &str) -> Result<()> {
@@ -22,7 +23,10 @@ pub(crate) fn run(name: &str) -> Result<()> {
         "steps" => &[steps],
         "kill" => &[kill],
         "verdicts" => &[verdicts],
-        "all" => &[initrd, verdicts, steps, kill],
+        "images" => &[images],
+        // Not among all of them: it compiles a kernel of its own.
+        "disks" => &[disks],
+        "all" => &[initrd, verdicts, steps, kill, images],
         _ => bail!("there is no proof `{name}`; there are: {}", NAMES.join(", ")),
     };
     command(&["cargo", "build", "--release", "--locked"])?;

@@ -375,6 +375,27 @@ fn boot(shop: &Workshop, case: &Case) -> Result<String> {
     Ok(format!("{seconds:5.1} s  {name}: {}", first.unwrap_or_default()))
 }
 
+/// A person at the console: told how to leave, every key is the guest's, and the terminal is as before.
+fn person(shop: &Workshop) -> Result<()> {
+    let mut terminal = shop.on_terminal(&["--locked", "boot", "-i", "initrd"])?;
+    terminal.expect("The guest's console; Ctrl-] ends the guest and leaves.")?;
+    terminal.expect("/ # ")?;
+    terminal.keys("cat /proc/version\n")?;
+    terminal.expect("\nLinux version 6")?;
+    terminal.expect("/ # ")?;
+    // Ctrl-C ends a program of the guest, and not the guest.
+    terminal.keys("echo in; cat\n")?;
+    terminal.expect("\nin")?;
+    terminal.keys("\u{3}")?;
+    terminal.expect("/ # ")?;
+    terminal.keys("\u{1d}")?;
+    terminal.end()?;
+    println!(
+        "prove verdicts: the console of `osier boot -i` is the person's, and Ctrl-] leaves it"
+    );
+    Ok(())
+}
+
 /// Boots every broken system, two at a time; those that only sleep beside them.
 pub(crate) fn verdicts(store: &Path) -> Result<()> {
     let shop = Workshop::new("verdicts", store)?;
@@ -423,6 +444,7 @@ pub(crate) fn verdicts(store: &Path) -> Result<()> {
             wrong.join("\n")
         );
     }
+    person(&shop)?;
     println!(
         "prove verdicts: {count} broken systems, each with its verdict, cause and exit status, in {} s",
         begun.elapsed().as_secs()

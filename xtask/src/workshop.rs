@@ -7,6 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::root;
+use crate::terminal::Terminal;
 
 /// A project of its own, with a store that proofs can share.
 pub(crate) struct Workshop {
@@ -41,6 +42,11 @@ impl Workshop {
             .env("OSIER_STORE", &self.store)
             .stdin(Stdio::null());
         command
+    }
+
+    /// Starts osier on a terminal.
+    pub(crate) fn on_terminal(&self, words: &[&str]) -> Result<Terminal> {
+        Terminal::start(self.command(words))
     }
 
     /// Runs osier to its end.
