@@ -10,11 +10,13 @@ mod bench_builds;
 mod check;
 mod person;
 mod prove;
+mod prove_changes;
+mod prove_disks;
 mod prove_git;
-mod prove_images;
 mod prove_kill;
 mod prove_reuse;
 mod prove_terminal;
+mod prove_verdicts;
 mod stop_at;
 mod workshop;
 

@@ -6,11 +6,13 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::prove_changes::changes;
+use crate::prove_disks::{disks, images};
 use crate::prove_git;
-use crate::prove_images::images;
 use crate::prove_kill;
 use crate::prove_reuse;
 use crate::prove_terminal::{config, shell};
+use crate::prove_verdicts::verdicts;
 use crate::root;
 use crate::run as command;
 use crate::workshop::Workshop;
@@ -18,8 +20,11 @@ use crate::workshop::Workshop;
 /// The proofs there are.
 pub(crate) const NAMES: &[&str] = &[
     "initrd",
+    "verdicts",
     "steps",
+    "changes",
     "images",
+    "disks",
     "shell",
     "config",
     "git",
@@ -36,15 +41,29 @@ pub(crate) fn run(name: &str) -> Result<()> {
     let proofs: &[fn(&Path) -> Result<()>] = match name {
         "initrd" => &[initrd],
         "steps" => &[steps],
+        "verdicts" => &[verdicts],
+        "changes" => &[changes],
         "images" => &[images],
         "shell" => &[shell],
         "config" => &[config],
         "git" => &[prove_git::run],
-        "kill" => &[prove_kill::all],
         "kill-quick" => &[prove_kill::quick],
+        // Not among all of them: they take long, or compile kernels of their own.
+        "disks" => &[disks],
+        "kill" => &[prove_kill::all],
         "kill-kernel" => &[prove_kill::kernel],
         "reuse" => &[prove_reuse::reuse],
-        "all" => &[initrd, steps, images, shell, config, prove_git::run, prove_kill::quick],
+        "all" => &[
+            initrd,
+            verdicts,
+            steps,
+            changes,
+            images,
+            shell,
+            config,
+            prove_git::run,
+            prove_kill::quick,
+        ],
         _ => bail!("there is no proof `{name}`; there are: {}", NAMES.join(", ")),
     };
     command(&["cargo", "build", "--release", "--locked"])?;

@@ -5,7 +5,6 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 
-use crate::person::Person;
 use crate::root;
 use crate::workshop::Workshop;
 
@@ -18,7 +17,7 @@ pub(crate) fn shell(store: &Path) -> Result<()> {
         "name = \"plain\"\n[[step]]\nname = \"install\"\nrun = \"mkdir -p $OUTPUT; echo > $OUTPUT/a\"\n",
     )?;
     shop.good(&["build", "plain"])?;
-    let mut person = Person::start(shop.command(&["shell", "plain:install"]))?;
+    let mut person = shop.on_terminal(&["shell", "plain:install"])?;
     person.sees(PROMPT)?;
     ensure!(!person.is_ordinary()?, "keys should go to the shell as they are typed");
     // In quotes, so that the echo of what is typed is not taken for the answer.
@@ -61,7 +60,7 @@ fn visit(shop: &Workshop, component: &str, switch_off: bool) -> Result<String> {
     const ESCAPE: &str = "\x1b\x1b";
     // The last word of each menu that is drawn; keys typed before are lost.
     const DRAWN: &str = "elp ";
-    let mut person = Person::start(shop.command(&["config", component]))?;
+    let mut person = shop.on_terminal(&["config", component])?;
     person.sees("Busybox Configuration")?;
     person.sees(DRAWN)?;
     if switch_off {

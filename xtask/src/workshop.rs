@@ -6,6 +6,7 @@ use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::person::Person;
 use crate::root;
 
 /// A project of its own, with a store that proofs can share.
@@ -27,10 +28,10 @@ impl Workshop {
     }
 
     /// Writes a file of the project.
-    pub(crate) fn write(&self, path: &str, text: &str) -> Result<()> {
+    pub(crate) fn write(&self, path: &str, content: &(impl AsRef<[u8]> + ?Sized)) -> Result<()> {
         let place = self.project.join(path);
         fs::create_dir_all(place.parent().context("a file lies in a folder")?)?;
-        fs::write(&place, text).with_context(|| format!("cannot write {}", place.display()))
+        fs::write(&place, content).with_context(|| format!("cannot write {}", place.display()))
     }
 
     /// Describes a call of osier, without anyone at a terminal.
@@ -42,6 +43,11 @@ impl Workshop {
             .env("OSIER_STORE", &self.store)
             .stdin(Stdio::null());
         command
+    }
+
+    /// Starts osier on a terminal.
+    pub(crate) fn on_terminal(&self, words: &[&str]) -> Result<Person> {
+        Person::start(self.command(words))
     }
 
     /// Runs osier to its end.

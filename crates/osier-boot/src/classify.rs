@@ -19,6 +19,7 @@ const NOT_EXECUTED: &str = "exists but couldn't execute it (error ";
 const NO_INIT_FOUND: &str = "No working init found";
 const UNPACK: &str = "Initramfs unpacking failed: ";
 const NO_ROOT: &str = "VFS: Unable to mount root fs";
+const COMMAND_LINE: &str = "Kernel command line: ";
 const OPEN_ROOT: &str = "Cannot open root device \"";
 
 /// The first lines of x86 firmware on a serial console.
@@ -363,7 +364,13 @@ fn no_root(lines: &Lines<'_>, panic: &str) -> Found {
             let unpacked =
                 lines.any(&["Unpacking initramfs", "Trying to unpack rootfs image"]).is_some();
             let fault = RootFault::NoInit { unpacked };
-            if unpacked {
+            if let Some(root) = asked_root(lines) {
+                (
+                    RootFault::NoDevice { root },
+                    "the kernel did not even look for what root= names: it is built without BLOCK",
+                    "switch BLOCK on, with the drivers of the disk and its file system; or deliver /init in an initramfs",
+                )
+            } else if unpacked {
                 (
                     fault,
                     "the initramfs was unpacked, but holds no /init (or not the one that rdinit= names), or is a cpio of another format than newc; and there is no root= to fall back to",
@@ -384,6 +391,15 @@ fn no_root(lines: &Lines<'_>, panic: &str) -> Found {
         ),
     };
     Found::new(Verdict::NoRoot { fault }, &evidence, cause, hint)
+}
+
+/// What `root=` names on the command line as the kernel repeats it.
+fn asked_root(lines: &Lines<'_>) -> Option<String> {
+    let (_, line) = lines.first(COMMAND_LINE)?.split_once(COMMAND_LINE)?;
+    line.split_ascii_whitespace()
+        .rev()
+        .find_map(|word| word.strip_prefix("root="))
+        .map(str::to_owned)
 }
 
 /// The kernel option for a decompressor, by the kernel's name of the method.

@@ -239,6 +239,16 @@ fn each_fault_has_its_verdict() {
             "BLK_DEV_SD",
         ),
         (
+            "BLOCK off",
+            format!(
+                "{START}[    0.1] Kernel command line: console=ttyS0 root=/dev/sda root=/dev/vda panic=-1\nTrying to unpack rootfs image as initramfs...\nList of all partitions:\nNo filesystem could mount root, tried: \n\n{VFS}(0,0)\n"
+            ),
+            ended(),
+            "B105",
+            "the kernel found no root file system: there is no device /dev/vda",
+            "built without BLOCK",
+        ),
+        (
             "VIRTIO_BLK or VIRTIO_PCI off",
             format!(
                 "{START}VFS: Cannot open root device \"vda\" or unknown-block(0,0): error -6\n{VFS}(0,0)\n"

@@ -134,7 +134,7 @@ fn a_layer_that_is_gone_from_the_middle_of_a_stack_is_made_again_first() {
         let layers: Vec<_> = shop.store.index().layer_keys().collect();
         shop.store.index().append(osier_store::Record::Forget(key)).unwrap();
         for layer in layers {
-            shop.store.index().append(osier_store::Record::Layer(layer)).unwrap();
+            shop.store.index().append(osier_store::Record::Layer(layer, Vec::new())).unwrap();
         }
     }
     assert_eq!(paths(&plan("changed")), ["a", "b", "one"]);

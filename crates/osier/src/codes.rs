@@ -146,8 +146,8 @@ pub(crate) const PAGES: &[Page] = &[
     },
     Page {
         code: "I002",
-        title: "a system has no image or no kernel to boot",
-        text: "`osier boot` needs a `[boot]` table, a kernel and an image in the system's file.",
+        title: "a system cannot be booted: it has no kernel, or is a component",
+        text: "`osier boot` needs a system with a `kernel`, and an initramfs among its images or a machine with a disk to boot from.",
     },
     Page {
         code: "I003",

@@ -86,8 +86,8 @@ fn changed(
 }
 
 /// The next image is right whatever was changed.
-pub(crate) fn images(store: &Path) -> Result<()> {
-    let shop = Workshop::new("images", store)?;
+pub(crate) fn changes(store: &Path) -> Result<()> {
+    let shop = Workshop::new("changes", store)?;
     for (path, text) in [
         ("recipes/greeter/recipe.toml", GREETER),
         ("recipes/greeter/src/one.txt", "first text\n"),
@@ -141,7 +141,7 @@ pub(crate) fn images(store: &Path) -> Result<()> {
     shop.write("systems/small/manifest", &format!("{MANIFEST}f usr/bin/extra 0755 root root\n"))?;
     shop.bad(&["build", "small"], 2, &["error[I001]", "manifest:4"])?;
     println!(
-        "prove images: what was removed is gone, what was changed is built, what was taken back is as before"
+        "prove changes: what was removed is gone, what was changed is built, what was taken back is as before"
     );
     reasons(&shop)
 }
@@ -181,6 +181,6 @@ fn reasons(shop: &Workshop) -> Result<()> {
         &WORDS.replace("some", "many"),
         "greeter waits for words, whose output can change: words is built again because the script of install changed (recipes/words.toml:4)",
     )?;
-    println!("prove images: `osier why` names the input that changed, with file and line");
+    println!("prove changes: `osier why` names the input that changed, with file and line");
     Ok(())
 }
