@@ -12,6 +12,7 @@ use osier_sandbox::{Isolation, Killer, Launcher};
 use osier_store::{BlobError, Digest, FileError, IoContext, Key, LayerStack, Record, Store, Tree};
 
 use crate::graph::{Component, ComponentId, Environment, Graph, StepCheck, StepId};
+use crate::outlook::Outlook;
 use crate::places::Places;
 use crate::state::{Job, State, index, recorded_layers};
 use crate::step_run::{GoesOn, OUTPUT, SOURCE_DATE, StepCall, StepEnd, StepUse};
@@ -183,13 +184,10 @@ impl Engine<'_> {
                 }
                 None => {
                     survey.open.push(id);
-                    let steps = &graph.component(id).steps;
-                    let keyed = state.keyed[position];
-                    let open = |step: &&StepId| !keyed || state.layers[step.0 as usize].is_none();
-                    survey.steps.extend(steps.iter().filter(open));
                 }
             }
         }
+        survey.steps = state.open_steps();
         for (position, key) in state.keys.iter().enumerate() {
             if let Some(key) = key {
                 survey.keys.insert(StepId(index(position)), *key);
@@ -233,6 +231,8 @@ impl Engine<'_> {
         let mut fatal = None;
         let mut running = 0usize;
         let mut new_times = Vec::new();
+        let took = |label: &str| times.of(label);
+        let mut outlook = Outlook::new(&state, self.settings.jobs, &took, self.store);
         std::thread::scope(|scope| {
             loop {
                 let stop = self.interrupted.load(Ordering::Relaxed);
@@ -255,6 +255,7 @@ impl Engine<'_> {
                             step: job.step.name.clone(),
                             expected: times.of(&graph.label(id)),
                         });
+                        outlook.started(id);
                     }
                     running += 1;
                     let (sender, killers) = (sender.clone(), &killers);
@@ -271,6 +272,9 @@ impl Engine<'_> {
                 if running == 0 {
                     break;
                 }
+                if let Some(event) = outlook.news(&state) {
+                    (self.events)(event);
+                }
                 let Ok(done) = receiver.recv_timeout(Duration::from_millis(100)) else {
                     if self.interrupted.load(Ordering::Relaxed) {
                         lock(&killers).values().for_each(Killer::kill);
@@ -279,6 +283,7 @@ impl Engine<'_> {
                 };
                 running -= 1;
                 let id = done.step;
+                outlook.ended(id);
                 let step = graph.step(id);
                 let component = graph.component(step.component);
                 match done.result {

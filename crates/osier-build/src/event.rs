@@ -41,6 +41,15 @@ pub enum Event {
         /// Its name.
         step: String,
     },
+    /// The build knows anew how much of it is left.
+    TimeLeft {
+        /// Steps that run or have to, as far as is known: fewer where outputs turn out as they were.
+        steps: usize,
+        /// How long they take, by what they took the last time.
+        seconds: f64,
+        /// How many of them were never timed, and are not in the seconds.
+        unknown: usize,
+    },
     /// A step ended well.
     StepFinished {
         /// Its component.

@@ -12,6 +12,7 @@ mod event;
 mod failure;
 mod graph;
 mod key;
+mod outlook;
 mod places;
 mod planner;
 mod reuse;

@@ -178,6 +178,24 @@ impl<'g> State<'g> {
         self.ready.push_back(id);
     }
 
+    /// The steps that have to run, as far as their keys are known; all steps of other open components.
+    pub(crate) fn open_steps(&self) -> Vec<StepId> {
+        let mut open = Vec::new();
+        for (position, component) in self.graph.components.iter().enumerate() {
+            if self.results[position].is_some() {
+                continue;
+            }
+            let keyed = self.keyed[position];
+            let until = self.graph.until.filter(|until| component.steps.contains(until));
+            let steps = component.steps.iter().copied();
+            open.extend(steps.filter(|step| {
+                let wanted = until.is_none_or(|until| *step <= until);
+                wanted && (!keyed || self.layers[step.0 as usize].is_none())
+            }));
+        }
+        open
+    }
+
     /// The key of the foreign step that a component starts from.
     pub(crate) fn from(&self, id: ComponentId) -> Option<Key> {
         let first = self.graph.component(id).steps.first()?;

@@ -55,6 +55,15 @@ pub(crate) fn script_name(step: &str) -> String {
     format!("{SCRIPT}{step}")
 }
 
+fn record_path(store: &Store, component: &Component) -> PathBuf {
+    store.root().join("ingredients").join(format!("{}-{}", component.name, component.target))
+}
+
+/// Whether a component was ever built into this store.
+pub(crate) fn was_built(store: &Store, component: &Component) -> bool {
+    record_path(store, component).exists()
+}
+
 /// All that a component's keys are computed from.
 pub(crate) struct Basis<'a> {
     pub(crate) graph: &'a Graph,
@@ -131,14 +140,9 @@ impl Basis<'_> {
         Ok(list)
     }
 
-    fn record_path(&self) -> PathBuf {
-        let Component { name, target, .. } = self.component;
-        self.store.root().join("ingredients").join(format!("{name}-{target}"))
-    }
-
     /// The builds that are remembered, the last one first; one that cannot be read is none.
     fn records(&self) -> Vec<Record> {
-        let bytes = fs::read(self.record_path()).unwrap_or_default();
+        let bytes = fs::read(record_path(self.store, self.component)).unwrap_or_default();
         serde_json::from_slice(&bytes).unwrap_or_default()
     }
 
@@ -150,7 +154,7 @@ impl Basis<'_> {
         records.retain(|known| *known != record);
         records.insert(0, record);
         records.truncate(BUILDS);
-        let path = self.record_path();
+        let path = record_path(self.store, self.component);
         let folder = self.store.root().join("ingredients");
         fs::create_dir_all(&folder).at("make", &folder)?;
         fs::write(&path, serde_json::to_vec(&records).unwrap_or_default()).at("write", &path)

@@ -181,26 +181,44 @@ fn steps_see_only_what_is_declared() {
 #[test]
 fn steps_that_misbehave_are_failures_with_a_cause() {
     type Expected = fn(&FailureCause) -> bool;
-    let cases: &[(&str, Expected)] = &[
-        ("exit 7", |cause| *cause == FailureCause::Exit { code: 7 }),
-        ("kill -SEGV $$", |cause| *cause == FailureCause::Signal { signal: 11 }),
+    let cases: &[(&str, &str, Expected)] = &[
+        ("S001", "exit 7", |cause| *cause == FailureCause::Exit { code: 7 }),
+        ("S002", "kill -SEGV $$", |cause| *cause == FailureCause::Signal { signal: 11 }),
         (
+            "S003",
             "sleep 100 & mkdir -p $OUTPUT; echo > $OUTPUT/a",
             |cause| matches!(cause, FailureCause::LeftProcesses { names } if names == &["sleep"]),
         ),
-        (":", |cause| matches!(cause, FailureCause::MissingOutput { .. })),
+        ("S005", ":", |cause| matches!(cause, FailureCause::MissingOutput { .. })),
         (
+            "S005",
             "mkdir -p $OUTPUT; mkfifo $OUTPUT/pipe",
             |cause| matches!(cause, FailureCause::MissingOutput { message } if message.contains("pipe")),
         ),
     ];
-    for (script, expected) in cases {
+    for (code, script, expected) in cases {
         let shop = Workshop::new();
         let error =
             shop.run(&shop.graph(&Plan::default().component("part", &[], &[script]))).unwrap_err();
         let BuildError::Failed(failures) = error else { panic!("{error:?}") };
         assert!(expected(&failures[0].cause), "{script}: {:?}", failures[0].cause);
+        assert_eq!(failures[0].cause.code(), *code);
     }
+}
+
+#[test]
+fn a_failure_is_shown_whatever_bytes_the_step_printed() {
+    let shop = Workshop::new();
+    let script = "printf 'before \\377\\n'; printf 'x.c:1: error: \\376\\200\\n' >&2; exit 1";
+    let error =
+        shop.run(&shop.graph(&Plan::default().component("part", &[], &[script]))).unwrap_err();
+    let BuildError::Failed(failures) = error else { panic!("{error:?}") };
+    let first = failures[0].first_error.as_ref().unwrap();
+    assert_eq!(first.text, "x.c:1: error: \u{fffd}\u{fffd}");
+    assert!(failures[0].last_lines.iter().any(|line| line.starts_with("before ")));
+    // The log itself keeps the bytes as they were.
+    let log = std::fs::read(failures[0].log.as_ref().unwrap()).unwrap();
+    assert!(log.windows(3).any(|bytes| bytes == b"\xfe\x80\n"));
 }
 
 #[test]

@@ -143,12 +143,13 @@ pub(crate) enum Verb {
         code: Option<String>,
     },
     /// Write completions for a shell to standard output.
-    #[command(hide = true)]
     Completions {
         /// Which shell.
         shell: clap_complete::Shell,
     },
-    /// Write the manual page, or the command reference, to standard output.
+    /// Write the manual page to standard output.
+    Man,
+    /// Write a page of the reference to standard output.
     #[command(hide = true)]
     Reference {
         /// Which.
@@ -170,8 +171,6 @@ pub(crate) enum Then {
 /// What `osier reference` writes.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 pub(crate) enum ReferenceKind {
-    /// The manual page, in roff.
-    Man,
     /// The command line, in Markdown.
     Commands,
     /// The error codes, in Markdown.

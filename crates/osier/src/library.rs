@@ -6,7 +6,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use osier_recipe::{glob_matches, glob_reaches_below};
+use osier_build::PlanError;
+use osier_recipe::{Code, Diagnostic, Origin, glob_matches, glob_reaches_below};
 use osier_store::{Digest, FileError, IoContext, Store, Tree, TreeNode};
 
 /// A file of the library inside the program.
@@ -85,6 +86,34 @@ pub(crate) enum BesideKind {
     Folder,
 }
 
+/// Why a definition cannot be had.
+#[derive(Debug)]
+pub(crate) enum LibraryError {
+    /// Its file could not be read.
+    File(FileError),
+    /// It is not one text.
+    Wrong(Vec<Diagnostic>),
+}
+
+impl From<LibraryError> for PlanError {
+    fn from(error: LibraryError) -> Self {
+        match error {
+            LibraryError::File(error) => Self::File(error),
+            LibraryError::Wrong(wrong) => Self::Wrong(wrong),
+        }
+    }
+}
+
+/// An error about the second file of one definition.
+fn twice(first: &Entry, second: &str) -> Diagnostic {
+    let start = Origin::new(second, "");
+    let message = format!("{} describes the same as {second}", first.label);
+    Origin::new(&first.label, &first.text)
+        .error(Code::DuplicateName, &(0..0), message)
+        .related(&start, &(0..0), "the other file")
+        .hint("remove one of the two, or give it another name")
+}
+
 /// The library as one project sees it.
 #[derive(Debug, Clone)]
 pub(crate) struct Library {
@@ -97,8 +126,8 @@ impl Library {
         Self { project }
     }
 
-    /// Finds a definition by name.
-    pub(crate) fn find(&self, shelf: Shelf, name: &str) -> Result<Option<Entry>, FileError> {
+    /// Finds a definition by name. One that a project has in two files is an error, as either could be meant.
+    pub(crate) fn find(&self, shelf: Shelf, name: &str) -> Result<Option<Entry>, LibraryError> {
         if name.is_empty() || name.contains('/') || name.starts_with('.') {
             return Ok(None);
         }
@@ -113,19 +142,28 @@ impl Library {
                 ),
                 (shelf.join(format!("{name}.toml")), Place::Alone, format!("{folder}/{name}.toml")),
             ];
+            let mut found: Option<Entry> = None;
             for (path, place, label) in tries {
                 match fs::read(&path) {
                     Ok(bytes) => {
-                        let text = String::from_utf8_lossy(&bytes).into_owned();
-                        return Ok(Some(Entry { label, text, place }));
+                        let text = osier_recipe::utf8(&label, &bytes)
+                            .map_err(LibraryError::Wrong)?
+                            .to_owned();
+                        if let Some(first) = &found {
+                            return Err(LibraryError::Wrong(vec![twice(first, &label)]));
+                        }
+                        found = Some(Entry { label, text, place });
                     }
                     Err(error)
                         if matches!(
                             error.kind(),
                             std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
                         ) => {}
-                    Err(error) => return Err(error).at("read", &path),
+                    Err(error) => return Err(error).at("read", &path).map_err(LibraryError::File),
                 }
+            }
+            if found.is_some() {
+                return Ok(found);
             }
         }
         let own = format!("{folder}/{name}/{inside}");

@@ -88,8 +88,11 @@ fn run(cli: Cli) -> Outcome<()> {
         Verb::Doctor => doctor::run(&workplace),
         Verb::Explain { code } => reference::explain(&workplace, code.as_deref()),
         Verb::Completions { shell } => {
-            let mut command = <Cli as clap::CommandFactory>::command();
-            clap_complete::generate(shell, &mut command, "osier", &mut std::io::stdout());
+            reference::completions(&workplace, shell);
+            Ok(())
+        }
+        Verb::Man => {
+            reference::manual(&workplace);
             Ok(())
         }
         Verb::Reference { kind } => reference::write(kind),

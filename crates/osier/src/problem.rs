@@ -2,6 +2,9 @@
 
 use std::fmt::Write as _;
 
+use crate::library::LibraryError;
+use crate::project::diagnosed;
+
 /// The exit statuses of osier, documented in `docs/reference/exit-status.md`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -51,6 +54,15 @@ impl Problem {
             let _ = writeln!(text, "  hint: {hint}");
         }
         text
+    }
+}
+
+impl From<LibraryError> for Problem {
+    fn from(error: LibraryError) -> Self {
+        match error {
+            LibraryError::File(error) => error.into(),
+            LibraryError::Wrong(wrong) => diagnosed(&wrong, |_| None),
+        }
     }
 }
 

@@ -42,18 +42,27 @@ pub(crate) fn explain(workplace: &Workplace, code: Option<&str>) -> Outcome<()> 
     Ok(())
 }
 
+/// Writes the manual page, in roff.
+pub(crate) fn manual(workplace: &Workplace) {
+    let mut page = Vec::new();
+    // Writing to memory does not fail.
+    let _ = clap_mangen::Man::new(Cli::command()).render(&mut page);
+    workplace.reporter.result(String::from_utf8_lossy(&page).trim_end());
+}
+
+/// Writes completions for a shell.
+pub(crate) fn completions(workplace: &Workplace, shell: clap_complete::Shell) {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "osier", &mut text);
+    workplace.reporter.result(String::from_utf8_lossy(&text).trim_end());
+}
+
 /// Writes a generated reference to standard output.
 pub(crate) fn write(kind: ReferenceKind) -> Outcome<()> {
     let schema = |kind| {
         serde_json::to_string_pretty(&osier_recipe::json_schema(kind)).unwrap_or_default() + "\n"
     };
     let text = match kind {
-        ReferenceKind::Man => {
-            let mut page = Vec::new();
-            // Writing to memory does not fail.
-            let _ = clap_mangen::Man::new(Cli::command()).render(&mut page);
-            String::from_utf8_lossy(&page).into_owned()
-        }
         ReferenceKind::Commands => commands(),
         ReferenceKind::Codes => {
             let mut text = String::from(

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 use osier_build::{Event, Failure, FailureCause};
 
 /// How things are shown.
@@ -22,6 +22,8 @@ pub(crate) struct Reporter {
     style: Style,
     bars: MultiProgress,
     running: Mutex<BTreeMap<String, ProgressBar>>,
+    /// The last line: how much of the build is left.
+    left: Mutex<Option<ProgressBar>>,
     download: Mutex<Option<ProgressBar>>,
 }
 
@@ -40,6 +42,7 @@ impl Reporter {
             style,
             bars: MultiProgress::new(),
             running: Mutex::default(),
+            left: Mutex::default(),
             download: Mutex::default(),
         }
     }
@@ -100,7 +103,11 @@ impl Reporter {
                     self.say(format!("     run  {label}"));
                     return;
                 }
-                let bar = self.bars.add(ProgressBar::new_spinner());
+                let bar = ProgressBar::new_spinner();
+                let bar = match &*lock(&self.left) {
+                    Some(left) => self.bars.insert_before(left, bar),
+                    None => self.bars.add(bar),
+                };
                 let last = expected.map(|seconds| format!(" (last time {})", duration(seconds)));
                 let style = ProgressStyle::with_template("     run  {msg} {elapsed}");
                 bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
@@ -113,6 +120,7 @@ impl Reporter {
                     "   reuse  {component}:{step} goes on from an earlier build's objects"
                 ));
             }
+            Event::TimeLeft { steps, seconds, unknown } => self.time_left(steps, seconds, unknown),
             Event::StepFinished { component, step, seconds, cpu } => {
                 let label = format!("{component}:{step}");
                 self.end(&label);
@@ -129,10 +137,36 @@ impl Reporter {
     }
 
     fn end(&self, label: &str) {
-        if let Some(bar) = lock(&self.running).remove(label) {
+        let mut running = lock(&self.running);
+        let ended = running.remove(label);
+        // What is left is told anew when the next step starts, if one does.
+        let left = if running.is_empty() { lock(&self.left).take() } else { None };
+        for bar in ended.into_iter().chain(left) {
             bar.finish_and_clear();
             self.bars.remove(&bar);
         }
+    }
+
+    /// Shows how much of the build is left, counting down until it is told anew.
+    fn time_left(&self, steps: usize, seconds: f64, unknown: usize) {
+        if self.style != Style::Live || lock(&self.running).is_empty() {
+            return;
+        }
+        let told = Instant::now();
+        let count = move |_: &ProgressState, out: &mut dyn std::fmt::Write| {
+            let passed = told.elapsed().as_secs_f64();
+            let _ = out.write_str(&left(steps, (seconds - passed).max(0.0), unknown));
+        };
+        let style = ProgressStyle::with_template("    left  {left}");
+        let style =
+            style.unwrap_or_else(|_| ProgressStyle::default_spinner()).with_key("left", count);
+        let mut slot = lock(&self.left);
+        let bar = slot.get_or_insert_with(|| {
+            let bar = self.bars.add(ProgressBar::new_spinner());
+            bar.enable_steady_tick(Duration::from_millis(250));
+            bar
+        });
+        bar.set_style(style);
     }
 
     /// Shows how far the downloads are.
@@ -178,6 +212,20 @@ pub(crate) fn duration(seconds: f64) -> String {
         10..120 => format!("{seconds:.0} s"),
         120..7200 => format!("{} min {} s", whole / 60, whole % 60),
         _ => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
+    }
+}
+
+/// Says how much of a build is left, and how much of that is not known.
+fn left(steps: usize, seconds: f64, unknown: usize) -> String {
+    let count = |number: usize| format!("{number} step{}", if number == 1 { "" } else { "s" });
+    let known = match seconds {
+        ..1.0 => format!("moments for {}", count(steps - unknown.min(steps))),
+        _ => format!("about {} for {}", duration(seconds), count(steps - unknown.min(steps))),
+    };
+    match unknown {
+        0 => known,
+        _ if unknown >= steps => format!("{}, never timed before", count(steps)),
+        _ => format!("{known}, and {} never timed before", count(unknown)),
     }
 }
 
@@ -245,7 +293,15 @@ pub(crate) fn failure_screen(failure: &Failure) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{bytes, duration};
+    use super::{bytes, duration, left};
+
+    #[test]
+    fn what_is_left_says_what_is_not_known() {
+        assert_eq!(left(3, 200.4, 0), "about 3 min 20 s for 3 steps");
+        assert_eq!(left(3, 75.0, 2), "about 75 s for 1 step, and 2 steps never timed before");
+        assert_eq!(left(1, 0.0, 1), "1 step, never timed before");
+        assert_eq!(left(2, 0.3, 0), "moments for 2 steps");
+    }
 
     #[test]
     fn figures_are_readable() {

@@ -106,6 +106,11 @@ fn wrong_recipes_are_errors_before_anything_is_fetched() {
     let target = format!("name = \"a\"\ntargets = [\"aarch64\"]\n{SCRIPT}");
     let file = format!("name = \"a\"\nfiles = [\"nothing.config\"]\n{SCRIPT}");
     let empty = "name = \"a\"\n";
+    let steps = format!("name = \"a\"\n{SCRIPT}{SCRIPT}");
+    let step =
+        "name = \"a\"\n[[step]]\nname = \"b\"\nfrom = \"busybox:cofigure\"\nrun = \"true\"\n";
+    let variable = "name = \"a\"\nkind = \"make\"\n[with]\ngoal = [\"all\"]\n";
+    let patch = "name = \"a\"\nversion = \"1\"\npatches = [\"*.patch\"]\n[[step]]\nname = \"b\"\nrun = \"true\"\n";
     let cases = [
         (url, "R010"),
         ("name = \"b\"\n", "R009"),
@@ -115,6 +120,15 @@ fn wrong_recipes_are_errors_before_anything_is_fetched() {
         (&file, "R019"),
         ("name = \"a\"\nsource = { path = \"src\" }\n", "R019"),
         (empty, "R005"),
+        ("name = \"a\"\nneed = []\n", "R003"),
+        ("name = \"a\"\nname = \"a\"\n", "R007"),
+        ("name = \"a\nsummary = \"\"\n", "R001"),
+        (&steps, "R020"),
+        (step, "R015"),
+        (variable, "R012"),
+        ("name = \"a\"\nkind = \"kconfig\"\n", "R013"),
+        (patch, "R019"),
+        ("name = \"a\"\nsource = { path = \"../b\" }\n", "R022"),
     ];
     for (recipe, code) in cases {
         let space = Space::new(&[("recipes/a.toml", recipe)]);
@@ -132,6 +146,56 @@ fn a_configuration_editor_needs_a_terminal() {
     assert_eq!(status, 2);
     assert!(text.starts_with("error[C002]: `osier config` opens a full-screen editor"), "{text}");
     assert!(text.contains("hint: write the symbols into a fragment"), "{text}");
+}
+
+#[test]
+fn a_definition_in_two_files_is_an_error_that_names_both() {
+    let recipe = format!("name = \"a\"\n{SCRIPT}");
+    let user = format!("name = \"b\"\nneeds = [\"a\"]\n{SCRIPT}");
+    let space = Space::new(&[
+        ("recipes/a.toml", &recipe),
+        ("recipes/a/recipe.toml", &recipe),
+        ("recipes/b.toml", &user),
+    ]);
+    for name in ["a", "b"] {
+        let (status, text) = space.fails(&["build", name]);
+        assert_eq!(status, 2, "{text}");
+        assert!(text.starts_with("recipes/a/recipe.toml:1:1: error[R020]: "), "{text}");
+        assert!(text.contains("= recipes/a.toml:1:1: the other file"), "{text}");
+    }
+}
+
+#[test]
+fn a_recipe_that_is_not_text_is_an_error_with_its_place() {
+    let space = Space::new(&[]);
+    fs::create_dir_all(space.project().join("recipes")).unwrap();
+    fs::write(space.project().join("recipes/a.toml"), b"name = \"a\"\nsummary = \"\xff\"\n")
+        .unwrap();
+    let (status, text) = space.fails(&["build", "a"]);
+    assert_eq!(status, 2);
+    assert!(text.starts_with("recipes/a.toml:2:12: error[R002]: "), "{text}");
+}
+
+#[test]
+fn an_output_that_a_need_does_not_have_is_told_with_the_nearest() {
+    let lib = format!("name = \"lib\"\noutputs = {{ dev = [\"usr/include/**\"] }}\n{SCRIPT}");
+    let user = format!("name = \"a\"\nneeds = [\"lib:dve\"]\n{SCRIPT}");
+    let space = Space::new(&[("recipes/lib.toml", &lib), ("recipes/a.toml", &user)]);
+    let (status, text) = space.fails(&["build", "a"]);
+    assert_eq!(status, 2);
+    assert!(text.starts_with("recipes/a.toml:2:10: error[R025]: unknown output `dve`"), "{text}");
+    assert!(text.contains("did you mean `dev`?"), "{text}");
+}
+
+#[test]
+fn a_patch_for_another_version_is_refused_before_anything_is_fetched() {
+    let recipe = format!("name = \"a\"\nversion = \"1.2\"\npatches = [\"*.patch\"]\n{SCRIPT}");
+    let space =
+        Space::new(&[("recipes/a/recipe.toml", &recipe), ("recipes/a/a-1.1-fix.patch", "")]);
+    let (status, text) = space.fails(&["build", "a"]);
+    assert_eq!(status, 2);
+    assert!(text.starts_with("recipes/a/recipe.toml:3:12: error[R008]: "), "{text}");
+    assert!(text.contains("`a-1.1-fix.patch` is for version 1.1, and `a` is 1.2"), "{text}");
 }
 
 #[test]
@@ -301,6 +365,20 @@ fn wrong_disks_of_a_machine_are_shown_before_anything_is_built() {
         let (status, text) = space.fails(&["boot", "s"]);
         assert_eq!(status, 2, "{disk}: {text}");
         assert!(text.contains(wanted), "{disk}: {text}");
+    }
+}
+
+#[test]
+fn completions_and_the_manual_name_the_verbs() {
+    let space = Space::new(&[]);
+    for (words, text) in [
+        (["completions", "bash"].as_slice(), "osier__subcmd__build"),
+        (&["completions", "zsh"], "#compdef osier"),
+        (&["completions", "fish"], "complete -c osier"),
+        (&["man"], ".TH osier 1"),
+    ] {
+        let page = space.prints(words);
+        assert!(page.contains(text) && page.contains("build"), "{words:?}: {page}");
     }
 }
 
