@@ -150,6 +150,8 @@ mod tests {
                         folder: String::new(),
                         parallel: true,
                     },
+                    view: crate::View::All,
+                    reuse: None,
                     checks: Vec::new(),
                     origin: String::new(),
                 });
