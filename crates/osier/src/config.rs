@@ -34,7 +34,8 @@ pub(crate) fn run(workplace: &Workplace, component: &str, fragment: Option<&Path
     }
     let launcher = launcher()?;
     let store = workplace.store()?;
-    let network = Network::new(&store, &workplace.reporter, workplace.global.offline);
+    let network = Network::new(&store, &workplace.reporter, workplace.global.offline)
+        .with_launcher(Some(&launcher));
     let mut project = Project::open(workplace, &store)?;
     let recipe = project.read_recipe(component)?;
     let editor = editor(&project, &recipe)?;
