@@ -9,6 +9,7 @@ mod bench;
 mod check;
 mod prove;
 mod prove_kill;
+mod prove_store;
 mod stop_at;
 mod workshop;
 

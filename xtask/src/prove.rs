@@ -6,12 +6,14 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::prove_kill;
+use crate::prove_store;
 use crate::root;
 use crate::run as command;
 use crate::workshop::Workshop;
 
 /// The proofs there are.
-pub(crate) const NAMES: &[&str] = &["initrd", "steps", "kill", "kill-quick", "kill-kernel", "all"];
+pub(crate) const NAMES: &[&str] =
+    &["initrd", "steps", "kill", "kill-quick", "kill-kernel", "store", "all"];
 
 /// Runs the proof of this name, on a store that begins empty.
 pub(crate) fn run(name: &str) -> Result<()> {
@@ -22,7 +24,8 @@ pub(crate) fn run(name: &str) -> Result<()> {
         "kill" => &[prove_kill::all],
         "kill-quick" => &[prove_kill::quick],
         "kill-kernel" => &[prove_kill::kernel],
-        "all" => &[initrd, steps, prove_kill::quick],
+        "store" => &[prove_store::all],
+        "all" => &[initrd, steps, prove_store::all, prove_kill::quick],
         _ => bail!("there is no proof `{name}`; there are: {}", NAMES.join(", ")),
     };
     command(&["cargo", "build", "--release", "--locked"])?;
