@@ -15,6 +15,7 @@ mod prove_disks;
 mod prove_git;
 mod prove_kill;
 mod prove_reuse;
+mod prove_store;
 mod prove_terminal;
 mod prove_verdicts;
 mod stop_at;

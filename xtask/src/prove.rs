@@ -11,6 +11,7 @@ use crate::prove_disks::{disks, images};
 use crate::prove_git;
 use crate::prove_kill;
 use crate::prove_reuse;
+use crate::prove_store;
 use crate::prove_terminal::{config, shell};
 use crate::prove_verdicts::verdicts;
 use crate::root;
@@ -28,6 +29,7 @@ pub(crate) const NAMES: &[&str] = &[
     "shell",
     "config",
     "git",
+    "store",
     "kill",
     "kill-quick",
     "kill-kernel",
@@ -52,6 +54,7 @@ pub(crate) fn run(name: &str) -> Result<()> {
         "disks" => &[disks],
         "kill" => &[prove_kill::all],
         "kill-kernel" => &[prove_kill::kernel],
+        "store" => &[prove_store::all],
         "reuse" => &[prove_reuse::reuse],
         "all" => &[
             initrd,
@@ -62,6 +65,7 @@ pub(crate) fn run(name: &str) -> Result<()> {
             shell,
             config,
             prove_git::run,
+            prove_store::all,
             prove_kill::quick,
         ],
         _ => bail!("there is no proof `{name}`; there are: {}", NAMES.join(", ")),

@@ -266,8 +266,9 @@ impl Site {
         for (number, kill) in kills.iter().enumerate() {
             let whom = if number % 2 == 0 { Whom::Alone } else { Whom::All };
             let tally = tallies.entry(kill.place).or_default();
+            println!("kill {}: {}, {:?}, {whom:?}", number + 1, kill.place, kill.at);
             self.one(kill, whom, &known, tally).with_context(|| {
-                format!("kill {number}, {}, {:?}, {whom:?}", kill.place, kill.at)
+                format!("kill {}: {}, {:?}, {whom:?}", number + 1, kill.place, kill.at)
             })?;
         }
         println!(

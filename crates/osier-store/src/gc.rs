@@ -17,6 +17,10 @@ use crate::{Digest, FileError, IoContext, Key, Record, Store, Tree, TreeNode, re
 /// How many things are moved out of the way at a time, while builds wait.
 const BATCH: usize = 256;
 
+/// The last rank of what is only kept to be looked at: it goes before anything that a build can use, however
+/// new it is, since a failed layer may be what has filled the disk.
+const LEFT: u8 = 1;
+
 /// What gc may remove.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct GcLimits {
@@ -177,7 +181,8 @@ impl Store {
         let used = self.last_uses(&leads, &old)?;
         let mut items = self.items(&used)?;
         items.sort_by(|one, two| {
-            (one.used, one.rank, &one.path).cmp(&(two.used, two.rank, &two.path))
+            let order = |item: &Item| (item.rank > LEFT, item.used, item.rank);
+            order(one).cmp(&order(two)).then_with(|| one.path.cmp(&two.path))
         });
         let before = items.iter().map(|item| item.size).sum();
         let mut report = GcReport { before, after: before, ..GcReport::default() };
@@ -320,8 +325,8 @@ impl Store {
         // What is quickly made again goes first: a layer only serves to go on from, a result saves the whole.
         let mut folders = vec![
             (self.root().join("aside"), (|_| Name::None) as fn(&str) -> Name),
-            (self.root().join("areas"), area),
             (self.root().join("failed"), key),
+            (self.root().join("areas"), area),
             (self.root().join("layers"), key),
             (self.root().join("parts"), |_| Name::Part),
             (self.root().join("logs"), log),
@@ -501,6 +506,19 @@ mod tests {
         // Room for the output and the log, and not for the layer.
         store.gc(GcLimits { size: Some(80_000), ..ALL }, SystemTime::now()).unwrap();
         assert!(!store.layer_path(&key).exists() && is_whole(&store, &key, &digest));
+    }
+
+    #[test]
+    fn a_failed_layer_goes_before_what_builds_can_use() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(&folder);
+        let (key, failed) = (Key([1; 32]), Key([2; 32]));
+        let digest = result(&store, key);
+        fs::create_dir(store.failed_path(&failed)).unwrap();
+        fs::write(store.failed_path(&failed).join("file"), [0; 300_000]).unwrap();
+        store.gc(GcLimits { size: Some(400_000), ..ALL }, SystemTime::now()).unwrap();
+        assert!(!store.failed_path(&failed).exists());
+        assert!(store.layer_path(&key).exists() && is_whole(&store, &key, &digest));
     }
 
     #[test]
