@@ -35,7 +35,10 @@ pub(crate) fn reuse(store: &Path) -> Result<()> {
     shop.write("recipes/linux/recipe.toml", &recipe)?;
     let base_fragment = std::fs::read_to_string(folder.join("serial-initrd.config"))?;
     shop.write("recipes/linux/serial-initrd.config", &base_fragment)?;
-    shop.write("recipes/linux/flip.config", "# as it is\n")?;
+    // So that a store in which this was proved before does not have the results already.
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed()?.as_secs();
+    let run = format!("# run {now}\n");
+    shop.write("recipes/linux/flip.config", &format!("# as it is\n{run}"))?;
 
     let base = build(&shop, &[])?;
     let base = if base.reused { build(&shop, &["--clean-check"])? } else { base };
@@ -68,7 +71,7 @@ pub(crate) fn reuse(store: &Path) -> Result<()> {
         };
         let fragment = base_fragment.replace(&format!("CONFIG_{symbol}=y\n"), "");
         shop.write("recipes/linux/serial-initrd.config", &fragment)?;
-        shop.write("recipes/linux/flip.config", &line)?;
+        shop.write("recipes/linux/flip.config", &format!("{line}{run}"))?;
         let Some(there) = try_build(&shop, &["--clean-check"])? else {
             println!("prove reuse: {symbol} cannot be flipped alone");
             continue;
@@ -79,7 +82,7 @@ pub(crate) fn reuse(store: &Path) -> Result<()> {
         };
         shop.write("recipes/linux/serial-initrd.config", &base_fragment)?;
         // Another text of the fragment, the same configuration: the key is new, the bytes must be the old ones.
-        shop.write("recipes/linux/flip.config", &format!("# back from {symbol}\n"))?;
+        shop.write("recipes/linux/flip.config", &format!("# back from {symbol}\n{run}"))?;
         let back = build(&shop, &[])?;
         ensure!(back.reused, "{symbol}, back: the build did not go on from the earlier one");
         ensure!(back.digest == base.digest, "{symbol}, back: the output differs");
@@ -118,7 +121,7 @@ pub(crate) fn reuse(store: &Path) -> Result<()> {
             false => patch.push_str(&format!(" {line}\n")),
         }
     }
-    shop.write("recipes/linux/flip.config", "# patched\n")?;
+    shop.write("recipes/linux/flip.config", &format!("# patched\n{run}"))?;
     shop.write("recipes/linux/patches/0001-version.patch", &patch)?;
     shop.write(
         "recipes/linux/recipe.toml",
@@ -129,13 +132,13 @@ pub(crate) fn reuse(store: &Path) -> Result<()> {
         !patched.reused && patched.digest != base.digest,
         "the patch should reach every object"
     );
-    shop.write("recipes/linux/flip.config", "# patched, in other words\n")?;
+    shop.write("recipes/linux/flip.config", &format!("# patched, in other words\n{run}"))?;
     let again = build(&shop, &[])?;
     ensure!(
         again.reused && again.digest == patched.digest,
         "a patched kernel goes on from a patched one"
     );
-    shop.write("recipes/linux/flip.config", "# patch removed\n")?;
+    shop.write("recipes/linux/flip.config", &format!("# patch removed\n{run}"))?;
     shop.write("recipes/linux/recipe.toml", &recipe)?;
     let back = build(&shop, &[])?;
     ensure!(
@@ -149,7 +152,7 @@ pub(crate) fn reuse(store: &Path) -> Result<()> {
     )?;
     let flagged = build(&shop, &[])?;
     ensure!(!flagged.reused && flagged.digest != base.digest, "the flag should reach every object");
-    shop.write("recipes/linux/flip.config", "# flag removed\n")?;
+    shop.write("recipes/linux/flip.config", &format!("# flag removed\n{run}"))?;
     shop.write("recipes/linux/recipe.toml", &recipe)?;
     let back = build(&shop, &[])?;
     ensure!(back.digest == base.digest, "a removed flag should leave nothing behind");
@@ -190,21 +193,18 @@ fn try_build(shop: &Workshop, more: &[&str]) -> Result<Option<Build>> {
     Ok(Some(build))
 }
 
-/// Lists the symbols of a configuration that are on or off, and which of the two.
+/// Lists the symbols that a person could change, and whether each is on.
+///
+/// Of a strict configuration these are those that its fragment asks for, and those that are there and off: all others
+/// that are on have no prompt, and follow.
 fn candidates(config: &str, fragment: &str) -> Vec<(String, bool)> {
-    let mut symbols = Vec::new();
-    for line in config.lines() {
-        let on = line.strip_prefix("CONFIG_").and_then(|rest| rest.strip_suffix("=y"));
-        let off = line.strip_prefix("# CONFIG_").and_then(|rest| rest.strip_suffix(" is not set"));
-        // What the fragments ask for includes the architecture and the like: flipping it is another kernel.
-        let asked = |name: &str| fragment.contains(&format!("CONFIG_{name}="));
-        match (on, off) {
-            (Some(name), _) if !asked(name) => symbols.push((name.to_owned(), true)),
-            (_, Some(name)) => symbols.push((name.to_owned(), false)),
-            _ => {}
-        }
-    }
-    symbols
+    let on = fragment.lines().filter_map(|line| line.strip_prefix("CONFIG_")?.strip_suffix("=y"));
+    let off = config
+        .lines()
+        .filter_map(|line| line.strip_prefix("# CONFIG_")?.strip_suffix(" is not set"));
+    // Another word size is another kernel.
+    let on = on.filter(|name| *name != "64BIT").map(|name| (name.to_owned(), true));
+    on.chain(off.map(|name| (name.to_owned(), false))).collect()
 }
 
 /// Draws numbers: splitmix64, by Sebastiano Vigna, <https://prng.di.unimi.it/splitmix64.c>.
