@@ -1,6 +1,6 @@
 //! Comparing results that come from an earlier build's objects with a clean build.
 
-use osier_store::{BlobError, Digest, Record, Tree};
+use osier_store::{BlobError, Digest, Tree};
 
 use crate::engine::{BuildError, Engine, Results};
 use crate::graph::{ComponentId, Graph, StepId};
@@ -21,14 +21,14 @@ impl Engine<'_> {
     pub fn clean_check(&mut self, graph: &Graph) -> Result<(Results, Vec<CleanCheck>), BuildError> {
         let survey = self.survey(graph);
         let mut before = Vec::new();
+        let mut keys = Vec::new();
         for (id, result) in survey.done.iter().filter(|(_, result)| result.reused) {
             before.push((*id, result.outputs.clone()));
-            let mut index = self.store.index();
-            for step in steps_on_reuse(graph, *id) {
-                if let Some(key) = survey.keys.get(&step) {
-                    index.append(Record::Forget(*key))?;
-                }
-            }
+            let steps = steps_on_reuse(graph, *id);
+            keys.extend(steps.iter().filter_map(|step| survey.keys.get(step)).copied());
+        }
+        if !self.store.forget_unused(&keys)? {
+            return Err(BuildError::InUse);
         }
         let reuse = std::mem::replace(&mut self.settings.reuse, false);
         let results = self.run(graph);

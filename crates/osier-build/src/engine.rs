@@ -110,6 +110,9 @@ pub enum BuildError {
         /// Bytes that must stay free.
         reserve: u64,
     },
+    /// What is to be built again is in use.
+    #[error("another osier uses what is to be built again; run this once more when it has ended")]
+    InUse,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] FileError),

@@ -343,6 +343,13 @@ fn a_step_goes_on_from_an_earlier_build_when_only_named_files_differ() {
     // The mark stays with the result, and the clean check takes it off.
     assert_eq!(built("C", "x"), ("C\n".to_owned(), true, 0));
     let graph = shop.graph(&configured("C", "x", LIKE_MAKE));
+    {
+        // Never under the feet of another osier.
+        let other = Workshop::at(shop.store.root());
+        other.run(&graph).unwrap();
+        let error = shop.with_engine(|engine| engine.clean_check(&graph).unwrap_err());
+        assert!(matches!(error, BuildError::InUse), "{error}");
+    }
     let checks = shop.clean_check(&graph);
     assert_eq!(checks.len(), 1);
     assert_eq!(checks[0].differences, [""; 0]);

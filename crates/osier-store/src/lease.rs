@@ -21,7 +21,7 @@ use std::time::{Duration, SystemTime};
 
 use rustix::fs::{AtFlags, CWD, FlockOperation, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
 
-use crate::{Digest, FileError, IoContext, Key, Scratch, Store, remove_tree};
+use crate::{Digest, FileError, IoContext, Key, Record, Scratch, Store, remove_tree};
 
 /// A blob whose inode was changed within this time is relied upon without being touched.
 pub(crate) const FRESH: Duration = Duration::from_secs(3600);
@@ -249,6 +249,24 @@ impl Store {
         let path = self.root().join(format!("work/{purpose}.{}.{number}", lease.name));
         fs::create_dir(&path).at("make", &path)?;
         Ok(Scratch::at(path))
+    }
+
+    /// Forgets what is recorded under these keys, unless another live process relies on any of it; says whether it did.
+    ///
+    /// The folders stay until something else is put in their place.
+    pub fn forget_unused(&self, keys: &[Key]) -> Result<bool, FileError> {
+        self.lease()?;
+        let _gate = self.gate_exclusive()?;
+        let others = self.leases()?;
+        if keys.iter().any(|key| others.keys.contains(key)) {
+            return Ok(false);
+        }
+        let mut index = self.index();
+        index.refresh()?;
+        for key in keys {
+            index.append(Record::Forget(*key))?;
+        }
+        Ok(true)
     }
 
     /// Removes what dead processes left: their leases, and their folders under `work/`.

@@ -123,7 +123,10 @@ pub(crate) enum Verb {
         /// The component.
         component: String,
     },
-    /// Remove what is not used.
+    /// Remove what no build has used for long; builds may run meanwhile.
+    ///
+    /// Without a limit: what was not used for 30 days. In any case the oldest goes until osier's reserve of 1 GiB of
+    /// disk is free.
     Gc {
         /// Remove results until the store is no larger than this, as in 20G.
         #[arg(long, value_name = "SIZE")]

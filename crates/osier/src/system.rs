@@ -239,6 +239,7 @@ pub(crate) fn build_problem(error: osier_build::BuildError) -> Problem {
         }
         BuildError::Interrupted => Problem::new("X130", Exit::Interrupted, error),
         BuildError::NoSpace { .. } => Problem::new("M004", Exit::Machine, error),
+        BuildError::InUse => Problem::new("M001", Exit::Machine, error),
         BuildError::Store(error) => error.into(),
         BuildError::Blob(error) => Problem::new("M001", Exit::Machine, error),
     }

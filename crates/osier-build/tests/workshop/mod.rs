@@ -176,7 +176,7 @@ impl Workshop {
         self.reused.swap(0, Ordering::Relaxed)
     }
 
-    fn with_engine<T>(&self, work: impl FnOnce(&mut Engine<'_>) -> T) -> T {
+    pub(crate) fn with_engine<T>(&self, work: impl FnOnce(&mut Engine<'_>) -> T) -> T {
         let events = |event: Event| {
             let label = match event {
                 Event::StepReused { .. } => {
