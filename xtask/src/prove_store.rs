@@ -34,7 +34,7 @@ echo "== below the reserve"; build build big
 rm "$room/filler"
 echo "== room is made"; build gc
 echo "== resumed"; build build big
-mount -o remount,ro "$room"
+mount -o remount,bind,ro "$room"
 echo "== read-only"; build build big; build status big; build gc
 "#;
 
