@@ -1,9 +1,12 @@
 //! What osier costs on generated projects: `cargo xtask bench`. Figures are processor seconds, user and system, of the
-//! whole process tree, as the shell's `times` counts them.
+//! whole process tree, as getrusage(2) counts them.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::{TimeVal, TimeValLike as _};
 
 use crate::root;
 use crate::run;
@@ -22,30 +25,34 @@ pub(crate) fn cost(shop: &Workshop, times: u32, words: &[&str]) -> Result<f64> {
 
 /// Runs a program so many times in a project; gives the processor milliseconds of one run.
 fn cost_of(shop: &Workshop, times: u32, words: &[&str]) -> Result<f64> {
-    let script = "n=$1; shift; i=0; while [ $i -lt $n ]; do \"$@\" >/dev/null 2>&1 || exit 9; i=$((i+1)); done; times";
-    let output = Command::new("sh")
-        .args(["-c", script, "sh", &times.to_string()])
-        .args(words)
-        .current_dir(&shop.project)
-        .env("OSIER_STORE", &shop.store)
-        .output()
-        .context("cannot run sh")?;
-    ensure!(output.status.success(), "`{}` failed", words.join(" "));
-    let text = String::from_utf8(output.stdout)?;
-    Ok(seconds_of_children(&text)? * 1000.0 / f64::from(times))
+    let (program, arguments) = words.split_first().context("nothing to run")?;
+    let before = seconds_of_children()?;
+    for _ in 0..times {
+        let status = Command::new(program)
+            .args(arguments)
+            .current_dir(&shop.project)
+            .env("OSIER_STORE", &shop.store)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .with_context(|| format!("cannot run {program}"))?;
+        ensure!(status.success(), "`{}` failed", words.join(" "));
+    }
+    Ok((seconds_of_children()? - before) * 1000.0 / f64::from(times))
 }
 
-/// Reads the processor seconds of the children from the last two lines, which the shell's `times` printed.
-pub(crate) fn seconds_of_children(text: &str) -> Result<f64> {
-    // The last line is that of the children: `0m1.230000s 0m0.040000s`.
-    let children = text.lines().last().context("sh printed no times")?;
-    let mut seconds = 0.0;
-    for word in children.split_whitespace() {
-        let (minutes, rest) =
-            word.trim_end_matches('s').split_once('m').context("a time has minutes")?;
-        seconds += minutes.parse::<f64>()? * 60.0 + rest.parse::<f64>()?;
-    }
-    Ok(seconds)
+/// Gives the processor seconds, user and system, of all children that have ended, their own children included.
+pub(crate) fn seconds_of_children() -> Result<f64> {
+    seconds_of(UsageWho::RUSAGE_CHILDREN)
+}
+
+/// Gives the processor seconds, user and system, of this process or of its children.
+pub(crate) fn seconds_of(who: UsageWho) -> Result<f64> {
+    let usage = getrusage(who)?;
+    let seconds =
+        |time: TimeVal| Duration::from_micros(time.num_microseconds().unsigned_abs()).as_secs_f64();
+    Ok(seconds(usage.user_time()) + seconds(usage.system_time()))
 }
 
 /// Writes a project of so many components in layers of twenty, each needing up to three of the layers before.

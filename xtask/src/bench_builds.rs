@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::resource::UsageWho;
 use serde_json::Value;
 
-use crate::bench::{cost, seconds_of_children};
+use crate::bench::{cost, seconds_of, seconds_of_children};
 use crate::root;
 use crate::run;
 use crate::workshop::Workshop;
@@ -76,10 +77,8 @@ fn overhead(store: &Path, component: &str) -> Result<()> {
 
 /// Gives what a build costs besides the steps that are not the make step.
 fn through_osier(shop: &Workshop, component: &str) -> Result<f64> {
-    let script = "\"$@\"; code=$?; times >&2; exit $code";
-    let output = Command::new("sh")
-        .args(["-c", script, "sh"])
-        .arg(root().join("target/release/osier"))
+    let before = seconds_of_children()?;
+    let output = Command::new(root().join("target/release/osier"))
         .args(["--json", "--locked", "build", component])
         .current_dir(&shop.project)
         .env("OSIER_STORE", &shop.store)
@@ -87,7 +86,7 @@ fn through_osier(shop: &Workshop, component: &str) -> Result<f64> {
         .output()?;
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     ensure!(output.status.success(), "{errors}");
-    let mut cost = seconds_of_children(&errors)?;
+    let mut cost = seconds_of_children()? - before;
     let mut made = false;
     for event in String::from_utf8_lossy(&output.stdout).lines() {
         let Ok(event) = serde_json::from_str::<Value>(event) else { continue };
@@ -145,9 +144,9 @@ mkdir -p "$root/dev" "$root/proc"
 mount --rbind /dev "$root/dev"; mount --rbind /proc "$root/proc"
 exec chroot "$root" /usr/bin/env -i "$@" /bin/sh -euc "cd \"\$SOURCE\"; $command"
 "#;
-    let output = Command::new("sh")
-        .args(["-c", "\"$@\" > /dev/null 2>&1; code=$?; times >&2; exit $code", "sh"])
-        .args(["unshare", "--user", "--map-root-user", "--mount", "sh", "-euc", enter, "sh"])
+    let before = seconds_of_children()?;
+    let output = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--mount", "sh", "-euc", enter, "sh"])
         .arg(&folder)
         .arg(script)
         .args(environment)
@@ -155,7 +154,7 @@ exec chroot "$root" /usr/bin/env -i "$@" /bin/sh -euc "cd \"\$SOURCE\"; $command
         .output()?;
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     ensure!(output.status.success(), "`{script}` by hand failed: {text}");
-    let seconds = seconds_of_children(&text)?;
+    let seconds = seconds_of_children()? - before;
     fs::remove_dir_all(&folder)?;
     Ok(seconds)
 }
@@ -209,8 +208,8 @@ for copy in one two three four; do
   find /usr/bin /usr/lib -type f | sort > /tmp/files
   while read -r file; do
     size=$(stat -c %s "$file")
+    [ $((total + size)) -lt 42200000 ] || continue
     total=$((total + size))
-    [ $total -lt 42200000 ] || break
     cp --parents "$file" $OUTPUT/$copy
   done < /tmp/files
 done
@@ -263,26 +262,14 @@ fn zstd_alone(folder: &Path) -> Result<(u64, f64)> {
         }
     }
     files.sort();
-    let before = own_seconds()?;
+    let before = seconds_of(UsageWho::RUSAGE_SELF)?;
     let mut encoder = zstd::Encoder::new(std::io::sink(), 3)?;
     let mut bytes = 0;
     for file in files {
         bytes += std::io::copy(&mut fs::File::open(file)?, &mut encoder)?;
     }
     encoder.finish()?;
-    Ok((bytes, own_seconds()? - before))
-}
-
-/// Gives the processor seconds of this process so far.
-fn own_seconds() -> Result<f64> {
-    let text = fs::read_to_string("/proc/self/stat")?;
-    let fields: Vec<&str> =
-        text.rsplit_once(')').context("stat has a name")?.1.split_whitespace().collect();
-    // Linux counts these in hundredths of a second on every architecture that osier builds on.
-    let ticks = |at: usize| {
-        fields.get(at).and_then(|word| word.parse::<f64>().ok()).context("stat has times")
-    };
-    Ok((ticks(11)? + ticks(12)?) / 100.0)
+    Ok((bytes, seconds_of(UsageWho::RUSAGE_SELF)? - before))
 }
 
 fn median(costs: &mut [f64]) -> f64 {
