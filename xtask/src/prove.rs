@@ -34,6 +34,7 @@ pub(crate) const NAMES: &[&str] = &[
     "kill-quick",
     "kill-kernel",
     "reuse",
+    "reuse-inputs",
     "all",
 ];
 
@@ -56,6 +57,7 @@ pub(crate) fn run(name: &str) -> Result<()> {
         "kill-kernel" => &[prove_kill::kernel],
         "store" => &[prove_store::all],
         "reuse" => &[prove_reuse::reuse],
+        "reuse-inputs" => &[prove_reuse::inputs],
         "all" => &[
             initrd,
             verdicts,

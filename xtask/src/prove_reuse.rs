@@ -23,144 +23,178 @@ struct Build {
     digest: String,
 }
 
+/// A kernel of a project's own, built clean.
+struct Kernel {
+    shop: Workshop,
+    recipe: String,
+    fragment: String,
+    /// A line that no other run has in its fragments, so that a store in which this was proved before does not have
+    /// the results already.
+    run: String,
+    base: Build,
+}
+
 /// Flips symbols of the kernel's configuration there and back, adds a patch and a flag, and takes them away.
 pub(crate) fn reuse(store: &Path) -> Result<()> {
-    let shop = Workshop::new("reuse", store)?;
-    std::fs::copy(root().join("osier.lock"), shop.project.join("osier.lock"))?;
-    let folder = root().join("recipes/linux");
-    let recipe = std::fs::read_to_string(folder.join("recipe.toml"))?;
-    let named = "fragments = [\"serial-initrd.config\"]";
-    ensure!(recipe.contains(named), "the recipe of linux names its fragments otherwise");
-    let recipe = recipe.replace(named, "fragments = [\"serial-initrd.config\", \"flip.config\"]");
-    shop.write("recipes/linux/recipe.toml", &recipe)?;
-    let base_fragment = std::fs::read_to_string(folder.join("serial-initrd.config"))?;
-    shop.write("recipes/linux/serial-initrd.config", &base_fragment)?;
-    // So that a store in which this was proved before does not have the results already.
-    let now = std::time::SystemTime::UNIX_EPOCH.elapsed()?.as_secs();
-    let run = format!("# run {now}\n");
-    shop.write("recipes/linux/flip.config", &format!("# as it is\n{run}"))?;
+    let kernel = Kernel::new(store)?;
+    kernel.flip_symbols()?;
+    kernel.change_inputs()
+}
 
-    let base = build(&shop, &[])?;
-    let base = if base.reused { build(&shop, &["--clean-check"])? } else { base };
-    let config = shop.project.join("out/main/boot/config");
-    shop.good(&["build", "linux", "--out", "out"])?;
-    let config =
-        std::fs::read_to_string(&config).context("the kernel installs its configuration")?;
-    let mut symbols = candidates(&config, &base_fragment);
-    let mut draw = Draw(SEED);
-    let mut flipped = vec![("BINFMT_SCRIPT".to_owned(), true)];
-    symbols.retain(|(name, _)| name != "BINFMT_SCRIPT");
-    let (mut done, mut most) = (0, 0.0f64);
-    while done < SYMBOLS {
-        let (symbol, is_on) = flipped.pop().map_or_else(
-            || {
-                ensure!(!symbols.is_empty(), "there are not enough symbols that can be flipped");
-                // As many are switched on as off.
-                let wanted = done % 2 == 0;
-                let at = draw.below(symbols.len());
-                let rest = (0..symbols.len()).map(|step| (at + step) % symbols.len());
-                let at = rest.into_iter().find(|at| symbols[*at].1 == wanted).unwrap_or(at);
-                Ok(symbols.swap_remove(at))
-            },
-            Ok,
-        )?;
-        let line = if is_on {
-            format!("# CONFIG_{symbol} is not set\n")
-        } else {
-            format!("CONFIG_{symbol}=y\n")
-        };
-        let fragment = base_fragment.replace(&format!("CONFIG_{symbol}=y\n"), "");
+/// The second half of [`reuse`]: a patch and a flag.
+pub(crate) fn inputs(store: &Path) -> Result<()> {
+    Kernel::new(store)?.change_inputs()
+}
+
+impl Kernel {
+    fn new(store: &Path) -> Result<Self> {
+        let shop = Workshop::new("reuse", store)?;
+        std::fs::copy(root().join("osier.lock"), shop.project.join("osier.lock"))?;
+        let folder = root().join("recipes/linux");
+        let recipe = std::fs::read_to_string(folder.join("recipe.toml"))?;
+        let named = "fragments = [\"serial-initrd.config\"]";
+        ensure!(recipe.contains(named), "the recipe of linux names its fragments otherwise");
+        let recipe =
+            recipe.replace(named, "fragments = [\"serial-initrd.config\", \"flip.config\"]");
+        shop.write("recipes/linux/recipe.toml", &recipe)?;
+        let fragment = std::fs::read_to_string(folder.join("serial-initrd.config"))?;
         shop.write("recipes/linux/serial-initrd.config", &fragment)?;
-        shop.write("recipes/linux/flip.config", &format!("{line}{run}"))?;
-        let Some(there) = try_build(&shop, &["--clean-check"])? else {
-            println!("prove reuse: {symbol} cannot be flipped alone");
-            continue;
-        };
-        ensure!(there.reused, "{symbol}: the build did not go on from the earlier one");
-        let (Some(cpu), Some(clean)) = (there.cpu.first(), there.cpu.last()) else {
-            anyhow::bail!("{symbol}: the build step did not run twice")
-        };
-        shop.write("recipes/linux/serial-initrd.config", &base_fragment)?;
-        // Another text of the fragment, the same configuration: the key is new, the bytes must be the old ones.
-        shop.write("recipes/linux/flip.config", &format!("# back from {symbol}\n{run}"))?;
-        let back = build(&shop, &[])?;
-        ensure!(back.reused, "{symbol}, back: the build did not go on from the earlier one");
-        ensure!(back.digest == base.digest, "{symbol}, back: the output differs");
-        let back_cpu = back.cpu.first().copied().unwrap_or_default();
-        println!(
-            "prove reuse: {symbol} {}: {cpu:.1} s instead of {clean:.1} s, the same bytes; back: {back_cpu:.1} s, the same bytes",
-            if is_on { "off" } else { "on" }
-        );
-        ensure!(symbol != "BINFMT_SCRIPT" || *cpu <= 12.0, "BINFMT_SCRIPT off took {cpu} s");
-        most = most.max(*cpu).max(back_cpu);
-        done += 1;
+        let now = std::time::SystemTime::UNIX_EPOCH.elapsed()?.as_secs();
+        let run = format!("# run {now}\n");
+        shop.write("recipes/linux/flip.config", &format!("# as it is\n{run}"))?;
+
+        let base = build(&shop, &[])?;
+        let base = if base.reused { build(&shop, &["--clean-check"])? } else { base };
+        Ok(Self { shop, recipe, fragment, run, base })
     }
 
-    // A patch or a flag reaches every object: nothing is taken over, and nothing of it stays behind.
-    let makefile = shop.good(&[
-        "shell",
-        "linux:unpack",
-        "--then",
-        "leave",
-        "--",
-        "sed",
-        "-n",
-        "1,6p",
-        "Makefile",
-    ])?;
-    let lines: Vec<&str> =
-        makefile.lines().skip_while(|line| !line.starts_with("# SPDX")).take(6).collect();
-    let at = lines
-        .iter()
-        .position(|line| line.starts_with("EXTRAVERSION"))
-        .context("no EXTRAVERSION")?;
-    let mut patch = format!("--- a/Makefile\n+++ b/Makefile\n@@ -1,{0} +1,{0} @@\n", lines.len());
-    for (number, line) in lines.iter().enumerate() {
-        match number == at {
-            true => patch.push_str(&format!("-{line}\n+EXTRAVERSION = -proved\n")),
-            false => patch.push_str(&format!(" {line}\n")),
+    fn flip_symbols(&self) -> Result<()> {
+        let Self { shop, fragment: base_fragment, run, base, .. } = self;
+        let config = shop.project.join("out/main/boot/config");
+        shop.good(&["build", "linux", "--out", "out"])?;
+        let config =
+            std::fs::read_to_string(&config).context("the kernel installs its configuration")?;
+        let mut symbols = candidates(&config, base_fragment);
+        let mut draw = Draw(SEED);
+        let mut flipped = vec![("BINFMT_SCRIPT".to_owned(), true)];
+        symbols.retain(|(name, _)| name != "BINFMT_SCRIPT");
+        let (mut done, mut most) = (0, 0.0f64);
+        while done < SYMBOLS {
+            let (symbol, is_on) = flipped.pop().map_or_else(
+                || {
+                    ensure!(
+                        !symbols.is_empty(),
+                        "there are not enough symbols that can be flipped"
+                    );
+                    // As many are switched on as off.
+                    let wanted = done % 2 == 0;
+                    let at = draw.below(symbols.len());
+                    let rest = (0..symbols.len()).map(|step| (at + step) % symbols.len());
+                    let at = rest.into_iter().find(|at| symbols[*at].1 == wanted).unwrap_or(at);
+                    Ok(symbols.swap_remove(at))
+                },
+                Ok,
+            )?;
+            let line = if is_on {
+                format!("# CONFIG_{symbol} is not set\n")
+            } else {
+                format!("CONFIG_{symbol}=y\n")
+            };
+            let fragment = base_fragment.replace(&format!("CONFIG_{symbol}=y\n"), "");
+            shop.write("recipes/linux/serial-initrd.config", &fragment)?;
+            shop.write("recipes/linux/flip.config", &format!("{line}{run}"))?;
+            let Some(there) = try_build(shop, &["--clean-check"])? else {
+                println!("prove reuse: {symbol} cannot be flipped alone");
+                continue;
+            };
+            ensure!(there.reused, "{symbol}: the build did not go on from the earlier one");
+            let (Some(cpu), Some(clean)) = (there.cpu.first(), there.cpu.last()) else {
+                anyhow::bail!("{symbol}: the build step did not run twice")
+            };
+            shop.write("recipes/linux/serial-initrd.config", base_fragment)?;
+            // Another text of the fragment, the same configuration: the key is new, the bytes must be the old ones.
+            shop.write("recipes/linux/flip.config", &format!("# back from {symbol}\n{run}"))?;
+            let back = build(shop, &[])?;
+            ensure!(back.reused, "{symbol}, back: the build did not go on from the earlier one");
+            ensure!(back.digest == base.digest, "{symbol}, back: the output differs");
+            let back_cpu = back.cpu.first().copied().unwrap_or_default();
+            println!(
+                "prove reuse: {symbol} {}: {cpu:.1} s instead of {clean:.1} s, the same bytes; back: {back_cpu:.1} s, the same bytes",
+                if is_on { "off" } else { "on" }
+            );
+            ensure!(symbol != "BINFMT_SCRIPT" || *cpu <= 12.0, "BINFMT_SCRIPT off took {cpu} s");
+            most = most.max(*cpu).max(back_cpu);
+            done += 1;
         }
+
+        println!(
+            "prove reuse: {SYMBOLS} symbols there and back, the dearest for {most:.1} s of processor time"
+        );
+        Ok(())
     }
-    shop.write("recipes/linux/flip.config", &format!("# patched\n{run}"))?;
-    shop.write("recipes/linux/patches/0001-version.patch", &patch)?;
-    shop.write(
-        "recipes/linux/recipe.toml",
-        &recipe.replace("files = ", "patches = [\"patches/*.patch\"]\nfiles = "),
-    )?;
-    let patched = build(&shop, &[])?;
-    ensure!(
-        !patched.reused && patched.digest != base.digest,
-        "the patch should reach every object"
-    );
-    shop.write("recipes/linux/flip.config", &format!("# patched, in other words\n{run}"))?;
-    let again = build(&shop, &[])?;
-    ensure!(
-        again.reused && again.digest == patched.digest,
-        "a patched kernel goes on from a patched one"
-    );
-    shop.write("recipes/linux/flip.config", &format!("# patch removed\n{run}"))?;
-    shop.write("recipes/linux/recipe.toml", &recipe)?;
-    let back = build(&shop, &[])?;
-    ensure!(
-        back.reused && back.digest == base.digest,
-        "a removed patch should leave nothing behind"
-    );
-    println!("prove reuse: a patch added: built clean; removed: the same bytes as before");
-    shop.write(
-        "recipes/linux/recipe.toml",
-        &recipe.replace("[env]\n", "[env]\nKCFLAGS = \"-fno-inline-small-functions\"\n"),
-    )?;
-    let flagged = build(&shop, &[])?;
-    ensure!(!flagged.reused && flagged.digest != base.digest, "the flag should reach every object");
-    shop.write("recipes/linux/flip.config", &format!("# flag removed\n{run}"))?;
-    shop.write("recipes/linux/recipe.toml", &recipe)?;
-    let back = build(&shop, &[])?;
-    ensure!(back.digest == base.digest, "a removed flag should leave nothing behind");
-    println!("prove reuse: a flag changed: built clean; changed back: the same bytes as before");
-    println!(
-        "prove reuse: {SYMBOLS} symbols there and back, the dearest for {most:.1} s of processor time"
-    );
-    Ok(())
+
+    /// A patch or a flag reaches every object: nothing is taken over, and nothing of it stays behind.
+    fn change_inputs(&self) -> Result<()> {
+        let Self { shop, recipe, run, base, .. } = self;
+        let words =
+            ["shell", "linux:unpack", "--then", "leave", "--", "sed", "-n", "1,12p", "Makefile"];
+        let makefile = shop.good(&words)?;
+        let lines: Vec<&str> =
+            makefile.lines().skip_while(|line| !line.starts_with("# SPDX")).collect();
+        let at = lines.iter().position(|line| line.starts_with("EXTRAVERSION"));
+        let at = at.context("no EXTRAVERSION")?;
+        // As much context behind as before: patch(1) takes a shorter end for the end of the file.
+        let mut patch = format!("--- a/Makefile\n+++ b/Makefile\n@@ -{0},7 +{0},7 @@\n", at - 2);
+        for number in at - 3..=at + 3 {
+            let line = lines.get(number).context("the makefile ends early")?;
+            match number == at {
+                true => patch.push_str(&format!("-{line}\n+EXTRAVERSION = -proved\n")),
+                false => patch.push_str(&format!(" {line}\n")),
+            }
+        }
+        shop.write("recipes/linux/flip.config", &format!("# patched\n{run}"))?;
+        shop.write("recipes/linux/patches/0001-version.patch", &patch)?;
+        shop.write(
+            "recipes/linux/recipe.toml",
+            &recipe.replace("files = ", "patches = [\"patches/*.patch\"]\nfiles = "),
+        )?;
+        let patched = build(shop, &[])?;
+        ensure!(
+            !patched.reused && patched.digest != base.digest,
+            "the patch should reach every object"
+        );
+        shop.write("recipes/linux/flip.config", &format!("# patched, in other words\n{run}"))?;
+        let again = build(shop, &[])?;
+        ensure!(
+            again.reused && again.digest == patched.digest,
+            "a patched kernel goes on from a patched one"
+        );
+        shop.write("recipes/linux/flip.config", &format!("# patch removed\n{run}"))?;
+        shop.write("recipes/linux/recipe.toml", recipe)?;
+        let back = build(shop, &[])?;
+        ensure!(
+            back.reused && back.digest == base.digest,
+            "a removed patch should leave nothing behind"
+        );
+        println!("prove reuse: a patch added: built clean; removed: the same bytes as before");
+        shop.write(
+            "recipes/linux/recipe.toml",
+            &recipe.replace("[env]\n", "[env]\nKCFLAGS = \"-fno-inline-small-functions\"\n"),
+        )?;
+        let flagged = build(shop, &[])?;
+        ensure!(
+            !flagged.reused && flagged.digest != base.digest,
+            "the flag should reach every object"
+        );
+        shop.write("recipes/linux/flip.config", &format!("# flag removed\n{run}"))?;
+        shop.write("recipes/linux/recipe.toml", recipe)?;
+        let back = build(shop, &[])?;
+        ensure!(back.digest == base.digest, "a removed flag should leave nothing behind");
+        println!(
+            "prove reuse: a flag changed: built clean; changed back: the same bytes as before"
+        );
+        Ok(())
+    }
 }
 
 fn build(shop: &Workshop, more: &[&str]) -> Result<Build> {
