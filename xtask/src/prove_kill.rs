@@ -104,9 +104,9 @@ const KILLS: &[Kill] = &[
     kill("record", Undo::Steps(&["install"]), Write(RECORD, 2, After)),
     kill("record", Undo::Steps(&["unpack"]), Write(RECORD, 1, Before)),
     kill("record", Undo::Steps(&["unpack", "install"]), Write(RECORD, 2, After)),
-    kill("image", Undo::Image, Share("/work/blob", 300)),
+    kill("image", Undo::Image, Share("work/blob", 300)),
     kill("image", Undo::Image, Rename("/blobs/", 1, After)),
-    kill("image", Undo::Image, Share("/work/blob", 900)),
+    kill("image", Undo::Image, Share("work/blob", 900)),
     kill("image", Undo::Image, Rename("/blobs/", 1, Before)),
     kill("image", Undo::Image, Write(RECORD, 1, Before)),
     kill("image", Undo::Image, Write(RECORD, 1, After)),
@@ -334,7 +334,7 @@ impl Site {
         let source = fs::metadata(blob(store, &known.sources[0]))?.len();
         known.bytes.insert((PART.into(), String::new()), source);
         let image = known.delivered.values().map(Vec::len).max().unwrap_or_default();
-        known.bytes.insert(("/work/blob".into(), String::new()), image as u64);
+        known.bytes.insert(("work/blob".into(), String::new()), image as u64);
         Ok(known)
     }
 

@@ -1,3 +1,5 @@
+//! Console texts of real and broken guests, each with the verdict that it must get.
+
 use std::time::Duration;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! The console record: what is kept, what is matched, and where it ends.
+
 use std::io::Write as _;
 
 use rustix::pipe::{PipeFlags, pipe_with};

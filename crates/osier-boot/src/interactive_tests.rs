@@ -1,3 +1,5 @@
+//! A person at the console of a guest that a shell script plays.
+
 use std::io::Read as _;
 use std::thread;
 

@@ -1,3 +1,5 @@
+//! Probes of KVM with guests that answer, hang or end.
+
 use super::*;
 use crate::shell_guest::ShellEmulator;
 

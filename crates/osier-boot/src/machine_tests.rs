@@ -1,3 +1,5 @@
+//! Machines as arguments of QEMU, and machines that are refused.
+
 use std::path::PathBuf;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Whole boots with guests that shell scripts play.
+
 use std::sync::Mutex;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Scripts of expect and send, right and wrong.
+
 use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -1,3 +1,5 @@
+//! Areas and manifests composed to trees, and what is refused.
+
 use super::*;
 use crate::path::Shown;
 use crate::tree::{Attributes, DeviceKind, Node};

@@ -1,3 +1,5 @@
+//! Archives written and read back, byte for byte.
+
 use std::io::{self, Read};
 
 use proptest::prelude::*;

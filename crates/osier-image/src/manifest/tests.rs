@@ -1,3 +1,5 @@
+//! Manifests read, and the errors of wrong lines.
+
 use super::*;
 use proptest::prelude::*;
 
