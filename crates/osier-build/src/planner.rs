@@ -3,7 +3,7 @@
 //! Planning knows no files and no network: definitions come through [`Definitions`], pins from the lock.
 //! What the lock lacks is reported as a whole, so that all missing pins are made in one go.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -111,9 +111,8 @@ struct Link {
 struct Planning<'p, 'a> {
     planner: &'p Planner<'a>,
     graph: Graph,
-    recipes: BTreeMap<String, Arc<Recipe>>,
     kinds: BTreeMap<String, Arc<Kind>>,
-    done: BTreeMap<String, ComponentId>,
+    done: HashMap<String, ComponentId>,
     /// The recipes whose needs are being followed, with the place that asks for each.
     path: Vec<Link>,
     environments: BTreeMap<(String, Vec<String>), Arc<Environment>>,
@@ -127,21 +126,23 @@ impl Planner<'_> {
         let mut work = Planning {
             planner: self,
             graph: Graph::default(),
-            recipes: BTreeMap::new(),
             kinds: BTreeMap::new(),
-            done: BTreeMap::new(),
+            done: HashMap::new(),
             path: Vec::new(),
             environments: BTreeMap::new(),
             wrong: Vec::new(),
             missing: Vec::new(),
         };
         for name in names {
-            if self.definitions.recipe(name)?.is_none() {
+            if work.done.contains_key(name) {
+                continue;
+            }
+            let Some(recipe) = work.recipe(name)? else {
                 let known = self.definitions.recipe_names();
                 let near = nearest(name, known.iter().map(String::as_str)).map(str::to_owned);
                 return Err(PlanError::NoRecipe { name: name.clone(), near });
-            }
-            work.component(name)?;
+            };
+            work.component(&recipe, &recipe.origin, &recipe.name.span)?;
         }
         if !work.wrong.is_empty() {
             return Err(PlanError::Wrong(work.wrong));
@@ -232,14 +233,10 @@ fn upstream_version(version: &str) -> &str {
 }
 
 impl<'a> Planning<'_, 'a> {
-    fn recipe(&mut self, name: &str) -> Result<Option<Arc<Recipe>>, PlanError> {
-        if let Some(recipe) = self.recipes.get(name) {
-            return Ok(Some(Arc::clone(recipe)));
-        }
+    /// Reads a recipe. It is not kept: each is planned once, and many would be much memory.
+    fn recipe(&self, name: &str) -> Result<Option<Recipe>, PlanError> {
         let Some((label, text)) = self.planner.definitions.recipe(name)? else { return Ok(None) };
-        let recipe = Arc::new(Recipe::parse(&label, &text, Some(name)).map_err(PlanError::Wrong)?);
-        self.recipes.insert(name.to_owned(), Arc::clone(&recipe));
-        Ok(Some(recipe))
+        Recipe::parse(&label, &text, Some(name)).map(Some).map_err(PlanError::Wrong)
     }
 
     fn kind(&mut self, name: &str) -> Result<Option<Arc<Kind>>, PlanError> {
@@ -259,6 +256,9 @@ impl<'a> Planning<'_, 'a> {
         span: &std::ops::Range<usize>,
         name: &str,
     ) -> Result<Option<ComponentId>, PlanError> {
+        if let Some(id) = self.done.get(name) {
+            return Ok(Some(*id));
+        }
         if let Some(start) = self.path.iter().position(|link| link.name == name) {
             let mut links: Vec<(&str, &Origin, &std::ops::Range<usize>)> = self.path[start..]
                 .iter()
@@ -271,7 +271,7 @@ impl<'a> Planning<'_, 'a> {
             self.wrong.extend(Diagnostic::cycle(&links));
             return Ok(None);
         }
-        if self.recipe(name)?.is_none() {
+        let Some(recipe) = self.recipe(name)? else {
             let known = self.planner.definitions.recipe_names();
             self.wrong.push(Diagnostic::unknown_component(
                 origin,
@@ -280,32 +280,25 @@ impl<'a> Planning<'_, 'a> {
                 known.iter().map(String::as_str),
             ));
             return Ok(None);
-        }
-        self.path.push(Link { name: name.to_owned(), origin: origin.clone(), span: span.clone() });
-        let component = self.component(name);
+        };
+        self.component(&recipe, origin, span)
+    }
+
+    /// Plans a component, given the place that asks for it.
+    fn component(
+        &mut self,
+        recipe: &Recipe,
+        origin: &Origin,
+        span: &std::ops::Range<usize>,
+    ) -> Result<Option<ComponentId>, PlanError> {
+        let name = recipe.name.value.clone();
+        self.path.push(Link { name, origin: origin.clone(), span: span.clone() });
+        let component = self.component_of(recipe);
         self.path.pop();
         component
     }
 
-    fn component(&mut self, name: &str) -> Result<Option<ComponentId>, PlanError> {
-        if let Some(id) = self.done.get(name) {
-            return Ok(Some(*id));
-        }
-        let Some(recipe) = self.recipe(name)? else { return Ok(None) };
-        if self.path.is_empty() {
-            self.path.push(Link {
-                name: name.to_owned(),
-                origin: recipe.origin.clone(),
-                span: recipe.name.span.clone(),
-            });
-            let component = self.component_of(&recipe);
-            self.path.pop();
-            return component;
-        }
-        self.component_of(&recipe)
-    }
-
-    fn component_of(&mut self, recipe: &Arc<Recipe>) -> Result<Option<ComponentId>, PlanError> {
+    fn component_of(&mut self, recipe: &Recipe) -> Result<Option<ComponentId>, PlanError> {
         let planner = self.planner;
         let target = planner.target;
         let origin = &recipe.origin;

@@ -37,6 +37,10 @@ use cli::{Cli, Verb};
 use problem::{Exit, Outcome, Problem};
 use workplace::Workplace;
 
+/// Plans of many components are many small pieces, at which the C library's allocator is slow.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
