@@ -21,6 +21,8 @@ pub struct Graph {
     pub components: Vec<Component>,
     /// The steps, each after the one below it.
     pub steps: Vec<Step>,
+    /// The components that were asked for, in that order.
+    pub goals: Vec<ComponentId>,
     /// The step to end with: of its component nothing more is wanted, so its outputs stay unknown.
     pub until: Option<StepId>,
 }
@@ -28,11 +30,13 @@ pub struct Graph {
 /// A recipe in one role, for one target, in one profile.
 #[derive(Debug)]
 pub struct Component {
-    /// The recipe's name.
+    /// The recipe's name, and the target where a toolchain compiles it: `busybox`, `busybox@aarch64`.
     pub name: String,
+    /// The recipe's name.
+    pub recipe: String,
     /// The version, for people and for the steps' environment.
     pub version: String,
-    /// The target it is built for, where it depends on one.
+    /// The target it is for; what runs in the build is for the machine that builds.
     pub target: String,
     /// The recipe's file, for messages.
     pub origin: String,
@@ -222,6 +226,13 @@ pub trait StepCheck: Sync {
 }
 
 impl Graph {
+    /// Gives the places of all components.
+    pub fn ids(&self) -> impl Iterator<Item = ComponentId> + use<> {
+        let count =
+            u32::try_from(self.components.len()).expect("a graph has fewer than 2^32 nodes");
+        (0..count).map(ComponentId)
+    }
+
     /// Gives a component.
     pub fn component(&self, id: ComponentId) -> &Component {
         &self.components[id.0 as usize]
@@ -242,7 +253,7 @@ impl Graph {
         chain
     }
 
-    /// Finds a component by its recipe's name.
+    /// Finds a component by its name.
     pub fn find(&self, name: &str) -> Option<ComponentId> {
         let position = self.components.iter().position(|component| component.name == name)?;
         Some(ComponentId(u32::try_from(position).ok()?))

@@ -207,6 +207,7 @@ mod tests {
             };
             let component = Component {
                 name: "part".into(),
+                recipe: "part".into(),
                 version: "1".into(),
                 target: "x86_64".into(),
                 origin: "recipes/part.toml".into(),

@@ -15,6 +15,7 @@ mod key;
 mod outlook;
 mod places;
 mod planner;
+mod platform;
 mod reuse;
 mod state;
 mod step_run;
@@ -37,4 +38,5 @@ pub use planner::{
     BASE_KIND, Definitions, MissingPin, PlanError, Planner, environment_key, locked_environment,
     patch_fits,
 };
+pub use platform::Wanted;
 pub use unpack::{UnpackError, unpack_archive};

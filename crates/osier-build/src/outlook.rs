@@ -160,6 +160,7 @@ mod tests {
                 |id: &u32| Input { component: ComponentId(*id), output: String::from("main") };
             graph.components.push(Component {
                 name: number.to_string(),
+                recipe: number.to_string(),
                 version: String::new(),
                 target: String::new(),
                 origin: String::new(),

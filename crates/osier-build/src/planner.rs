@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use osier_recipe::{
     Code, ComponentRef, Diagnostic, EffectiveRecipe, Kind, Lock, LockedSource, Origin, Pin, Recipe,
-    Source, SourceKind, Spanned, Target, nearest,
+    Role, Source, SourceKind, Spanned, Target, nearest,
 };
 use osier_store::{Digest, Key, KeyBuilder};
 
@@ -17,6 +17,7 @@ use crate::graph::{
     Archive, Check, Component, ComponentId, Environment, FileInput, Graph, IDENTITY, Input, Output,
     Package, Reuse, SourceTree, Step, StepId, View, Work,
 };
+use crate::platform::{Planned, Platform, Wanted};
 
 /// The version of how packages are laid out as a root file system.
 const ROOT_FORMAT: u32 = 1;
@@ -54,6 +55,12 @@ pub enum PlanError {
         /// The nearest name that exists.
         near: Option<String>,
     },
+    /// Something is asked for on another target than the machine's, and no toolchain is named.
+    #[error(
+        "`{}` is asked for on {}, no toolchain is named, and the build environment's compiler makes programs for this machine alone",
+        .0.name, .0.target
+    )]
+    NoToolchain(Wanted),
     /// The lock lacks pins.
     #[error("{} pin(s) are missing", .0.len())]
     MissingPins(Vec<MissingPin>),
@@ -91,28 +98,28 @@ pub struct Planner<'a> {
     pub definitions: &'a dyn Definitions,
     /// The pins.
     pub lock: &'a Lock,
-    /// The target.
-    pub target: Target,
     /// The profile, where one is chosen.
     pub profile: Option<&'a str>,
     /// The suite of recipes that name none.
     pub suite: &'a str,
-    /// Debian's name of the architecture that builds.
-    pub build_architecture: &'a str,
+    /// What programs of the build environment run on.
+    pub build: Target,
 }
 
 /// A step on the way from a recipe to what it uses.
 struct Link {
     name: String,
+    platform: usize,
     origin: Origin,
     span: std::ops::Range<usize>,
 }
 
-struct Planning<'p, 'a> {
-    planner: &'p Planner<'a>,
+pub(crate) struct Planning<'p, 'a> {
+    pub(crate) planner: &'p Planner<'a>,
     graph: Graph,
     kinds: BTreeMap<String, Arc<Kind>>,
-    done: HashMap<String, ComponentId>,
+    pub(crate) platforms: Vec<Platform>,
+    done: HashMap<String, Planned>,
     /// The recipes whose needs are being followed, with the place that asks for each.
     path: Vec<Link>,
     environments: BTreeMap<(String, Vec<String>), Arc<Environment>>,
@@ -121,31 +128,38 @@ struct Planning<'p, 'a> {
 }
 
 impl Planner<'_> {
-    /// Plans these recipes and all that they use.
-    pub fn plan(&self, names: &[String]) -> Result<Graph, PlanError> {
+    /// Plans these components and all that they use; the graph's goals are theirs, in the same order.
+    pub fn plan(&self, wanted: &[Wanted]) -> Result<Graph, PlanError> {
         let mut work = Planning {
             planner: self,
             graph: Graph::default(),
             kinds: BTreeMap::new(),
+            platforms: vec![Platform { target: self.build, toolchain: None, inputs: None }],
             done: HashMap::new(),
             path: Vec::new(),
             environments: BTreeMap::new(),
             wrong: Vec::new(),
             missing: Vec::new(),
         };
-        for name in names {
-            if work.done.contains_key(name) {
+        for wanted in wanted {
+            let platform = work.platform(wanted)?;
+            if let Some(id) = work.done.get(&wanted.name).and_then(|known| known.on(platform)) {
+                work.graph.goals.push(id);
                 continue;
             }
-            let Some(recipe) = work.recipe(name)? else {
-                let known = self.definitions.recipe_names();
-                let near = nearest(name, known.iter().map(String::as_str)).map(str::to_owned);
-                return Err(PlanError::NoRecipe { name: name.clone(), near });
-            };
-            work.component(&recipe, &recipe.origin, &recipe.name.span)?;
+            let recipe = work.named_recipe(&wanted.name)?;
+            let id = work.component(&recipe, &recipe.origin, &recipe.name.span, platform)?;
+            work.graph.goals.extend(id);
         }
         if !work.wrong.is_empty() {
-            return Err(PlanError::Wrong(work.wrong));
+            // What is wrong for one target is often wrong for the other as well.
+            let mut wrong: Vec<Diagnostic> = Vec::new();
+            for error in work.wrong {
+                if !wrong.contains(&error) {
+                    wrong.push(error);
+                }
+            }
+            return Err(PlanError::Wrong(wrong));
         }
         if !work.missing.is_empty() {
             return Err(PlanError::MissingPins(work.missing));
@@ -233,6 +247,15 @@ fn upstream_version(version: &str) -> &str {
 }
 
 impl<'a> Planning<'_, 'a> {
+    /// Reads a recipe that is named from outside the recipes.
+    pub(crate) fn named_recipe(&self, name: &str) -> Result<Recipe, PlanError> {
+        self.recipe(name)?.ok_or_else(|| {
+            let known = self.planner.definitions.recipe_names();
+            let near = nearest(name, known.iter().map(String::as_str)).map(str::to_owned);
+            PlanError::NoRecipe { name: name.to_owned(), near }
+        })
+    }
+
     /// Reads a recipe. It is not kept: each is planned once, and many would be much memory.
     fn recipe(&self, name: &str) -> Result<Option<Recipe>, PlanError> {
         let Some((label, text)) = self.planner.definitions.recipe(name)? else { return Ok(None) };
@@ -249,27 +272,20 @@ impl<'a> Planning<'_, 'a> {
         Ok(Some(kind))
     }
 
-    /// Plans a component that is asked for at a place of a recipe.
+    /// Plans a component that is asked for at a place of a recipe: for `plain`, or for `platform` where it stands in
+    /// a toolchain.
     fn asked(
         &mut self,
         origin: &Origin,
         span: &std::ops::Range<usize>,
         name: &str,
+        plain: usize,
+        platform: usize,
     ) -> Result<Option<ComponentId>, PlanError> {
-        if let Some(id) = self.done.get(name) {
-            return Ok(Some(*id));
-        }
-        if let Some(start) = self.path.iter().position(|link| link.name == name) {
-            let mut links: Vec<(&str, &Origin, &std::ops::Range<usize>)> = self.path[start..]
-                .iter()
-                .map(|link| (link.name.as_str(), &link.origin, &link.span))
-                .collect();
-            // Each link stands for "this name is asked for there"; the first is asked for by the last.
-            if let Some(first) = links.first_mut() {
-                *first = (first.0, origin, span);
-            }
-            self.wrong.extend(Diagnostic::cycle(&links));
-            return Ok(None);
+        let fitting = |role: Option<Role>| if role.is_some() { platform } else { plain };
+        let done = self.done.get(name).and_then(|known| known.on(fitting(known.role)));
+        if done.is_some() {
+            return Ok(done);
         }
         let Some(recipe) = self.recipe(name)? else {
             let known = self.planner.definitions.recipe_names();
@@ -281,7 +297,21 @@ impl<'a> Planning<'_, 'a> {
             ));
             return Ok(None);
         };
-        self.component(&recipe, origin, span)
+        let platform = fitting(recipe.role);
+        let below = |link: &Link| link.name == name && link.platform == platform;
+        if let Some(start) = self.path.iter().position(below) {
+            let mut links: Vec<(&str, &Origin, &std::ops::Range<usize>)> = self.path[start..]
+                .iter()
+                .map(|link| (link.name.as_str(), &link.origin, &link.span))
+                .collect();
+            // Each link stands for "this name is asked for there"; the first is asked for by the last.
+            if let Some(first) = links.first_mut() {
+                *first = (first.0, origin, span);
+            }
+            self.wrong.extend(Diagnostic::cycle(&links));
+            return Ok(None);
+        }
+        self.component(&recipe, origin, span, platform)
     }
 
     /// Plans a component, given the place that asks for it.
@@ -290,17 +320,30 @@ impl<'a> Planning<'_, 'a> {
         recipe: &Recipe,
         origin: &Origin,
         span: &std::ops::Range<usize>,
+        platform: usize,
     ) -> Result<Option<ComponentId>, PlanError> {
+        if recipe.role.is_some() && self.platforms[platform].toolchain.is_none() {
+            let message = format!("`{}` stands in a toolchain, and none is named", recipe.name);
+            let error = origin.error(Code::Conflict, span, message);
+            let hint =
+                "name the `toolchain` in the system; tools for this machine come as `packages`";
+            self.wrong.push(error.hint(hint));
+            return Ok(None);
+        }
         let name = recipe.name.value.clone();
-        self.path.push(Link { name, origin: origin.clone(), span: span.clone() });
-        let component = self.component_of(recipe);
+        self.path.push(Link { name, platform, origin: origin.clone(), span: span.clone() });
+        let component = self.component_of(recipe, platform);
         self.path.pop();
         component
     }
 
-    fn component_of(&mut self, recipe: &Recipe) -> Result<Option<ComponentId>, PlanError> {
+    fn component_of(
+        &mut self,
+        recipe: &Recipe,
+        platform: usize,
+    ) -> Result<Option<ComponentId>, PlanError> {
         let planner = self.planner;
-        let target = planner.target;
+        let target = self.platforms[platform].target;
         let origin = &recipe.origin;
         if !recipe.supports(target) {
             self.wrong.push(Diagnostic::unsupported_target(
@@ -330,13 +373,21 @@ impl<'a> Planning<'_, 'a> {
                 return Ok(None);
             }
         };
-        let needs = self.inputs(origin, &effective.needs)?;
-        let tools = self.inputs(origin, &effective.tools)?;
+        // What runs in the build is linked for the machine that builds.
+        let linked = if recipe.role == Some(Role::Cross) { 0 } else { platform };
+        let mut needs = self.inputs(origin, &effective.needs, linked, platform)?;
+        let mut tools = self.inputs(origin, &effective.tools, 0, platform)?;
+        if recipe.role.is_none() {
+            let (more_tools, more_needs) = self.toolchain_inputs(platform)?;
+            add_new(&mut tools, more_tools);
+            add_new(&mut needs, more_needs);
+        }
         let mut from = BTreeMap::new();
         for step in &steps.steps {
             if let Some(reference) = &step.from {
+                let span = &reference.value.span;
                 let found =
-                    self.asked(reference.origin, &reference.value.span, &reference.component)?;
+                    self.asked(reference.origin, span, &reference.component, linked, platform)?;
                 let below = found.and_then(|id| self.graph.find_step(id, &reference.step));
                 if let (Some(id), None) = (found, below) {
                     let known: Vec<&str> = self
@@ -378,8 +429,9 @@ impl<'a> Planning<'_, 'a> {
         let id = ComponentId(
             u32::try_from(self.graph.components.len()).expect("fewer than 2^32 components"),
         );
-        let mut variables: BTreeMap<String, String> =
-            steps.environment.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let mut variables = self.platform_variables(recipe.role, platform);
+        variables
+            .extend(steps.environment.into_iter().map(|(name, value)| (name.to_owned(), value)));
         let folder = recipe
             .sources
             .first()
@@ -487,8 +539,17 @@ impl<'a> Planning<'_, 'a> {
             name: name.clone(),
             patterns: patterns.iter().map(|pattern| pattern.value.clone()).collect(),
         });
+        let recipe_name = recipe.name.value.clone();
+        let name = match platform {
+            0 => recipe_name.clone(),
+            _ => format!("{recipe_name}@{target}"),
+        };
+        let planned = Planned { role: recipe.role, components: Vec::new() };
+        let planned = self.done.entry(recipe_name.clone()).or_insert(planned);
+        planned.components.push((platform, id));
         self.graph.components.push(Component {
-            name: recipe.name.value.clone(),
+            name,
+            recipe: recipe_name,
             version,
             target: target.as_str().to_owned(),
             origin: origin.file().to_owned(),
@@ -500,20 +561,21 @@ impl<'a> Planning<'_, 'a> {
             variables,
             files,
         });
-        self.done.insert(recipe.name.value.clone(), id);
         Ok(Some(id))
     }
 
-    fn inputs(
+    /// Plans what a recipe names, as [`Self::asked`] does each.
+    pub(crate) fn inputs(
         &mut self,
         origin: &Origin,
         references: &[&Spanned<ComponentRef>],
+        plain: usize,
+        platform: usize,
     ) -> Result<Vec<Input>, PlanError> {
         let mut inputs = Vec::new();
         for reference in references {
-            let Some(component) = self.asked(origin, &reference.span, &reference.name)? else {
-                continue;
-            };
+            let found = self.asked(origin, &reference.span, &reference.name, plain, platform)?;
+            let Some(component) = found else { continue };
             let output = reference.output.clone().unwrap_or_else(|| "main".to_owned());
             let outputs = &self.graph.component(component).outputs;
             if output != "main" && outputs.iter().all(|known| known.name != output) {
@@ -539,7 +601,8 @@ impl<'a> Planning<'_, 'a> {
             return Arc::clone(known);
         }
         let planner = self.planner;
-        let found = locked_environment(planner.lock, suite, planner.build_architecture, &wanted.1);
+        let architecture = planner.build.debian();
+        let found = locked_environment(planner.lock, suite, architecture, &wanted.1);
         let environment = Arc::new(found.unwrap_or_else(|| {
             self.missing.push(MissingPin::Environment {
                 suite: suite.to_owned(),
@@ -576,12 +639,15 @@ impl<'a> Planning<'_, 'a> {
                 .source(&recipe.name, &source.name)
                 .filter(|pinned| pin_fits(pinned, source));
             let Some(pinned) = pinned else {
-                self.missing.push(MissingPin::Source {
+                let missing = MissingPin::Source {
                     recipe: recipe.name.value.clone(),
                     suite: suite.to_owned(),
                     version: version.clone(),
                     source: Box::new(source.clone()),
-                });
+                };
+                if !self.missing.contains(&missing) {
+                    self.missing.push(missing);
+                }
                 continue;
             };
             if version.is_none()
@@ -671,6 +737,15 @@ impl<'a> Planning<'_, 'a> {
             }
         }
         Ok((chosen.into_values().collect(), patches))
+    }
+}
+
+/// Adds what is not in a list already.
+fn add_new(list: &mut Vec<Input>, more: Vec<Input>) {
+    for input in more {
+        if !list.contains(&input) {
+            list.push(input);
+        }
     }
 }
 

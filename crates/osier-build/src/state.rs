@@ -79,7 +79,7 @@ impl<'g> State<'g> {
             let result = self.results[input.component.0 as usize].as_ref()?;
             let found = result.outputs.iter().find(|(name, _)| *name == input.output)?;
             known.push(KnownInput {
-                name: self.graph.component(input.component).name.clone(),
+                name: self.graph.component(input.component).recipe.clone(),
                 output: input.output.clone(),
                 digest: found.1,
             });

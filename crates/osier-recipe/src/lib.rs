@@ -67,7 +67,7 @@ pub use nearest::nearest;
 pub use origin::{Origin, Spanned, utf8};
 pub use part::{Part, Setting};
 pub use project::Project;
-pub use recipe::{ComponentRef, Recipe};
+pub use recipe::{ComponentRef, Recipe, Role, Toolchain};
 pub use reference::{codes_markdown, reference_markdown};
 pub use schema::FileKind;
 pub use size::parse_size;

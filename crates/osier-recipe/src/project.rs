@@ -17,6 +17,8 @@ pub struct Project {
     pub default: Option<Spanned<String>>,
     /// The profile where none is named.
     pub profile: Option<Spanned<String>>,
+    /// The toolchain of a component that is asked for by itself.
+    pub toolchain: Option<Spanned<String>>,
     /// Processors used at once; none for all.
     pub jobs: Option<usize>,
 }
@@ -36,6 +38,7 @@ impl Project {
             suite: None,
             default: None,
             profile: None,
+            toolchain: None,
             jobs: None,
         };
         walk.root(&root, FileKind::Project, &mut project, Self::read);
@@ -48,6 +51,7 @@ impl Project {
             "suite" => self.suite = Some(walk::text(node)),
             "default" => self.default = Some(walk::text(node)),
             "profile" => self.profile = Some(walk::text(node)),
+            "toolchain" => self.toolchain = Some(walk::text(node)),
             "jobs" => self.jobs = usize::try_from(walk::unsigned(node)).ok(),
             _ => walk::unread("project", key),
         }

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::part::part;
+use crate::part::{environment, part};
 use crate::schema::FileKind;
 use crate::walk::{self, Node, Walk};
 use crate::{
     Code, Diagnostic, EffectiveRecipe, Named, Origin, Part, Source, SourceKind, Spanned, Target,
-    source,
+    source, tables,
 };
 
 /// One parsed recipe; no defaults are applied to it.
@@ -32,6 +32,10 @@ pub struct Recipe {
     pub suite: Option<Spanned<String>>,
     /// The supported targets; empty for all.
     pub targets: Vec<Spanned<Target>>,
+    /// Where it stands in a toolchain; none for what a toolchain compiles.
+    pub role: Option<Role>,
+    /// What it is as a toolchain.
+    pub toolchain: Option<Toolchain>,
     /// Where the component's bytes come from; names are all different.
     pub sources: Vec<Source>,
     /// Named parts of the installed tree, each by patterns.
@@ -42,6 +46,31 @@ pub struct Recipe {
     pub target_parts: BTreeMap<Target, Part>,
     /// What holds in one profile alone.
     pub profiles: BTreeMap<String, Part>,
+}
+
+/// Where a component stands in a toolchain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// It runs in the build and makes code for the target: there is one for each target.
+    Cross,
+    /// It is for the target, and compiled by the tools that it names alone, before there is a toolchain.
+    Runtime,
+}
+
+/// A component as a toolchain: others are compiled by its tools, against its needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Toolchain {
+    /// Which systems its programs are for, without the processor: `linux-musl`.
+    pub system: Spanned<String>,
+    /// Variables of all steps of what it compiles; `{triple}` stands for the processor and the system.
+    pub env: Named<Spanned<String>>,
+}
+
+impl Toolchain {
+    /// The name of a target's programs: `aarch64-linux-musl`.
+    pub fn triple(&self, target: Target) -> String {
+        format!("{target}-{}", self.system.value)
+    }
 }
 
 /// A component, or one of its outputs: `zlib`, `musl:dev`.
@@ -93,6 +122,8 @@ impl Recipe {
             kind: None,
             suite: None,
             targets: Vec::new(),
+            role: None,
+            toolchain: None,
             sources: Vec::new(),
             outputs: Named::default(),
             base: Part::default(),
@@ -116,6 +147,13 @@ impl Recipe {
             "kind" => self.kind = Some(walk::text(node)),
             "suite" => self.suite = Some(walk::text(node)),
             "targets" => self.targets = walk::parsed(node, Target::parse),
+            "role" => {
+                self.role = match walk::text(node).as_str() {
+                    "cross" => Some(Role::Cross),
+                    _ => Some(Role::Runtime),
+                }
+            }
+            "toolchain" => self.toolchain = toolchain(walk, node),
             "source" => self.sources = source::sources(walk, node),
             "outputs" => {
                 let outputs = walk::entries(node);
@@ -176,6 +214,24 @@ impl Recipe {
             profile.and_then(|name| self.profiles.get(name)),
         )
     }
+}
+
+fn toolchain(walk: &mut Walk, node: &Node<'_>) -> Option<Toolchain> {
+    let table = node.get_ref().as_table()?;
+    let mut toolchain =
+        Toolchain { system: Spanned::new(String::new(), node.span()), env: Named::default() };
+    walk.table(
+        table,
+        &node.span(),
+        &tables::TOOLCHAIN,
+        &mut toolchain,
+        |toolchain, _, key, node| match key {
+            "system" => toolchain.system = walk::text(node),
+            "env" => toolchain.env = environment(node),
+            _ => walk::unread("toolchain", key),
+        },
+    );
+    Some(toolchain)
 }
 
 /// Reads `[target.X]` tables; two names of one target are an error.

@@ -23,6 +23,8 @@ pub struct System {
     pub summary: Option<Spanned<String>>,
     /// The supported targets; empty for all.
     pub targets: Vec<Spanned<Target>>,
+    /// The component that compiles the others.
+    pub toolchain: Option<Spanned<String>>,
     /// Where users are looked up: a path in the system; without one `etc/passwd`.
     pub passwd: Option<Spanned<String>>,
     /// Where groups are looked up: a path in the system; without one `etc/group`.
@@ -136,6 +138,7 @@ impl System {
             name: Spanned::new(String::new(), 0..0),
             summary: None,
             targets: Vec::new(),
+            toolchain: None,
             passwd: None,
             group: None,
             images: Vec::new(),
@@ -153,6 +156,7 @@ impl System {
             "name" => self.name = walk::text(node),
             "summary" => self.summary = Some(walk::text(node)),
             "targets" => self.targets = walk::parsed(node, Target::parse),
+            "toolchain" => self.toolchain = Some(walk::text(node)),
             "accounts" => self.read_accounts(walk, node),
             "image" => self.images = images(walk, node),
             "target" => self.target_parts = by_target(walk, node, part),

@@ -279,6 +279,27 @@ pub static PART: Table = Table::new(
     &[PACKAGES, TOOLS, NEEDS, ENV, FILES, PATCHES, WITH, STEPS],
 );
 
+/// A component as a toolchain.
+pub static TOOLCHAIN: Table = Table::new(
+    "toolchain",
+    "What the component is as a toolchain.",
+    &[
+        Key::new(
+            "system",
+            Form(&NAME),
+            "What its programs are for, without the processor: the end of the triple.",
+            "\"linux-musl\"",
+        )
+        .required(),
+        Key::new(
+            "env",
+            Map(&ENVIRONMENT, &Text),
+            "Variables of all steps of what it compiles; `{triple}` stands for the triple. Those of a recipe and its kind win.",
+            "{ CC = \"{triple}-gcc\", AR = \"{triple}-ar\" }",
+        ),
+    ],
+);
+
 /// A recipe.
 pub static RECIPE: Table = Table::new(
     "recipe",
@@ -318,6 +339,21 @@ pub static RECIPE: Table = Table::new(
             Set(&Form(&TARGET)),
             "The targets that the component supports. Without it all.",
             "[\"x86_64\"]",
+        ),
+        Key::new(
+            "role",
+            Choice(&["cross", "runtime"]),
+            "Where the component stands in a toolchain. `cross`: it runs in the build and makes code for the target, so there is \
+             one for each target; its needs are linked for the machine that builds. `runtime`: it is for the target and \
+             compiled by the tools that it names alone, before there is a toolchain. Without it the system's toolchain \
+             compiles what is for the target, and the build environment's compiler what runs in the build.",
+            "\"cross\"",
+        ),
+        Key::new(
+            "toolchain",
+            Nested(&TOOLCHAIN),
+            "The component is a toolchain: whatever a system has compiled by it gets its `tools` and its `needs`.",
+            "{ system = \"linux-musl\", env = { CC = \"{triple}-gcc\" } }",
         ),
         PACKAGES,
         TOOLS,

@@ -9,6 +9,7 @@ use osier_boot::{
 };
 use osier_image::{Attributes, FsTree, ImagePath, Node, append_archive};
 use osier_recipe::{BootRun, End, MachineFile, System, Target};
+use osier_sandbox::Launcher;
 use osier_store::{IoContext, Store};
 
 use crate::disks::{self, ReadyDisk};
@@ -17,7 +18,7 @@ use crate::library::Entry;
 use crate::network::Network;
 use crate::pins::Tool;
 use crate::problem::{Exit, Outcome, Problem};
-use crate::project::{Goal, Project};
+use crate::project::{BUILD, Goal, Project};
 use crate::reporter::duration;
 use crate::system::{self, Built};
 use crate::verbs::{catch_interrupt, out_folder};
@@ -31,8 +32,12 @@ pub(crate) const QEMU_X86: Tool<'static> =
 const DEFAULT_MACHINE: &str = "q35";
 
 /// Reads the machine file that a system names.
-pub(crate) fn machine_file(project: &Project<'_>, system: &System) -> Outcome<MachineFile> {
-    let effective = system.effective(project.target);
+pub(crate) fn machine_file(
+    project: &Project<'_>,
+    system: &System,
+    target: Target,
+) -> Outcome<MachineFile> {
+    let effective = system.effective(target);
     project.machine(effective.machine.map_or(DEFAULT_MACHINE, |machine| machine.as_str()))
 }
 
@@ -67,18 +72,49 @@ pub(crate) fn boot(
         .with_launcher(Some(&launcher));
     let mut project = Project::open(workplace, &store)?;
     let (system, entry) = system(&project, name)?;
-    let effective = system.effective(project.target);
-    let file = machine_file(&project, &system)?;
-    // Whatever is wrong with the machine is said before anything is built.
-    disks::systems(&project, &file)?;
+    let targets = project.targets.clone();
+    if interactive {
+        project.target()?;
+    }
+    // Whatever is wrong with a machine is said before anything is built.
+    let mut others = Vec::new();
+    for target in &targets {
+        let file = machine_file(&project, &system, *target)?;
+        let on_disks = disks::systems(&project, &file)?;
+        others.extend(on_disks.into_iter().map(|(other, _)| (other, *target)));
+        machine(&file, &disks::attached(&file, Path::new("/")))?;
+    }
+    let own = targets.iter().map(|target| (&*system, *target));
+    let all: Vec<_> = own.chain(others.iter().map(|(other, target)| (&**other, *target))).collect();
+    system::build_components(&mut project, &all, &network, &launcher)?;
+    for target in targets {
+        boot_target(&mut project, &system, &entry, target, &network, &launcher, interactive, out)?;
+    }
+    Ok(())
+}
+
+/// Boots a system for one target.
+#[expect(clippy::too_many_arguments, reason = "what the command line says, for one target")]
+fn boot_target(
+    project: &mut Project<'_>,
+    system: &System,
+    entry: &Entry,
+    target: Target,
+    network: &Network<'_>,
+    launcher: &Launcher,
+    interactive: bool,
+    out: Option<&Path>,
+) -> Outcome<()> {
+    let (workplace, store) = (project.workplace, project.store);
+    let effective = system.effective(target);
+    let file = machine_file(project, system, target)?;
     let scratch = store.scratch("boot")?;
     let mut disks = disks::attached(&file, scratch.path());
-    machine(&file, &disks)?;
-    disks::fill(&mut project, &file, &mut disks, &network, &launcher)?;
+    disks::fill(project, target, &file, &mut disks, network, launcher)?;
     let machine = machine(&file, &disks)?;
-    let built = system::build(&mut project, &system, &entry, &network, &launcher)?;
-    let folder = out_folder(workplace, &system, project.target, out);
-    let (kernel, _) = system::deliver(&store, &built, &folder)?;
+    let built = system::build(project, system, entry, target, network, launcher)?;
+    let folder = out_folder(project, system, target, out);
+    let (kernel, _) = system::deliver(store, &built, &folder)?;
     let Some(kernel) = kernel else {
         return Err(Problem::new(
             "I002",
@@ -86,17 +122,20 @@ pub(crate) fn boot(
             format!("the system `{}` names no kernel", system.name),
         ));
     };
-    let environment = crate::pins::tool(&mut project, &QEMU_X86, &network)?;
+    let environment = crate::pins::tool(project, &QEMU_X86, network)?;
     let events = |event| workplace.reporter.event(event);
-    let root = system::engine(workplace, &store, &launcher, &events)
+    let root = system::engine(workplace, store, launcher, &events)
         .root(&environment)
         .map_err(system::build_problem)?;
-    let emulator = SandboxedQemu { launcher: &launcher, store: &store, root };
-    let accelerator = accelerator(workplace, &store, &emulator)?;
+    let emulator = SandboxedQemu { launcher, store, root };
+    let accelerator = match target {
+        BUILD => accelerator(workplace, store, &emulator)?,
+        _ => Accelerator::Tcg,
+    };
     let image = effective.boot_image.map(osier_recipe::Image::file_name);
     let renew_disks = || disks.iter().try_for_each(ReadyDisk::renew);
     let initrd = |challenge: &Challenge| {
-        with_challenge(&store, &built, image.as_deref(), challenge, scratch.path())
+        with_challenge(store, &built, image.as_deref(), challenge, scratch.path())
     };
     let plan = BootPlan {
         machine,
@@ -172,8 +211,9 @@ pub(crate) fn boot(
     }
     let seconds: f64 = report.boots.iter().map(|boot| boot.seconds).sum();
     workplace.reporter.result(format!(
-        "booted  {} in {} ({})",
+        "booted  {}{} in {} ({})",
         system.name,
+        if target == BUILD { String::new() } else { format!(" for {target}") },
         duration(seconds),
         accelerator.name()
     ));

@@ -14,6 +14,13 @@ pub(crate) struct Cli {
     pub(crate) verb: Option<Verb>,
 }
 
+fn target(text: &str) -> Result<osier_recipe::Target, String> {
+    use osier_recipe::Target;
+    Target::parse(text).ok_or_else(|| {
+        format!("osier builds for {}", Target::ALL.map(Target::as_str).join(" and "))
+    })
+}
+
 /// Options that every command takes.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Global {
@@ -32,6 +39,9 @@ pub(crate) struct Global {
     /// How many jobs may run at one time; else one for each processor.
     #[arg(long, short, global = true, value_name = "N")]
     pub(crate) jobs: Option<usize>,
+    /// Build for this target: x86_64 (amd64) or aarch64 (arm64); several are built side by side. Else for this machine.
+    #[arg(long = "target", global = true, value_name = "TARGET", value_parser = target)]
+    pub(crate) targets: Vec<osier_recipe::Target>,
     /// Use what is fetched already; never the network.
     #[arg(long, global = true)]
     pub(crate) offline: bool,

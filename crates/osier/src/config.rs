@@ -15,7 +15,7 @@ use crate::library::{BesideKind, Entry, Shelf};
 use crate::network::Network;
 use crate::pins::Tool;
 use crate::problem::{Exit, Outcome, Problem};
-use crate::project::Project;
+use crate::project::{Project, split_target};
 use crate::workplace::{Workplace, launcher};
 use crate::{console, pins, system, terminal};
 
@@ -37,10 +37,12 @@ pub(crate) fn run(workplace: &Workplace, component: &str, fragment: Option<&Path
     let network = Network::new(&store, &workplace.reporter, workplace.global.offline)
         .with_launcher(Some(&launcher));
     let mut project = Project::open(workplace, &store)?;
+    let asked = component;
+    let (component, only) = split_target(asked)?;
+    let target = only.map_or_else(|| project.target(), Ok)?;
     let recipe = project.read_recipe(component)?;
     let editor = editor(&project, &recipe)?;
-    let mut graph = project.plan(&[component.to_owned()], &network)?;
-    let id = graph.find(component).ok_or_else(|| crate::unknown("component", component, &[]))?;
+    let (mut graph, id) = project.plan_one(asked, &network)?;
     let step = graph.find_step(id, &editor.after).ok_or_else(|| {
         let steps = graph.component(id).steps.iter().map(|id| graph.step(*id).name.clone());
         crate::unknown(&format!("step of {component}"), &editor.after, &steps.collect::<Vec<_>>())
@@ -95,7 +97,7 @@ pub(crate) fn run(workplace: &Workplace, component: &str, fragment: Option<&Path
             workplace.reporter.result(message);
             Ok(())
         }
-        None => keep(&project, component, &changes, &difference, &after),
+        None => keep(&project, (component, target), &changes, &difference, &after),
     }
 }
 
@@ -164,7 +166,7 @@ fn say_changes(workplace: &Workplace, difference: &str) {
 /// Keeps the changes beside the component's recipe, so that its next build has them.
 fn keep(
     project: &Project<'_>,
-    component: &str,
+    (component, target): (&str, Target),
     changes: &Config,
     difference: &str,
     edited: &Config,
@@ -202,7 +204,7 @@ fn keep(
 
     let recipe = folder.join("recipe.toml");
     let shown = Workplace::shown(&recipe);
-    match listed(&entry.text, project.target, project.profile.as_deref()) {
+    match listed(&entry.text, target, project.profile.as_deref()) {
         Listed::Already => {}
         Listed::Added { text, line } => {
             write(&recipe, &text)?;
@@ -215,7 +217,7 @@ fn keep(
             return Ok(());
         }
     }
-    for dropped in overridden(project, component, edited)? {
+    for dropped in overridden(project, component, target, edited)? {
         report(format!("   note  {dropped}; put \"{FRAGMENT}\" last in `{VARIABLE}`"));
     }
     report(format!("   next  osier build {component}"));
@@ -308,9 +310,14 @@ fn lists_it(recipe: &Recipe, target: Target, profile: Option<&str>) -> bool {
 }
 
 /// Finds the wishes of all fragments together that the edited configuration does not have: later fragments that undo the changes.
-fn overridden(project: &Project<'_>, component: &str, edited: &Config) -> Outcome<Vec<String>> {
+fn overridden(
+    project: &Project<'_>,
+    component: &str,
+    target: Target,
+    edited: &Config,
+) -> Outcome<Vec<String>> {
     let recipe = project.read_recipe(component)?;
-    let effective = recipe.effective(project.target, project.profile.as_deref());
+    let effective = recipe.effective(target, project.profile.as_deref());
     let Some(entry) = project.library().find(Shelf::Recipes, component)? else {
         return Ok(Vec::new());
     };

@@ -99,8 +99,7 @@ pub(crate) fn shell(
         .with_launcher(Some(&launcher));
     let mut project = Project::open(workplace, &store)?;
     let (component, step) = split(name);
-    let graph = project.plan(&[component.to_owned()], &network)?;
-    let id = graph.find(component).ok_or_else(|| crate::unknown("component", component, &[]))?;
+    let (graph, id) = project.plan_one(component, &network)?;
     let steps = &graph.component(id).steps;
     let events = |event| workplace.reporter.event(event);
     let mut engine = system::engine(workplace, &store, &launcher, &events);

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use osier_boot::Bus;
-use osier_recipe::{Backing, Code, Diagnostic, Format, Image, MachineFile, System};
+use osier_recipe::{Backing, Code, Diagnostic, Format, Image, MachineFile, System, Target};
 use osier_sandbox::Launcher;
 use osier_store::Digest;
 
@@ -131,13 +131,14 @@ pub(crate) fn attached(machine: &MachineFile, folder: &Path) -> Vec<ReadyDisk> {
 /// A disk that the guest can only read is the stored image itself; of any other it has a copy.
 pub(crate) fn fill(
     project: &mut Project<'_>,
+    target: Target,
     machine: &MachineFile,
     disks: &mut [ReadyDisk],
     network: &Network<'_>,
     launcher: &Launcher,
 ) -> Outcome<()> {
     for (system, entry) in systems(project, machine)? {
-        let built = system::build(project, &system, &entry, network, launcher)?;
+        let built = system::build(project, &system, &entry, target, network, launcher)?;
         for (disk, ready) in machine.disks.iter().zip(&mut *disks) {
             let Backing::System { system: name, image } = &disk.backing else { continue };
             if name.value != system.name.value {

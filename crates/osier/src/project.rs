@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use osier_build::{Definitions, FileInput, Graph, PlanError, Planner};
+use osier_build::{ComponentId, Definitions, FileInput, Graph, PlanError, Planner, Wanted};
 use osier_recipe::{Diagnostic, Kind, Lock, MachineFile, Recipe, System, Target};
 use osier_store::{Digest, IoContext, Store};
 
@@ -22,8 +22,26 @@ pub(crate) struct Project<'a> {
     pub(crate) suite: String,
     pub(crate) default: Option<String>,
     pub(crate) profile: Option<String>,
+    /// The toolchain of components that are asked for by themselves.
+    toolchain: Option<String>,
     pub(crate) lock: Lock,
-    pub(crate) target: Target,
+    /// For what is built; never empty.
+    pub(crate) targets: Vec<Target>,
+}
+
+/// What programs of the build environment run on.
+pub(crate) const BUILD: Target = Target::X86_64;
+
+/// The toolchain where the project names none.
+const DEFAULT_TOOLCHAIN: &str = "toolchain";
+
+/// Takes the target off a component's name: `busybox@aarch64` is what the toolchain makes for aarch64.
+pub(crate) fn split_target(name: &str) -> Outcome<(&str, Option<Target>)> {
+    let Some((name, target)) = name.split_once('@') else { return Ok((name, None)) };
+    match Target::parse(target) {
+        Some(target) => Ok((name, Some(target))),
+        None => Err(crate::unknown("target", target, &Target::ALL.map(|known| known.to_string()))),
+    }
 }
 
 /// What a name on the command line means.
@@ -56,9 +74,15 @@ impl<'a> Project<'a> {
             suite: DEFAULT_SUITE.to_owned(),
             default: None,
             profile: None,
+            toolchain: None,
             lock: Lock::default(),
-            target: Target::X86_64,
+            targets: workplace.global.targets.clone(),
         };
+        project.targets.sort();
+        project.targets.dedup();
+        if project.targets.is_empty() {
+            project.targets.push(BUILD);
+        }
         match fs::read_to_string(&path) {
             Ok(text) => {
                 let parsed = osier_recipe::Project::parse("osier.toml", &text);
@@ -68,6 +92,7 @@ impl<'a> Project<'a> {
                 }
                 project.default = file.default.map(|name| name.value);
                 project.profile = file.profile.map(|name| name.value);
+                project.toolchain = file.toolchain.map(|name| name.value);
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(error).at("read", &path).map_err(Problem::from),
@@ -118,19 +143,82 @@ impl<'a> Project<'a> {
         if let Some(entry) = self.library().find(Shelf::Systems, name)? {
             let system = System::parse(&entry.label, &entry.text, Some(name));
             let system = system.map_err(|wrong| diagnosed(&wrong, |_| Some(entry.text.clone())))?;
-            if !system.supports(self.target) {
-                let message =
-                    format!("the system `{name}` does not support the target {}", self.target);
-                return Err(Problem::new("R026", Exit::Usage, message));
+            for target in &self.targets {
+                if !system.supports(*target) {
+                    let message =
+                        format!("the system `{name}` does not support the target {target}");
+                    return Err(Problem::new("R026", Exit::Usage, message));
+                }
             }
             return Ok(Goal::System(Box::new(system), entry));
         }
-        if self.library().find(Shelf::Recipes, name)?.is_some() {
+        let (component, _) = split_target(name)?;
+        if self.library().find(Shelf::Recipes, component)?.is_some() {
             return Ok(Goal::Component(name.to_owned()));
         }
         let mut known = self.library().names(Shelf::Systems);
         known.extend(self.library().names(Shelf::Recipes));
         Err(crate::unknown("system or component", name, &known))
+    }
+
+    /// Gives the one target of a command that knows no more.
+    pub(crate) fn target(&self) -> Outcome<Target> {
+        match self.targets.as_slice() {
+            [target] => Ok(*target),
+            _ => Err(Problem::new("C002", Exit::Usage, "this command takes one --target")),
+        }
+    }
+
+    /// Gives what a component's name asks for, for each target.
+    ///
+    /// What is for this machine is compiled by the build environment's own compiler, unless the name says `@TARGET`.
+    pub(crate) fn wanted(&self, name: &str) -> Outcome<Vec<Wanted>> {
+        let (name, only) = split_target(name)?;
+        let recipe = self.read_recipe(name)?;
+        let targets = only.map_or_else(|| self.targets.clone(), |target| vec![target]);
+        let wanted = targets.into_iter().map(|target| {
+            let compiled = only.is_some() || target != BUILD || recipe.role.is_some();
+            let toolchain = match (&recipe.toolchain, &self.toolchain) {
+                (Some(_), _) => name,
+                (None, Some(toolchain)) => toolchain,
+                (None, None) => DEFAULT_TOOLCHAIN,
+            };
+            let toolchain = (compiled || recipe.toolchain.is_some()).then(|| toolchain.to_owned());
+            Wanted { name: name.to_owned(), target, toolchain }
+        });
+        Ok(wanted.collect())
+    }
+
+    /// Gives the components that a system is made of, its kernel's included.
+    pub(crate) fn wanted_by(&self, system: &System, target: Target) -> Vec<Wanted> {
+        let effective = system.effective(target);
+        let mut names: Vec<&str> =
+            effective.components.iter().map(|component| component.name.as_str()).collect();
+        if let Some(kernel) = effective.kernel
+            && !names.contains(&kernel.component.as_str())
+        {
+            names.push(&kernel.component);
+        }
+        let toolchain = system.toolchain.as_ref().map(|toolchain| toolchain.value.clone());
+        let wanted =
+            |name: &str| Wanted { name: name.to_owned(), target, toolchain: toolchain.clone() };
+        names.into_iter().map(wanted).collect()
+    }
+
+    /// Plans one component for one target; gives its place in the graph as well.
+    pub(crate) fn plan_one(
+        &mut self,
+        name: &str,
+        network: &Network<'_>,
+    ) -> Outcome<(Graph, ComponentId)> {
+        let wanted = self.wanted(name)?;
+        if wanted.len() > 1 {
+            self.target()?;
+        }
+        let graph = self.plan(&wanted, network)?;
+        let id = graph.goals.first().copied();
+        let id = id.ok_or_else(|| crate::unknown("component", name, &[]))?;
+        Ok((graph, id))
     }
 
     /// Reads a machine.
@@ -143,17 +231,16 @@ impl<'a> Project<'a> {
     }
 
     /// Plans components; pins that are missing are made first, unless that is refused.
-    pub(crate) fn plan(&mut self, names: &[String], network: &Network<'_>) -> Outcome<Graph> {
+    pub(crate) fn plan(&mut self, wanted: &[Wanted], network: &Network<'_>) -> Outcome<Graph> {
         for _ in 0..2 {
             let planner = Planner {
                 definitions: self,
                 lock: &self.lock,
-                target: self.target,
                 profile: self.profile.as_deref(),
                 suite: &self.suite,
-                build_architecture: Target::X86_64.debian(),
+                build: BUILD,
             };
-            let missing = match planner.plan(names) {
+            let missing = match planner.plan(wanted) {
                 Ok(graph) => return Ok(graph),
                 Err(PlanError::MissingPins(missing)) => missing,
                 Err(error) => return Err(self.plan_problem(error)),
@@ -173,6 +260,8 @@ impl<'a> Project<'a> {
             PlanError::NoRecipe { name, .. } => {
                 crate::unknown("component", &name, &self.library().names(Shelf::Recipes))
             }
+            PlanError::NoToolchain(_) => Problem::new("R026", Exit::Usage, error)
+                .hint("name a recipe with a `toolchain` table as the system's `toolchain`"),
             PlanError::File(error) => error.into(),
             error => Problem::new("L001", Exit::Usage, error),
         }

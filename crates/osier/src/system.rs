@@ -1,11 +1,11 @@
 //! A system from plan to images: what is built, composed and delivered.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use osier_build::{ComponentId, Engine, Environment, Graph, Results, Survey, Work};
+use osier_build::{ComponentId, Engine, Environment, Graph, Results, Survey, Wanted, Work};
 use osier_image::{Compression, Role};
-use osier_recipe::{ComponentRef, EffectiveSystem, Image, System};
+use osier_recipe::{ComponentRef, Image, System, Target};
 use osier_sandbox::Launcher;
 use osier_store::{Digest, Key, Store, TreeNode};
 
@@ -33,18 +33,6 @@ impl Built {
     pub(crate) fn image(&self, file: &str) -> Option<&Digest> {
         self.images.iter().find(|(name, _, _)| name == file).map(|(_, digest, _)| digest)
     }
-}
-
-/// The names of the components that a system is made of, its kernel's included.
-pub(crate) fn component_names(system: &EffectiveSystem<'_>) -> Vec<String> {
-    let mut names: Vec<String> =
-        system.components.iter().map(|component| component.name.clone()).collect();
-    if let Some(kernel) = system.kernel
-        && !names.contains(&kernel.component)
-    {
-        names.push(kernel.component.clone());
-    }
-    names
 }
 
 /// Lists the files that the open components of a graph need: sources and build environments.
@@ -141,7 +129,7 @@ pub(crate) fn build_graph(
 /// Builds components, and once more from clean layers those that went on from an earlier build's objects.
 pub(crate) fn clean_check(
     project: &mut Project<'_>,
-    components: &[String],
+    components: &[Wanted],
     network: &Network<'_>,
     launcher: &Launcher,
 ) -> Outcome<()> {
@@ -248,9 +236,10 @@ pub(crate) fn build_problem(error: osier_build::BuildError) -> Problem {
 /// Finds the output of a component that a reference names.
 fn output(graph: &Graph, results: &Results, reference: &ComponentRef) -> Outcome<Digest> {
     let wanted = reference.output.as_deref().unwrap_or("main");
-    let outputs = graph
-        .find(&reference.name)
-        .and_then(|id| results.get(&id))
+    let mut goals = graph.goals.iter();
+    let outputs = goals
+        .find(|id| graph.component(**id).recipe == reference.name)
+        .and_then(|id| results.get(id))
         .map(|result| result.outputs.as_slice())
         .unwrap_or_default();
     let found = outputs.iter().find(|(name, _)| name == wanted).map(|(_, digest)| *digest);
@@ -265,30 +254,47 @@ pub(crate) fn build(
     project: &mut Project<'_>,
     system: &System,
     entry: &Entry,
+    target: Target,
     network: &Network<'_>,
     launcher: &Launcher,
 ) -> Outcome<Built> {
     for _ in 0..3 {
-        match attempt(project, system, entry, network, launcher) {
+        match attempt(project, system, entry, target, network, launcher) {
             Err(problem) if problem.code == compose::DAMAGED => {
                 project.workplace.reporter.say(format!("   again  {}", problem.message));
             }
             result => return result,
         }
     }
-    attempt(project, system, entry, network, launcher)
+    attempt(project, system, entry, target, network, launcher)
+}
+
+/// Builds the components of several systems side by side, where they are several.
+pub(crate) fn build_components(
+    project: &mut Project<'_>,
+    systems: &[(&System, Target)],
+    network: &Network<'_>,
+    launcher: &Launcher,
+) -> Outcome<()> {
+    let [(first, _), _, ..] = systems else { return Ok(()) };
+    let wanted = systems.iter().flat_map(|(system, target)| project.wanted_by(system, *target));
+    let wanted: BTreeSet<Wanted> = wanted.collect();
+    let graph = project.plan(&Vec::from_iter(wanted), network)?;
+    build_graph(project, &graph, network, launcher, &first.name)?;
+    Ok(())
 }
 
 fn attempt(
     project: &mut Project<'_>,
     system: &System,
     entry: &Entry,
+    target: Target,
     network: &Network<'_>,
     launcher: &Launcher,
 ) -> Outcome<Built> {
-    let effective = system.effective(project.target);
-    let graph = project.plan(&component_names(&effective), network)?;
-    let note = format!("{}-{}", system.name, project.target);
+    let effective = system.effective(target);
+    let graph = project.plan(&project.wanted_by(system, target), network)?;
+    let note = format!("{}-{target}", system.name);
     let results = build_graph(project, &graph, network, launcher, &note)?;
     let store = project.store;
     let mut areas = Vec::new();

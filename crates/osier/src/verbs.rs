@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use osier_build::Wanted;
 use osier_recipe::{System, Target};
 use osier_store::{Digest, IoContext, Key, Store};
 
@@ -23,13 +24,18 @@ pub(crate) fn catch_interrupt() {
     let _ = ctrlc::set_handler(|| INTERRUPTED.store(true, std::sync::atomic::Ordering::Relaxed));
 }
 
-/// Gives the components that a name stands for.
-fn names(project: &Project<'_>, name: Option<&str>) -> Outcome<(String, Vec<String>)> {
+/// Gives the components that a name stands for, for each target.
+fn wanted(project: &Project<'_>, name: Option<&str>) -> Outcome<(String, Vec<Wanted>)> {
     Ok(match project.goal(name)? {
         Goal::System(system, _) => {
-            (system.name.value.clone(), system::component_names(&system.effective(project.target)))
+            let targets = project.targets.iter();
+            let wanted = targets.flat_map(|target| project.wanted_by(&system, *target)).collect();
+            (system.name.value.clone(), wanted)
         }
-        Goal::Component(name) => (name.clone(), vec![name]),
+        Goal::Component(name) => {
+            let wanted = project.wanted(&name)?;
+            (name, wanted)
+        }
     })
 }
 
@@ -61,22 +67,25 @@ pub(crate) fn fetch(
     let network = Network::new(&store, &workplace.reporter, workplace.global.offline)
         .with_launcher(launcher.as_ref());
     let mut project = Project::open(workplace, &store)?;
-    let (name, mut components) = names(&project, name)?;
+    let (name, mut components) = wanted(&project, name)?;
     let mut tools: Vec<&Tool<'_>> = Vec::new();
     if let Goal::System(system, entry) = project.goal(Some(&name))? {
         tools.push(&QEMU_X86);
-        let machine = boot::machine_file(&project, &system)?;
-        let others = disks::systems(&project, &machine)?;
-        for (system, _) in [(system, entry)].into_iter().chain(others) {
-            components.extend(system::component_names(&system.effective(project.target)));
+        let mut systems = vec![(system, entry)];
+        for target in &project.targets {
+            let machine = boot::machine_file(&project, &systems[0].0, *target)?;
+            for (other, entry) in disks::systems(&project, &machine)? {
+                components.extend(project.wanted_by(&other, *target));
+                systems.push((other, entry));
+            }
+        }
+        for (system, _) in &systems {
             tools.extend(system.images.iter().filter_map(|image| disk_image::tool(image.format)));
         }
     }
-    let components: BTreeSet<String> = components.into_iter().collect();
+    let components: BTreeSet<Wanted> = components.into_iter().collect();
     let graph = project.plan(&Vec::from_iter(components), &network)?;
-    let all: Vec<_> = (0..graph.components.len())
-        .filter_map(|at| graph.find(&graph.components[at].name))
-        .collect();
+    let all: Vec<_> = graph.ids().collect();
     let steps: Vec<_> =
         graph.components.iter().flat_map(|component| component.steps.iter().copied()).collect();
     let (mut downloads, space) = system::downloads(&project, &graph, &all, &steps);
@@ -94,15 +103,21 @@ pub(crate) fn fetch(
     Ok(())
 }
 
-/// The folder that a system's files go to where none is named.
+/// The folder that a system's files go to: below the named one for each of several targets.
 pub(crate) fn out_folder(
-    workplace: &Workplace,
+    project: &Project<'_>,
     system: &System,
     target: Target,
     out: Option<&Path>,
 ) -> PathBuf {
-    let default = || workplace.project.join("out").join(format!("{}-{target}", system.name));
-    out.map_or_else(default, Path::to_path_buf)
+    let folder = &project.workplace.project;
+    let default = || folder.join("out").join(format!("{}-{target}", system.name));
+    out.map_or_else(default, |out| target_folder(project, target.as_str(), out))
+}
+
+/// The folder of one target below a named one; of a single target it is the named one.
+fn target_folder(project: &Project<'_>, target: &str, out: &Path) -> PathBuf {
+    if project.targets.len() > 1 { out.join(target) } else { out.to_path_buf() }
 }
 
 pub(crate) fn build(
@@ -118,27 +133,35 @@ pub(crate) fn build(
         .with_launcher(Some(&launcher));
     let mut project = Project::open(workplace, &store)?;
     if clean_check {
-        let (_, components) = names(&project, name)?;
+        let (_, components) = wanted(&project, name)?;
         system::clean_check(&mut project, &components, &network, &launcher)?;
     }
     match project.goal(name)? {
         Goal::System(system, entry) => {
-            let built = system::build(&mut project, &system, &entry, &network, &launcher)?;
-            let folder = out_folder(workplace, &system, project.target, out);
-            let (kernel, images) = system::deliver(&store, &built, &folder)?;
-            for place in kernel.iter().chain(&images) {
-                workplace.reporter.result(Workplace::shown(place));
+            let targets = project.targets.clone();
+            let all: Vec<_> = targets.iter().map(|target| (&*system, *target)).collect();
+            system::build_components(&mut project, &all, &network, &launcher)?;
+            for target in targets {
+                let built =
+                    system::build(&mut project, &system, &entry, target, &network, &launcher)?;
+                let folder = out_folder(&project, &system, target, out);
+                let (kernel, images) = system::deliver(&store, &built, &folder)?;
+                for place in kernel.iter().chain(&images) {
+                    workplace.reporter.result(Workplace::shown(place));
+                }
             }
         }
         Goal::Component(name) => {
-            let graph = project.plan(std::slice::from_ref(&name), &network)?;
+            let graph = project.plan(&project.wanted(&name)?, &network)?;
             let results = system::build_graph(&project, &graph, &network, &launcher, &name)?;
-            let result = graph.find(&name).and_then(|id| results.get(&id));
-            for (output, digest) in
-                result.map(|result| result.outputs.as_slice()).unwrap_or_default()
-            {
-                workplace.reporter.result(format!("{name}:{output} {digest}"));
+            for (id, output, digest) in graph.goals.iter().flat_map(|id| {
+                let outputs = results.get(id).map(|result| result.outputs.as_slice());
+                outputs.unwrap_or_default().iter().map(|(output, digest)| (*id, output, digest))
+            }) {
+                let component = graph.component(id);
+                workplace.reporter.result(format!("{}:{output} {digest}", component.name));
                 if let Some(folder) = out {
+                    let folder = &target_folder(&project, &component.target, folder);
                     let place = folder.join(output);
                     if place.exists() {
                         let message = format!("{} is there already", place.display());
@@ -167,11 +190,10 @@ pub(crate) fn step_key(workplace: &Workplace, store: &Store, name: &str) -> Outc
     }) {
         return Ok(key);
     }
-    let graph = project.plan(&[component.to_owned()], &network)?;
+    let (graph, id) = project.plan_one(component, &network)?;
     let launcher = launcher()?;
     let events = |_| {};
     let survey = system::engine(workplace, store, &launcher, &events).survey(&graph);
-    let id = graph.find(component).ok_or_else(|| crate::unknown("component", component, &[]))?;
     let steps = &graph.component(id).steps;
     let found = match step {
         None => steps.last().copied(),
@@ -200,7 +222,7 @@ pub(crate) fn status(workplace: &Workplace, name: Option<&str>) -> Outcome<()> {
         workplace.reporter.result("no system is named, and the project has no default");
         return Ok(());
     }
-    let (name, components) = names(&project, name)?;
+    let (name, components) = wanted(&project, name)?;
     let graph = project.plan(&components, &network)?;
     let launcher = launcher()?;
     let events = |_| {};

@@ -148,6 +148,7 @@ impl Workshop {
             }
             graph.components.push(Component {
                 name: name.clone(),
+                recipe: name.clone(),
                 version: "1".into(),
                 target: "x86_64".into(),
                 origin: format!("{name}.toml"),

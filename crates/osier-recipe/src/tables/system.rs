@@ -179,6 +179,13 @@ pub static SYSTEM: Table = Table::new(
             "The targets that the system supports. Without it all.",
             "[\"x86_64\"]",
         ),
+        Key::new(
+            "toolchain",
+            Form(&NAME),
+            "The component that compiles the others, a recipe with a `toolchain` table. Without it the build environment's compiler, \
+             which knows the processor of the machine that builds alone.",
+            "\"toolchain\"",
+        ),
         COMPONENTS,
         OVERLAYS,
         MANIFEST,
@@ -301,6 +308,12 @@ pub static PROJECT: Table = Table::new(
             "\"initrd\"",
         ),
         Key::new("profile", Form(&NAME), "The profile where none is named.", "\"debug\""),
+        Key::new(
+            "toolchain",
+            Form(&NAME),
+            "The toolchain of a component that is asked for by itself, for another target than this machine. Without it `toolchain`.",
+            "\"toolchain\"",
+        ),
         Key::new("jobs", Integer(1, 4096), "Processors used at once. Without it all.", "4"),
     ],
 );

@@ -1,0 +1,212 @@
+//! Plans of small libraries of recipes: which components there are, for what, and by what they are compiled.
+#![expect(clippy::unwrap_used, reason = "a failure in a helper is a failure of its test")]
+
+use std::collections::BTreeMap;
+
+use osier_build::{Component, Definitions, FileInput, Graph, PlanError, Planner, Wanted};
+use osier_recipe::{Lock, LockedEnvironment, Target};
+use osier_store::Digest;
+
+/// Recipes by name, and one kind without packages.
+struct Recipes(BTreeMap<&'static str, String>);
+
+impl Definitions for Recipes {
+    fn recipe(&self, name: &str) -> Result<Option<(String, String)>, PlanError> {
+        Ok(self.0.get(name).map(|text| (format!("recipes/{name}.toml"), text.clone())))
+    }
+
+    fn kind(&self, name: &str) -> Result<Option<(String, String)>, PlanError> {
+        let text = || ("kinds/script.toml".to_owned(), "name = \"script\"\n".to_owned());
+        Ok((name == "script").then(text))
+    }
+
+    fn files(&self, _: &str, _: &[&str]) -> Result<Vec<FileInput>, PlanError> {
+        Ok(Vec::new())
+    }
+
+    fn folder(&self, _: &str, _: &str) -> Result<Option<Digest>, PlanError> {
+        Ok(None)
+    }
+
+    fn recipe_names(&self) -> Vec<String> {
+        self.0.keys().map(|name| (*name).to_owned()).collect()
+    }
+
+    fn kind_names(&self) -> Vec<String> {
+        vec!["script".to_owned()]
+    }
+}
+
+fn recipes(texts: &[(&'static str, &str)]) -> Recipes {
+    let step = "[[step]]\nname = \"build\"\nrun = \"true\"\n";
+    let recipe = |(name, text): &(&'static str, &str)| {
+        let step = if text.contains("[[step]]") { "" } else { step };
+        (*name, format!("name = \"{name}\"\n{text}\n{step}"))
+    };
+    Recipes(texts.iter().map(recipe).collect())
+}
+
+/// A toolchain in small: a compiler that links arithmetic, and a C library that the bare compiler makes.
+fn toolchain() -> Recipes {
+    recipes(&[
+        ("gmp", ""),
+        ("compiler", "role = \"cross\"\nneeds = [\"gmp\"]"),
+        ("libc", "role = \"runtime\"\ntools = [\"compiler\"]"),
+        (
+            "compiler-libraries",
+            "role = \"runtime\"\nneeds = [\"libc\"]\n[[step]]\nname = \"build\"\nrun = \"true\"\nfrom = \"compiler:build\"",
+        ),
+        (
+            "toolchain",
+            "role = \"runtime\"\ntools = [\"compiler-libraries\"]\nneeds = [\"libc\"]\n[toolchain]\nsystem = \"linux-musl\"\nenv = { CC = \"{triple}-gcc\" }",
+        ),
+        ("generator", ""),
+        ("zlib", ""),
+        ("program", "tools = [\"generator\"]\nneeds = [\"zlib\"]\nenv = { LANG = \"C\" }"),
+    ])
+}
+
+fn plan(recipes: &Recipes, wanted: &[Wanted]) -> Result<Graph, PlanError> {
+    let mut lock = Lock::default();
+    lock.add_environment(LockedEnvironment {
+        suite: "bookworm".into(),
+        architecture: "amd64".into(),
+        request: Vec::new(),
+        packages: Vec::new(),
+    });
+    let planner = Planner {
+        definitions: recipes,
+        lock: &lock,
+        profile: None,
+        suite: "bookworm",
+        build: Target::X86_64,
+    };
+    planner.plan(wanted)
+}
+
+fn wanted(name: &str, target: Target, toolchain: Option<&str>) -> Wanted {
+    Wanted { name: name.into(), target, toolchain: toolchain.map(str::to_owned) }
+}
+
+fn names(graph: &Graph) -> Vec<&str> {
+    graph.components.iter().map(|component| component.name.as_str()).collect()
+}
+
+fn find<'g>(graph: &'g Graph, name: &str) -> &'g Component {
+    graph.component(graph.find(name).unwrap())
+}
+
+fn inputs<'g>(graph: &'g Graph, inputs: &[osier_build::Input]) -> Vec<&'g str> {
+    inputs.iter().map(|input| graph.component(input.component).name.as_str()).collect()
+}
+
+fn variable<'g>(component: &'g Component, name: &str) -> Option<&'g str> {
+    component.variables.get(name).map(String::as_str)
+}
+
+fn wrong(result: Result<Graph, PlanError>) -> String {
+    match result.unwrap_err() {
+        PlanError::Wrong(wrong) => {
+            wrong.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+        }
+        error => error.to_string(),
+    }
+}
+
+#[test]
+fn without_a_toolchain_all_is_for_this_machine() {
+    let graph = plan(&toolchain(), &[wanted("program", Target::X86_64, None)]).unwrap();
+    assert_eq!(names(&graph), ["zlib", "generator", "program"]);
+    let program = find(&graph, "program");
+    assert_eq!(variable(program, "HOST_TRIPLE"), Some("x86_64-pc-linux-gnu"));
+    assert_eq!(variable(program, "TARGET"), Some("x86_64"));
+    assert_eq!((variable(program, "CC"), variable(program, "TARGET_TRIPLE")), (None, None));
+}
+
+#[test]
+fn a_toolchain_compiles_what_is_for_the_target_and_no_tool() {
+    let targets = [Target::X86_64, Target::Aarch64];
+    let goals = targets.map(|target| wanted("program", target, Some("toolchain")));
+    let graph = plan(&toolchain(), &goals).unwrap();
+    let goals: Vec<&str> =
+        graph.goals.iter().map(|id| graph.component(*id).name.as_str()).collect();
+    assert_eq!(goals, ["program@x86_64", "program@aarch64"]);
+    // What does not depend on the target is there once; the toolchain's own recipe is not built at all.
+    let mut all = names(&graph);
+    all.sort_unstable();
+    let both = ["compiler", "compiler-libraries", "libc", "program", "zlib"];
+    let mut expected: Vec<String> = vec!["generator".into(), "gmp".into()];
+    expected.extend(both.iter().flat_map(|name| targets.map(|target| format!("{name}@{target}"))));
+    expected.sort_unstable();
+    assert_eq!(all, expected);
+
+    let program = find(&graph, "program@aarch64");
+    assert_eq!(inputs(&graph, &program.tools), ["generator", "compiler-libraries@aarch64"]);
+    assert_eq!(inputs(&graph, &program.needs), ["zlib@aarch64", "libc@aarch64"]);
+    assert_eq!(variable(program, "CC"), Some("aarch64-linux-musl-gcc"));
+    assert_eq!(variable(program, "HOST_TRIPLE"), Some("aarch64-linux-musl"));
+    assert_eq!(variable(program, "BUILD_TRIPLE"), Some("x86_64-pc-linux-gnu"));
+    assert_eq!(
+        (variable(program, "TARGET"), variable(program, "LANG")),
+        (Some("aarch64"), Some("C"))
+    );
+
+    let compiler = find(&graph, "compiler@aarch64");
+    assert_eq!(inputs(&graph, &compiler.needs), ["gmp"]);
+    assert_eq!(variable(compiler, "HOST_TRIPLE"), Some("x86_64-pc-linux-gnu"));
+    assert_eq!(variable(compiler, "TARGET_TRIPLE"), Some("aarch64-linux-musl"));
+    assert_eq!(variable(compiler, "CC"), None);
+
+    // A part of the toolchain is for the target, and is given nothing that it does not name.
+    let libraries = find(&graph, "compiler-libraries@aarch64");
+    assert_eq!(inputs(&graph, &libraries.needs), ["libc@aarch64"]);
+    assert_eq!(inputs(&graph, &libraries.tools), Vec::<&str>::new());
+    assert_eq!(variable(libraries, "CC"), None);
+    let below = graph.step(libraries.steps[0]).below.unwrap();
+    assert_eq!(graph.label(below), "compiler@aarch64:build");
+
+    let generator = find(&graph, "generator");
+    assert_eq!(variable(generator, "TARGET"), Some("x86_64"));
+    assert_eq!(inputs(&graph, &generator.tools), Vec::<&str>::new());
+}
+
+#[test]
+fn one_recipe_can_be_a_tool_and_a_part_of_the_target() {
+    let mut recipes = toolchain();
+    recipes.0.insert("both", "name = \"both\"\ntools = [\"zlib\"]\nneeds = [\"zlib\"]\n[[step]]\nname = \"b\"\nrun = \"true\"\n".into());
+    let graph = plan(&recipes, &[wanted("both", Target::X86_64, Some("toolchain"))]).unwrap();
+    let both = find(&graph, "both@x86_64");
+    assert_eq!(inputs(&graph, &both.tools), ["zlib", "compiler-libraries@x86_64"]);
+    assert_eq!(inputs(&graph, &both.needs), ["zlib@x86_64", "libc@x86_64"]);
+}
+
+#[test]
+fn a_toolchain_that_compiles_itself_is_a_circle() {
+    let mut recipes = toolchain();
+    recipes.0.insert("libc", "name = \"libc\"\n[[step]]\nname = \"b\"\nrun = \"true\"\n".into());
+    let said = wrong(plan(&recipes, &[wanted("zlib", Target::Aarch64, Some("toolchain"))]));
+    assert!(said.contains("R018") && said.contains("libc -> libc"), "{said}");
+}
+
+#[test]
+fn wrong_toolchains_are_told() {
+    let said = wrong(plan(&toolchain(), &[wanted("zlib", Target::Aarch64, None)]));
+    assert!(said.contains("`zlib` is asked for on aarch64, no toolchain is named"), "{said}");
+    let said = wrong(plan(&toolchain(), &[wanted("zlib", Target::Aarch64, Some("gmp"))]));
+    assert!(said.contains("R005") && said.contains("`gmp` is no toolchain"), "{said}");
+    let said = wrong(plan(&toolchain(), &[wanted("zlib", Target::Aarch64, Some("tolchain"))]));
+    assert!(said.contains("there is no recipe `tolchain`"), "{said}");
+    let said = wrong(plan(&toolchain(), &[wanted("libc", Target::X86_64, None)]));
+    assert!(said.contains("R008") && said.contains("stands in a toolchain"), "{said}");
+}
+
+#[test]
+fn a_component_without_support_for_a_target_is_told_once() {
+    let mut recipes = toolchain();
+    recipes.0.insert(
+        "zlib",
+        "name = \"zlib\"\ntargets = [\"x86_64\"]\n[[step]]\nname = \"b\"\nrun = \"true\"\n".into(),
+    );
+    let said = wrong(plan(&recipes, &[wanted("program", Target::Aarch64, Some("toolchain"))]));
+    assert_eq!(said.matches("R026").count(), 1, "{said}");
+}
