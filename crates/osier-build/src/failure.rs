@@ -236,6 +236,8 @@ pub fn first_error(log: &str) -> Option<LogLine> {
     let noise = |line: &str| {
         line.starts_with("+ ")
             || line.starts_with("checking ")
+            // A configure script that goes on after a complaint of its shell.
+            || line.contains("/configure: line ")
             || line.contains("ignored")
             || (line.contains("Hunk #") && !line.contains("FAILED"))
     };
@@ -291,6 +293,10 @@ mod tests {
                 2,
             ),
             ("+ frob\nsh: 1: frob: not found\n", 2),
+            (
+                "/x/configure: line 72: /usr/bin/file: No such file or directory\nmake: *** No rule to make target 'd'.  Stop.\n",
+                2,
+            ),
             (
                 "patching file a\nHunk #1 succeeded at 12 (offset 2 lines).\nHunk #2 FAILED at 40.\n",
                 3,

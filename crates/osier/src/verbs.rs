@@ -185,9 +185,15 @@ pub(crate) fn step_key(workplace: &Workplace, store: &Store, name: &str) -> Outc
     let mut project = Project::open(workplace, store)?;
     let (component, step) =
         name.split_once(':').map_or((name, None), |(component, step)| (component, Some(step)));
-    if let Some((key, _)) = osier_build::kept_failures(store)?.into_iter().find(|(_, failure)| {
+    let of_this = |failure: &osier_build::Failure| {
         failure.component == component && step.is_none_or(|step| failure.step == step)
-    }) {
+    };
+    // Tries with other inputs have other keys; the last one is meant.
+    let failures = osier_build::kept_failures(store)?.into_iter();
+    let last = failures
+        .filter(|(_, failure)| of_this(failure))
+        .max_by_key(|(key, _)| store.failed_path(key).metadata().and_then(|it| it.modified()).ok());
+    if let Some((key, _)) = last {
         return Ok(key);
     }
     let (graph, id) = project.plan_one(component, &network)?;
