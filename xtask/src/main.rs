@@ -13,6 +13,7 @@ mod prove;
 mod prove_changes;
 mod prove_disks;
 mod prove_git;
+mod prove_graph;
 mod prove_kill;
 mod prove_reuse;
 mod prove_store;

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::prove_changes::changes;
 use crate::prove_disks::{disks, images};
 use crate::prove_git;
+use crate::prove_graph::graph;
 use crate::prove_kill;
 use crate::prove_reuse;
 use crate::prove_store;
@@ -28,6 +29,7 @@ pub(crate) const NAMES: &[&str] = &[
     "disks",
     "shell",
     "config",
+    "graph",
     "git",
     "store",
     "kill",
@@ -49,6 +51,7 @@ pub(crate) fn run(name: &str) -> Result<()> {
         "images" => &[images],
         "shell" => &[shell],
         "config" => &[config],
+        "graph" => &[graph],
         "git" => &[prove_git::run],
         "kill-quick" => &[prove_kill::quick],
         // Not among all of them: they take long, or compile kernels of their own.
@@ -66,6 +69,7 @@ pub(crate) fn run(name: &str) -> Result<()> {
             images,
             shell,
             config,
+            graph,
             prove_git::run,
             prove_store::all,
             prove_kill::quick,

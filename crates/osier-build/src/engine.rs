@@ -660,14 +660,14 @@ fn split(tree: &Tree, patterns: &[String]) -> (Tree, Tree) {
 }
 
 /// How long steps took the last time.
-struct Times(BTreeMap<String, f64>);
+pub(crate) struct Times(BTreeMap<String, f64>);
 
 impl Times {
     fn path(store: &Store) -> PathBuf {
         store.root().join("times.log")
     }
 
-    fn read(store: &Store) -> Self {
+    pub(crate) fn read(store: &Store) -> Self {
         let text = fs::read_to_string(Self::path(store)).unwrap_or_default();
         let lines = text.lines().filter_map(|line| {
             let (label, seconds) = line.split_once(' ')?;
@@ -676,7 +676,7 @@ impl Times {
         Self(lines.collect())
     }
 
-    fn of(&self, label: &str) -> Option<f64> {
+    pub(crate) fn of(&self, label: &str) -> Option<f64> {
         self.0.get(label).copied()
     }
 

@@ -19,6 +19,7 @@ mod platform;
 mod reuse;
 mod state;
 mod step_run;
+mod timing;
 mod unpack;
 mod why;
 
@@ -33,10 +34,12 @@ pub use graph::{
     Archive, Check, Component, ComponentId, Environment, FileInput, Finding, Graph, IDENTITY,
     Input, Output, Package, Reuse, SourceTree, Step, StepCheck, StepId, View, Work,
 };
+pub use outlook::Took;
 pub use places::Places;
 pub use planner::{
     BASE_KIND, Definitions, MissingPin, PlanError, Planner, environment_key, locked_environment,
     patch_fits,
 };
 pub use platform::Wanted;
+pub use timing::Timing;
 pub use unpack::{UnpackError, unpack_archive};

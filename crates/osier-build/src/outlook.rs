@@ -14,7 +14,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// What a step is known to take.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Took {
+pub enum Took {
     /// Seconds.
     Seconds(f64),
     /// So little that it was not noted.
@@ -125,7 +125,7 @@ fn estimate(
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::sync::Arc;
 
     use osier_store::Key;
@@ -134,7 +134,7 @@ mod tests {
     use crate::graph::{Component, Environment, Input, Step, Work};
 
     /// Components of two steps each, with the numbers of those that each one needs.
-    fn graph(needs: &[&[u32]]) -> Graph {
+    pub(crate) fn graph(needs: &[&[u32]]) -> Graph {
         let environment =
             Arc::new(Environment { key: Key([0; 32]), request: Vec::new(), packages: Vec::new() });
         let mut graph = Graph::default();

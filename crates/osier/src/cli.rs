@@ -133,6 +133,25 @@ pub(crate) enum Verb {
         /// The component.
         component: String,
     },
+    /// Show what a system or a component is built from: components, steps, recorded times, sizes, what is built.
+    Graph {
+        /// The system or component; the project's default where none is named.
+        name: Option<String>,
+        /// How; as text where nothing is said, and as one line of JSON with --json.
+        #[arg(long, short, value_name = "FORMAT")]
+        format: Option<GraphFormat>,
+        /// Write it to this file.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Show what the images of a system are made of: bytes by component and by folder.
+    Size {
+        /// The system; the project's default where none is named.
+        name: Option<String>,
+        /// Show so many of the largest files as well, 20 where no number is given.
+        #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "20")]
+        files: Option<usize>,
+    },
     /// Remove what no build has used for long; builds may run meanwhile.
     ///
     /// Without a limit: what was not used for 30 days. In any case the oldest goes until osier's reserve of 1 GiB of
@@ -179,6 +198,19 @@ pub(crate) enum Then {
     Afresh,
     /// Leave.
     Leave,
+}
+
+/// How `osier graph` shows a graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum GraphFormat {
+    /// Lines for people.
+    Text,
+    /// One object.
+    Json,
+    /// For Graphviz.
+    Dot,
+    /// A drawing, in one file that needs nothing else.
+    Svg,
 }
 
 /// What `osier reference` writes.

@@ -155,6 +155,11 @@ pub(crate) const PAGES: &[Page] = &[
         text: "The image is made by mke2fs or mkfs.erofs and then checked by e2fsck or fsck.erofs; the screen shows the last lines of the one that failed. `Could not allocate block` and `No space left` mean that the system's `size` for the image is too small: give it a larger one, or leave it out and osier reckons it from the files.",
     },
     Page {
+        code: "I004",
+        title: "a system cannot be measured: it is not built, or has no image",
+        text: "`osier size` reads what is in the store and builds nothing. The components that are missing are listed; `osier build SYSTEM` makes them.",
+    },
+    Page {
         code: "B000",
         title: "a boot could not be started",
         text: "The machine file, the script or QEMU itself is wrong; the message says which.",

@@ -10,9 +10,10 @@ use osier_image::{
     Accounts, Area, ComposeOptions, Composition, Compression, Compressor, CpioWriter,
     Entry as AreaEntry, ImagePath, Manifest, NEWC_VERSION, Role, compose,
 };
+use osier_recipe::{ComponentRef, EffectiveSystem};
 use osier_store::{Digest, FileError, IoContext, Key, KeyBuilder, Record, Store, Tree, TreeNode};
 
-use crate::library::Entry;
+use crate::library::{BesideKind, Entry};
 use crate::problem::{Exit, Outcome, Problem};
 
 /// The code of stored bytes that turned out to be damaged, and were set aside.
@@ -30,6 +31,37 @@ pub(crate) struct Parts {
     pub(crate) areas: Vec<(String, Role, Digest)>,
     /// The manifest's name for messages, and its text.
     pub(crate) manifest: (String, String),
+}
+
+/// Gathers everything that a system's root file system is made of. `output` gives what a component delivers.
+pub(crate) fn parts(
+    store: &Store,
+    entry: &Entry,
+    system: &EffectiveSystem<'_>,
+    output: &dyn Fn(&ComponentRef) -> Outcome<Digest>,
+) -> Outcome<Parts> {
+    let mut areas = Vec::new();
+    for name in &system.overlays {
+        areas.push((
+            format!("overlay {}", name.value),
+            Role::Overlay,
+            overlay(store, entry, name)?,
+        ));
+    }
+    for component in &system.components {
+        areas.push((format!("component {}", component.value), Role::Component, output(component)?));
+    }
+    let name = system.manifest.map_or("manifest", |manifest| manifest.as_str());
+    let label = entry.label_of(name);
+    let files = entry.beside("")?;
+    let text = files.get(name).and_then(|file| match &file.kind {
+        BesideKind::File { content, .. } => Some(String::from_utf8_lossy(content).into_owned()),
+        _ => None,
+    });
+    let text = text.ok_or_else(|| {
+        Problem::new("R019", Exit::Usage, format!("the manifest {label} is not there"))
+    })?;
+    Ok(Parts { areas, manifest: (label, text) })
 }
 
 fn wrong(message: impl std::fmt::Display) -> Problem {
@@ -64,6 +96,13 @@ pub(crate) fn known(store: &Store, key: &Key) -> Option<(Digest, u64)> {
     store.index().file(key).filter(|(digest, _)| store.has_blob(digest))
 }
 
+/// The key of an initramfs.
+pub(crate) fn initramfs_key(parts: &Parts, compression: Compression) -> Key {
+    let encoder = format!("{compression:?} {}", compression.encoder_version());
+    let fields = [("newc", NEWC_VERSION.as_bytes()), ("compression", encoder.as_bytes())];
+    image_key(parts, "initramfs", &fields)
+}
+
 /// Gives the initramfs of a system, from the store where it was written before.
 pub(crate) fn initramfs(
     store: &Store,
@@ -72,9 +111,7 @@ pub(crate) fn initramfs(
     threads: usize,
 ) -> Outcome<(Digest, u64)> {
     compression.check().map_err(wrong)?;
-    let encoder = format!("{compression:?} {}", compression.encoder_version());
-    let fields = [("newc", NEWC_VERSION.as_bytes()), ("compression", encoder.as_bytes())];
-    let key = image_key(parts, "initramfs", &fields);
+    let key = initramfs_key(parts, compression);
     if let Some(known) = known(store, &key) {
         return Ok(known);
     }

@@ -6,10 +6,11 @@
 use std::fs::{self, File};
 use std::io::{BufWriter, Write as _};
 
+use osier_build::Environment;
 use osier_image::{Ext4Size, TAR_VERSION, write_tar};
 use osier_recipe::{Compression, Format, Image};
 use osier_sandbox::Launcher;
-use osier_store::{Digest, IoContext, KeyBuilder, Record};
+use osier_store::{Digest, IoContext, Key, KeyBuilder, Record};
 
 use crate::compose::{self, IMAGE_TIME, Parts};
 use crate::network::Network;
@@ -38,6 +39,19 @@ pub(crate) fn tool(format: Format) -> Option<&'static Tool<'static>> {
     }
 }
 
+/// The key of a disk image that the tool of this environment makes.
+pub(crate) fn key(environment: &Environment, parts: &Parts, image: &Image) -> Key {
+    let (format, compression) = (image.format.as_str(), erofs_compression(image));
+    let size = image.size.map_or_else(|| "fitting".to_owned(), |size| size.to_string());
+    let fields: [(&str, &[u8]); 4] = [
+        ("tar", TAR_VERSION.as_bytes()),
+        ("tool", &environment.key.0),
+        ("compression", compression.as_deref().unwrap_or("none").as_bytes()),
+        ("size", size.as_bytes()),
+    ];
+    compose::image_key(parts, format, &fields)
+}
+
 /// Gives a disk image of a system, from the store where it was made before.
 pub(crate) fn make(
     project: &mut Project<'_>,
@@ -49,14 +63,7 @@ pub(crate) fn make(
 ) -> Outcome<(Digest, u64)> {
     let environment = crate::pins::pinned_tool(project, tool, network)?;
     let (format, compression) = (image.format.as_str(), erofs_compression(image));
-    let size = image.size.map_or_else(|| "fitting".to_owned(), |size| size.to_string());
-    let fields: [(&str, &[u8]); 4] = [
-        ("tar", TAR_VERSION.as_bytes()),
-        ("tool", &environment.key.0),
-        ("compression", compression.as_deref().unwrap_or("none").as_bytes()),
-        ("size", size.as_bytes()),
-    ];
-    let key = compose::image_key(parts, format, &fields);
+    let key = key(&environment, parts, image);
     if let Some(known) = compose::known(project.store, &key) {
         return Ok(known);
     }

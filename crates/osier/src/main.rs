@@ -12,6 +12,7 @@ mod disks;
 mod doctor;
 mod emulator;
 mod git;
+mod graph;
 mod library;
 mod network;
 mod new;
@@ -21,6 +22,7 @@ mod project;
 mod provision;
 mod reference;
 mod reporter;
+mod size;
 mod store_verbs;
 mod system;
 mod terminal;
@@ -88,6 +90,10 @@ fn run(cli: Cli) -> Outcome<()> {
         Verb::Log { step } => store_verbs::log(&workplace, step.as_deref()),
         Verb::Status { name } => verbs::status(&workplace, name.as_deref()),
         Verb::Why { component } => why::run(&workplace, &component),
+        Verb::Graph { name, format, out } => {
+            graph::run(&workplace, name.as_deref(), format, out.as_deref())
+        }
+        Verb::Size { name, files } => size::run(&workplace, name.as_deref(), files),
         Verb::Gc { size, age, all } => store_verbs::gc(&workplace, size.as_deref(), age, all),
         Verb::Doctor => doctor::run(&workplace),
         Verb::Explain { code } => reference::explain(&workplace, code.as_deref()),

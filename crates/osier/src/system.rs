@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use osier_build::{ComponentId, Engine, Environment, Graph, Results, Survey, Wanted, Work};
-use osier_image::{Compression, Role};
+use osier_image::Compression;
 use osier_recipe::{ComponentRef, Image, System, Target};
 use osier_sandbox::Launcher;
 use osier_store::{Digest, Key, Store, TreeNode};
 
-use crate::compose::{self, Parts};
+use crate::compose;
 use crate::library::Entry;
 use crate::network::{Download, Network, Place};
 use crate::problem::{Exit, Outcome, Problem};
@@ -234,7 +234,11 @@ pub(crate) fn build_problem(error: osier_build::BuildError) -> Problem {
 }
 
 /// Finds the output of a component that a reference names.
-fn output(graph: &Graph, results: &Results, reference: &ComponentRef) -> Outcome<Digest> {
+pub(crate) fn output(
+    graph: &Graph,
+    results: &Results,
+    reference: &ComponentRef,
+) -> Outcome<Digest> {
     let wanted = reference.output.as_deref().unwrap_or("main");
     let mut goals = graph.goals.iter();
     let outputs = goals
@@ -297,21 +301,6 @@ fn attempt(
     let note = format!("{}-{target}", system.name);
     let results = build_graph(project, &graph, network, launcher, &note)?;
     let store = project.store;
-    let mut areas = Vec::new();
-    for overlay in &effective.overlays {
-        areas.push((
-            format!("overlay {}", overlay.value),
-            Role::Overlay,
-            compose::overlay(store, entry, overlay)?,
-        ));
-    }
-    for component in &effective.components {
-        areas.push((
-            format!("component {}", component.value),
-            Role::Component,
-            output(&graph, &results, component)?,
-        ));
-    }
     let kernel = match effective.kernel {
         None => None,
         Some(kernel) => {
@@ -336,19 +325,9 @@ fn attempt(
     };
     let mut images = Vec::new();
     if !system.images.is_empty() {
-        let name = effective.manifest.map_or("manifest", |manifest| manifest.as_str());
-        let label = entry.label_of(name);
-        let files = entry.beside("")?;
-        let text = files.get(name).and_then(|file| match &file.kind {
-            crate::library::BesideKind::File { content, .. } => {
-                Some(String::from_utf8_lossy(content).into_owned())
-            }
-            _ => None,
-        });
-        let text = text.ok_or_else(|| {
-            Problem::new("R019", Exit::Usage, format!("the manifest {label} is not there"))
+        let parts = compose::parts(store, entry, &effective, &|component| {
+            output(&graph, &results, component)
         })?;
-        let parts = Parts { areas, manifest: (label, text) };
         for image in &system.images {
             let made = match crate::disk_image::tool(image.format) {
                 None => {
@@ -366,7 +345,8 @@ fn attempt(
     Ok(Built { images, kernel })
 }
 
-fn initramfs_compression(image: &Image) -> Compression {
+/// How the initramfs of a system is compressed.
+pub(crate) fn initramfs_compression(image: &Image) -> Compression {
     let level = |default: u8| image.level.unwrap_or(default);
     match image.compression {
         osier_recipe::Compression::None | osier_recipe::Compression::Lz4 => Compression::None,

@@ -24,18 +24,15 @@ pub(crate) fn catch_interrupt() {
     let _ = ctrlc::set_handler(|| INTERRUPTED.store(true, std::sync::atomic::Ordering::Relaxed));
 }
 
-/// Gives the components that a name stands for, for each target.
-fn wanted(project: &Project<'_>, name: Option<&str>) -> Outcome<(String, Vec<Wanted>)> {
-    Ok(match project.goal(name)? {
+/// Gives a name of what is asked for, and the components that it stands for, for each target.
+pub(crate) fn wanted(project: &Project<'_>, goal: &Goal) -> Outcome<(String, Vec<Wanted>)> {
+    Ok(match goal {
         Goal::System(system, _) => {
             let targets = project.targets.iter();
-            let wanted = targets.flat_map(|target| project.wanted_by(&system, *target)).collect();
+            let wanted = targets.flat_map(|target| project.wanted_by(system, *target)).collect();
             (system.name.value.clone(), wanted)
         }
-        Goal::Component(name) => {
-            let wanted = project.wanted(&name)?;
-            (name, wanted)
-        }
+        Goal::Component(name) => (name.clone(), project.wanted(name)?),
     })
 }
 
@@ -67,7 +64,7 @@ pub(crate) fn fetch(
     let network = Network::new(&store, &workplace.reporter, workplace.global.offline)
         .with_launcher(launcher.as_ref());
     let mut project = Project::open(workplace, &store)?;
-    let (name, mut components) = wanted(&project, name)?;
+    let (name, mut components) = wanted(&project, &project.goal(name)?)?;
     let mut tools: Vec<&Tool<'_>> = Vec::new();
     if let Goal::System(system, entry) = project.goal(Some(&name))? {
         tools.push(&QEMU_X86);
@@ -133,7 +130,7 @@ pub(crate) fn build(
         .with_launcher(Some(&launcher));
     let mut project = Project::open(workplace, &store)?;
     if clean_check {
-        let (_, components) = wanted(&project, name)?;
+        let (_, components) = wanted(&project, &project.goal(name)?)?;
         system::clean_check(&mut project, &components, &network, &launcher)?;
     }
     match project.goal(name)? {
@@ -228,7 +225,7 @@ pub(crate) fn status(workplace: &Workplace, name: Option<&str>) -> Outcome<()> {
         workplace.reporter.result("no system is named, and the project has no default");
         return Ok(());
     }
-    let (name, components) = wanted(&project, name)?;
+    let (name, components) = wanted(&project, &project.goal(name)?)?;
     let graph = project.plan(&components, &network)?;
     let launcher = launcher()?;
     let events = |_| {};

@@ -368,6 +368,60 @@ fn wrong_disks_of_a_machine_are_shown_before_anything_is_built() {
     }
 }
 
+/// Pins the build environment of a recipe `a` to nothing, so that plans need no network.
+fn pin_nothing(space: &Space) {
+    let (_, text) = space.fails(&["--locked", "build", "a"]);
+    let request = text.split("the build environment ").nth(1).unwrap();
+    let request = request.split(" from bookworm").next().unwrap();
+    let request: Vec<String> = request.split(' ').map(|name| format!("\"{name}\"")).collect();
+    let lock = format!(
+        "version = 1\n[[environment]]\nsuite = \"bookworm\"\narchitecture = \"amd64\"\nrequest = [{}]\npackages = []\n",
+        request.join(", ")
+    );
+    fs::write(space.project().join("osier.lock"), lock).unwrap();
+}
+
+#[test]
+fn what_is_not_built_is_said_and_not_built() {
+    let user = format!("name = \"a\"\nversion = \"2\"\nneeds = [\"b\"]\n{SCRIPT}");
+    let need = format!("name = \"b\"\nversion = \"1\"\n{SCRIPT}");
+    let system = "name = \"s\"\ncomponents = [\"a\"]\nmanifest = \"manifest\"\n[[image]]\nname = \"i\"\nformat = \"initramfs\"\n";
+    let space = Space::new(&[
+        ("recipes/a.toml", &user),
+        ("recipes/b.toml", &need),
+        ("systems/s/system.toml", system),
+        ("systems/bare/system.toml", "name = \"bare\"\n"),
+    ]);
+    pin_nothing(&space);
+    let text = space.prints(&["graph", "s"]);
+    assert_eq!(
+        text,
+        "s: 0 of 2 components are built\nrecorded times: 0.0 s on the critical path, 0.0 s in all; 2 steps were never timed\n\n\
+         b 1  not built\n    install  never timed  to run\n\n\
+         a 2  not built\n  needs  b\n    install  never timed  to run\n"
+    );
+    let (status, text) = space.fails(&["size", "s"]);
+    assert_eq!(status, 2);
+    assert_eq!(
+        text,
+        "error[I004]: s is not built: 2 of its components are missing\n    | b\n    | a\n  hint: `osier build s` builds it\n"
+    );
+    let (status, text) = space.fails(&["size", "a"]);
+    assert_eq!(status, 2);
+    assert!(text.contains("`osier graph a` shows the sizes"), "{text}");
+    let (status, text) = space.fails(&["size", "bare"]);
+    assert_eq!(status, 2);
+    assert!(text.starts_with("error[I004]: the system `bare` has no images"), "{text}");
+    // One line of JSON, or a drawing in a file.
+    let json = space.prints(&["--json", "graph", "a"]);
+    assert!(json.starts_with('{') && json.lines().count() == 1, "{json}");
+    assert_eq!(space.prints(&["graph", "a", "-f", "svg", "--out", "a.svg"]), "a.svg\n");
+    assert!(fs::read_to_string(space.project().join("a.svg")).unwrap().starts_with("<svg "));
+    let (status, text) = space.fails(&["graph", "a", "--out", "no/folder"]);
+    assert_eq!(status, 4);
+    assert!(text.starts_with("error[M001]: cannot write no/folder"), "{text}");
+}
+
 #[test]
 fn completions_and_the_manual_name_the_verbs() {
     let space = Space::new(&[]);
