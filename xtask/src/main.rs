@@ -18,6 +18,7 @@ mod prove_kill;
 mod prove_reuse;
 mod prove_store;
 mod prove_terminal;
+mod prove_toolchain;
 mod prove_verdicts;
 mod stop_at;
 mod workshop;

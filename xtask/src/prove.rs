@@ -14,6 +14,7 @@ use crate::prove_kill;
 use crate::prove_reuse;
 use crate::prove_store;
 use crate::prove_terminal::{config, shell};
+use crate::prove_toolchain;
 use crate::prove_verdicts::verdicts;
 use crate::root;
 use crate::run as command;
@@ -37,6 +38,7 @@ pub(crate) const NAMES: &[&str] = &[
     "kill-kernel",
     "reuse",
     "reuse-inputs",
+    "toolchain",
     "all",
 ];
 
@@ -59,6 +61,7 @@ pub(crate) fn run(name: &str) -> Result<()> {
         "kill" => &[prove_kill::all],
         "kill-kernel" => &[prove_kill::kernel],
         "store" => &[prove_store::all],
+        "toolchain" => &[prove_toolchain::run],
         "reuse" => &[prove_reuse::reuse],
         "reuse-inputs" => &[prove_reuse::inputs],
         "all" => &[
