@@ -304,7 +304,7 @@ impl StepCall<'_> {
             .at("open", Path::new("a pipe"))
             .map_err(file)?;
         let again = writer.try_clone().at("open", Path::new("a pipe")).map_err(file)?;
-        let stdio = Stdio { stdin: None, stdout: Some(writer), stderr: Some(again) };
+        let stdio = Stdio { stdout: Some(writer), stderr: Some(again), ..Stdio::default() };
         let running = launcher.spawn(&spec, stdio).map_err(|error| {
             fail(FailureCause::Machine {
                 message: format!("the sandbox could not be set up: {error}"),
