@@ -5,6 +5,7 @@
 //! it changed is kept as its layer. Only the installed output of a component is hashed, and what uses the
 //! component is keyed by that output digest, so an unchanged output stops the rebuild.
 
+mod budget;
 mod clean_check;
 mod copied;
 mod engine;
@@ -12,13 +13,18 @@ mod event;
 mod failure;
 mod graph;
 mod key;
+mod memory;
 mod outlook;
+mod output;
 mod places;
 mod planner;
 mod platform;
 mod reuse;
+mod schedule;
 mod state;
 mod step_run;
+mod times;
+mod tokens;
 mod unpack;
 mod why;
 
@@ -33,6 +39,7 @@ pub use graph::{
     Archive, Check, Component, ComponentId, Environment, FileInput, Finding, Graph, IDENTITY,
     Input, Output, Package, Reuse, SourceTree, Step, StepCheck, StepId, View, Work,
 };
+pub use memory::of_machine as machine_memory;
 pub use places::Places;
 pub use planner::{
     BASE_KIND, Definitions, MissingPin, PlanError, Planner, environment_key, locked_environment,
