@@ -1,21 +1,20 @@
-//! The scheduler: one thread owns all state, workers run steps, completions arrive on one channel.
+//! What a build needs and gives, and the work on one step.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, mpsc};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use osier_sandbox::{Isolation, Killer, Launcher};
-use osier_store::{BlobError, Digest, FileError, IoContext, Key, LayerStack, Record, Store, Tree};
+use osier_sandbox::{Isolation, Launcher};
+use osier_store::{BlobError, Digest, FileError, IoContext, Key, Record, Store};
 
 use crate::graph::{Component, ComponentId, Environment, Graph, StepCheck, StepId};
-use crate::outlook::Outlook;
 use crate::places::Places;
+use crate::schedule::{Ended, Wire};
 use crate::state::{Job, State, index, recorded_layers};
-use crate::step_run::{GoesOn, OUTPUT, SOURCE_DATE, StepCall, StepEnd, StepUse};
+use crate::step_run::{GoesOn, SOURCE_DATE, StepCall, StepEnd, StepUse};
 use crate::why::Basis;
 use crate::{Event, Failure, FailureCause};
 
@@ -28,8 +27,10 @@ pub trait Provision: Sync {
 /// How a build goes about its work; nothing here enters a key.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// How many jobs may run at one time.
+    /// How many jobs may run at one time, in all steps together.
     pub jobs: usize,
+    /// How many bytes of memory the steps that say what they need may use together; see [`machine_memory`](crate::machine_memory).
+    pub memory: u64,
     /// Whether what does not depend on a failure is still built.
     pub keep_going: bool,
     /// Bytes of disk that are left free: no step starts below that.
@@ -162,15 +163,6 @@ pub enum EnterError {
     Build(#[from] BuildError),
 }
 
-/// A finished piece of work: a step, and the outputs where it was its component's last.
-struct Done {
-    step: StepId,
-    result: Result<Ended, StepEnd>,
-}
-
-/// What became of a step that ran, and its component's outputs, if it was the last.
-type Ended = (Option<StepUse>, Option<Vec<(String, Digest)>>);
-
 impl Engine<'_> {
     /// Finds out what is done already, without running anything.
     pub fn survey(&self, graph: &Graph) -> Survey {
@@ -214,141 +206,6 @@ impl Engine<'_> {
         self.attempt(graph)
     }
 
-    fn attempt(&self, graph: &Graph) -> Result<Results, BuildError> {
-        let mut state = State::new(graph);
-        let look = self.store.look()?;
-        for position in 0..graph.components.len() {
-            state.take_up(self, ComponentId(index(position)));
-        }
-        look.hold(std::mem::take(&mut state.found))?;
-        let done = state.results.iter().flatten().count();
-        let components = graph.components.len();
-        (self.events)(Event::Planned { components, done });
-        if done == components {
-            return Ok(collect(state));
-        }
-        let times = Times::read(self.store);
-        let killers: Mutex<BTreeMap<StepId, Killer>> = Mutex::default();
-        let (sender, receiver) = mpsc::channel();
-        let mut failures = Vec::new();
-        let mut fatal = None;
-        let mut running = 0usize;
-        let mut new_times = Vec::new();
-        let took = |label: &str| times.of(label);
-        let mut outlook = Outlook::new(&state, self.settings.jobs, &took, self.store);
-        std::thread::scope(|scope| {
-            loop {
-                let stop = self.interrupted.load(Ordering::Relaxed);
-                let start =
-                    !stop && fatal.is_none() && (failures.is_empty() || self.settings.keep_going);
-                while start && running < self.settings.jobs.max(1) {
-                    let Some(id) = state.ready.pop_front() else { break };
-                    let Some(job) = state.job(self, id) else {
-                        state.release(id);
-                        continue;
-                    };
-                    let free = crate::step_run::free_bytes(self.store.root());
-                    if job.run && free < self.settings.reserve {
-                        fatal = Some(BuildError::NoSpace { free, reserve: self.settings.reserve });
-                        break;
-                    }
-                    if job.run {
-                        (self.events)(Event::StepStarted {
-                            component: job.component.name.clone(),
-                            step: job.step.name.clone(),
-                            expected: times.of(&graph.label(id)),
-                        });
-                        outlook.started(id);
-                    }
-                    running += 1;
-                    let (sender, killers) = (sender.clone(), &killers);
-                    scope.spawn(move || {
-                        let started = |killer: Killer| {
-                            lock(killers).insert(id, killer);
-                        };
-                        let result = self.work(&job, &started);
-                        lock(killers).remove(&id);
-                        // The receiver lives as long as this scope.
-                        let _ = sender.send(Done { step: id, result });
-                    });
-                }
-                if running == 0 {
-                    break;
-                }
-                if let Some(event) = outlook.news(&state) {
-                    (self.events)(event);
-                }
-                let Ok(done) = receiver.recv_timeout(Duration::from_millis(100)) else {
-                    if self.interrupted.load(Ordering::Relaxed) {
-                        lock(&killers).values().for_each(Killer::kill);
-                    }
-                    continue;
-                };
-                running -= 1;
-                let id = done.step;
-                outlook.ended(id);
-                let step = graph.step(id);
-                let component = graph.component(step.component);
-                match done.result {
-                    Ok((used, outputs)) => {
-                        let key = state.keys[id.0 as usize].expect("a step that ran is keyed");
-                        if let Some(used) = used {
-                            let layers = std::iter::once(&key).chain(&used.on);
-                            let layers = layers.map(|key| self.store.layer_path(key)).collect();
-                            state.layers[id.0 as usize] = Some(layers);
-                            state.ran[step.component.0 as usize] = true;
-                            new_times.push((graph.label(id), used.wall));
-                            (self.events)(Event::StepFinished {
-                                component: component.name.clone(),
-                                step: step.name.clone(),
-                                seconds: used.wall.as_secs_f64(),
-                                cpu: used.cpu.as_secs_f64(),
-                            });
-                        }
-                        state.release(id);
-                        if let Some(outputs) = outputs {
-                            let by_hand = graph
-                                .chain(id)
-                                .iter()
-                                .any(|step| self.hand_made.contains_key(step));
-                            let reused = state.is_reused(id);
-                            let recorded = match by_hand {
-                                true => Ok(()),
-                                false => self.record_outputs(&state, id, &outputs, reused),
-                            };
-                            let finished = recorded.and_then(|()| {
-                                let look = self.store.look()?;
-                                state.finish(self, step.component, key, outputs, reused);
-                                look.hold(std::mem::take(&mut state.found))
-                            });
-                            if let Err(error) = finished {
-                                fatal = Some(error.into());
-                            }
-                        }
-                    }
-                    Err(StepEnd::Interrupted) => {}
-                    Err(StepEnd::Fatal(error)) => fatal = Some(*error),
-                    Err(StepEnd::Failed(failure)) => {
-                        (self.events)(Event::StepFailed { failure: failure.clone() });
-                        failures.push(*failure);
-                    }
-                }
-            }
-        });
-        times.append(self.store, &new_times)?;
-        self.store.sync()?;
-        if self.interrupted.load(Ordering::Relaxed) {
-            return Err(BuildError::Interrupted);
-        }
-        if let Some(error) = fatal {
-            return Err(error);
-        }
-        if !failures.is_empty() {
-            return Err(BuildError::Failed(failures));
-        }
-        Ok(collect(state))
-    }
-
     /// Says in one sentence why a component has to be built, or that it does not have to be. `places` tells where a
     /// component's inputs are changed.
     pub fn why(
@@ -390,7 +247,7 @@ impl Engine<'_> {
     }
 
     /// Records the outputs of a component whose last step has ended well.
-    fn record_outputs(
+    pub(crate) fn record_outputs(
         &self,
         state: &State<'_>,
         last: StepId,
@@ -470,6 +327,7 @@ impl Engine<'_> {
             step,
             key,
             run: true,
+            jobs: self.settings.jobs.max(1),
             reuse: None,
             below: layers,
             own: None,
@@ -480,7 +338,7 @@ impl Engine<'_> {
         // A step that only unpacks has no programs; a person who enters it wants some.
         call.root = Some(self.root(&component.environment)?);
         let (spec, copied) =
-            call.spec(scratch.path(), &upper, command).map_err(BuildError::from)?;
+            call.spec(scratch.path(), &upper, command, true).map_err(BuildError::from)?;
         if copied.is_some() {
             return Err(EnterError::Degraded);
         }
@@ -488,8 +346,8 @@ impl Engine<'_> {
     }
 
     /// Runs a step if it has to run, and takes the outputs if it is its component's last.
-    fn work(&self, job: &Job<'_>, started: &dyn Fn(Killer)) -> Result<Ended, StepEnd> {
-        let used = if job.run { Some(self.run_step(job, started)?) } else { None };
+    pub(crate) fn work(&self, job: &Job<'_>, wire: &Wire) -> Result<Ended, StepEnd> {
+        let used = if job.run { Some(self.run_step(job, wire)?) } else { None };
         let Some(own) = &job.own else { return Ok((used, None)) };
         let mut own = own.clone();
         if let Some(used) = &used {
@@ -507,9 +365,9 @@ impl Engine<'_> {
     }
 
     /// Runs a step, from an earlier build's objects where it may, and else from the clean layer below.
-    fn run_step(&self, job: &Job<'_>, started: &dyn Fn(Killer)) -> Result<StepUse, StepEnd> {
+    fn run_step(&self, job: &Job<'_>, wire: &Wire) -> Result<StepUse, StepEnd> {
         let interrupted = || self.interrupted.load(Ordering::Relaxed);
-        let run = |call: &StepCall<'_>| call.run(self.launcher, self.checks, started, &interrupted);
+        let run = |call: &StepCall<'_>| call.run(self.launcher, self.checks, wire, &interrupted);
         let mut call = self.call(job)?;
         let Some(reuse) = &job.reuse else { return run(&call) };
         let record = Record::Reusable(reuse.class, job.key, reuse.below);
@@ -556,7 +414,6 @@ impl Engine<'_> {
                 tools.push((input.name.clone(), self.store.area(&input.digest, SOURCE_DATE)?));
             }
         }
-        let jobs = self.settings.jobs.max(1);
         let (component, step, key, layers) = (job.component, job.step, job.key, job.below.clone());
         let store = self.store;
         Ok(StepCall {
@@ -568,131 +425,15 @@ impl Engine<'_> {
             root,
             proto,
             tools,
-            jobs,
+            jobs: job.jobs,
             isolation: self.settings.isolation,
             goes_on: None,
         })
-    }
-
-    /// Takes what a component installed into the store, split into its named outputs.
-    fn take_output(
-        &self,
-        component: &Component,
-        layers: &[PathBuf],
-    ) -> Result<Vec<(String, Digest)>, FailureCause> {
-        let machine =
-            |error: &dyn std::fmt::Display| FailureCause::Machine { message: error.to_string() };
-        let stack = LayerStack::new(layers.to_vec());
-        let tree =
-            self.store.take_tree(&stack, Path::new(OUTPUT)).map_err(|error| match error {
-                BlobError::Special { .. } => {
-                    FailureCause::MissingOutput { message: error.to_string() }
-                }
-                BlobError::File(ref file) if file.is_disk_full() => {
-                    FailureCause::DiskFull { message: error.to_string() }
-                }
-                error => machine(&error),
-            })?;
-        if tree.is_empty() {
-            let message = format!(
-                "`{}` ended well but installed nothing: its last step must put files below $OUTPUT (/output)",
-                component.name
-            );
-            return Err(FailureCause::MissingOutput { message });
-        }
-        let mut outputs = Vec::new();
-        let mut main = tree;
-        for output in &component.outputs {
-            let (taken, rest) = split(&main, &output.patterns);
-            if taken.is_empty() {
-                let message = format!(
-                    "`{}` ended well, but nothing that it installed matches its output `{}` ({})",
-                    component.name,
-                    output.name,
-                    output.patterns.join(", ")
-                );
-                return Err(FailureCause::MissingOutput { message });
-            }
-            let digest = self.store.put_tree(&taken).map_err(|error| machine(&error))?;
-            outputs.push((output.name.clone(), digest));
-            main = rest;
-        }
-        let digest = self.store.put_tree(&main).map_err(|error| machine(&error))?;
-        outputs.insert(0, ("main".to_owned(), digest));
-        Ok(outputs)
     }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
-fn collect(state: State<'_>) -> Results {
-    let results = state.results.into_iter().enumerate();
-    results.filter_map(|(position, result)| Some((ComponentId(index(position)), result?))).collect()
-}
-
-/// Splits a tree into what some patterns take, with the folders above it, and the rest.
-fn split(tree: &Tree, patterns: &[String]) -> (Tree, Tree) {
-    let mut taken = Tree::default();
-    let mut rest = Tree::default();
-    for (path, node) in tree.iter() {
-        let hit = patterns
-            .iter()
-            .any(|pattern| osier_recipe::glob_matches(pattern, &String::from_utf8_lossy(path)));
-        let side = if hit { &mut taken } else { &mut rest };
-        side.insert(path.to_vec(), node.clone());
-    }
-    let mut parents = Vec::new();
-    for (path, _) in taken.iter() {
-        for (position, byte) in path.iter().enumerate() {
-            if *byte == b'/' && taken.get(&path[..position]).is_none() {
-                parents.push(path[..position].to_vec());
-            }
-        }
-    }
-    for parent in parents {
-        if let Some(node) = tree.get(&parent) {
-            taken.insert(parent, node.clone());
-        }
-    }
-    (taken, rest)
-}
-
-/// How long steps took the last time.
-pub(crate) struct Times(BTreeMap<String, f64>);
-
-impl Times {
-    fn path(store: &Store) -> PathBuf {
-        store.root().join("times.log")
-    }
-
-    pub(crate) fn read(store: &Store) -> Self {
-        let text = fs::read_to_string(Self::path(store)).unwrap_or_default();
-        let lines = text.lines().filter_map(|line| {
-            let (label, seconds) = line.split_once(' ')?;
-            Some((label.to_owned(), seconds.parse().ok()?))
-        });
-        Self(lines.collect())
-    }
-
-    pub(crate) fn of(&self, label: &str) -> Option<f64> {
-        self.0.get(label).copied()
-    }
-
-    /// Records the times of steps that are worth an estimate.
-    fn append(&self, store: &Store, steps: &[(String, Duration)]) -> Result<(), FileError> {
-        let long = steps.iter().filter(|(_, time)| time.as_secs_f64() >= 0.5);
-        let text: String =
-            long.map(|(label, time)| format!("{label} {:.1}\n", time.as_secs_f64())).collect();
-        if text.is_empty() {
-            return Ok(());
-        }
-        let path = Self::path(store);
-        let mut file =
-            fs::OpenOptions::new().append(true).create(true).open(&path).at("open", &path)?;
-        file.write_all(text.as_bytes()).at("write", &path)
-    }
 }
 
 impl Engine<'_> {

@@ -61,6 +61,28 @@ pub enum Event {
         /// The processor time of all its processes.
         cpu: f64,
     },
+    /// A step did or asks for something that a person should know of.
+    StepWarned {
+        /// Its component.
+        component: String,
+        /// Its name.
+        step: String,
+        /// What, as the end of a sentence that begins with the step.
+        message: String,
+    },
+    /// All steps that ran are over.
+    StepsEnded {
+        /// How many ran to their end.
+        steps: usize,
+        /// From the beginning of the first to the end of the last.
+        seconds: f64,
+        /// The processor time of their programs, and of osier itself meanwhile.
+        cpu: f64,
+        /// How many processors there were for them: the machine's, but no more than jobs.
+        processors: usize,
+        /// Which part of these processors' time that is, from 0 to 1.
+        utilisation: f64,
+    },
     /// A step failed.
     StepFailed {
         /// How.

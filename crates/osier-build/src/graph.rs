@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use osier_recipe::Jobs;
 use osier_store::{Digest, Key, LayerStack};
 
 /// Names a component of a graph.
@@ -164,8 +165,10 @@ pub enum Work {
         text: String,
         /// The working folder.
         folder: String,
-        /// Whether the build's jobs may be used; else one job.
-        parallel: bool,
+        /// How it gets its jobs.
+        jobs: Jobs,
+        /// Most bytes of memory that all its processes use together, where that is known; not in the key.
+        memory: Option<u64>,
     },
 }
 

@@ -5,7 +5,7 @@
 //! | version of the step format | yes | yes |
 //! | key of the step below | yes | yes |
 //! | names, digests and places of the source's archives | yes | by the step below |
-//! | script, working folder, whether it may use several jobs | | yes |
+//! | script, working folder, how it gets its jobs | | yes |
 //! | variables of the component: name, version, target, `env`, the kind's variables | | yes; in a patch step those of [`IDENTITY`](crate::IDENTITY) |
 //! | key of the build environment | | yes |
 //! | output digest and name of each need and tool | | yes, but not in a patch step |
@@ -17,13 +17,14 @@
 
 use std::collections::BTreeSet;
 
+use osier_recipe::Jobs;
 use osier_store::{Digest, Key, KeyBuilder};
 
 use crate::graph::{Component, Reuse, Step, StepCheck, Work};
 
 /// The version of what a step sees besides the parts above: mounts, fixed variables, shell options,
 /// unpacking rules. It is raised whenever one of those changes.
-pub(crate) const STEP_FORMAT: u32 = 1;
+pub(crate) const STEP_FORMAT: u32 = 2;
 
 /// An input of a component as its steps see it: the name and the output digest.
 pub(crate) struct KnownInput {
@@ -107,10 +108,15 @@ fn finish(
                 key.field("strip", &archive.strip.to_le_bytes());
             }
         }
-        Work::Script { text, folder, parallel } => {
+        Work::Script { text, folder, jobs, memory: _ } => {
             key.field("script", text.as_bytes());
             key.field("folder", folder.as_bytes());
-            key.field("parallel", &[u8::from(*parallel)]);
+            let jobs = match jobs {
+                Jobs::One => 0,
+                Jobs::Jobserver => 1,
+                Jobs::Share => 2,
+            };
+            key.field("jobs", &[jobs]);
             key.field("environment", &component.environment.key.0);
             for (name, value) in component.variables_of(step) {
                 if except.variables.contains(name) {
@@ -245,7 +251,8 @@ mod tests {
             Self::new(Work::Script {
                 text: "make".into(),
                 folder: "/build/part".into(),
-                parallel: true,
+                jobs: Jobs::Jobserver,
+                memory: None,
             })
         }
 
@@ -269,9 +276,9 @@ mod tests {
             step_key(component, step, below, &self.needs, &self.tools, &[&self.check])
         }
 
-        fn work(&mut self) -> (&mut String, &mut String, &mut bool) {
+        fn work(&mut self) -> (&mut String, &mut String, &mut Jobs, &mut Option<u64>) {
             match &mut self.step.work {
-                Work::Script { text, folder, parallel } => (text, folder, parallel),
+                Work::Script { text, folder, jobs, memory } => (text, folder, jobs, memory),
                 Work::Unpack(_) => panic!("not a script"),
             }
         }
@@ -293,7 +300,8 @@ mod tests {
             ("no step below", |inputs| inputs.below = None),
             ("script", |inputs| inputs.work().0.push('x')),
             ("folder", |inputs| inputs.work().1.push('x')),
-            ("parallel", |inputs| *inputs.work().2 = false),
+            ("one job", |inputs| *inputs.work().2 = Jobs::One),
+            ("a share of the jobs", |inputs| *inputs.work().2 = Jobs::Share),
             ("variable's value", |inputs| {
                 drop(inputs.component.variables.insert("CFLAGS".into(), "-O1".into()));
             }),
@@ -355,6 +363,7 @@ mod tests {
             ("the place of the step", |inputs| inputs.step.origin = "elsewhere".into()),
             ("the place of a file", |inputs| inputs.component.files[0].origin = "elsewhere".into()),
             ("the name of the step", |inputs| inputs.step.name = "other".into()),
+            ("the memory that it needs", |inputs| *inputs.work().3 = Some(1)),
         ];
         let base = Inputs::script().key();
         for (what, change) in changes {
@@ -393,7 +402,7 @@ mod tests {
         // Pinned: a change of the key's format throws every cache away, so it must show here.
         assert_eq!(
             base.to_string(),
-            "5450e427ce895822ab1a91a46a0d5c7f10c7def66fdec3ff3d33455b7211cf69"
+            "9506e14dfdafa085f92d9c57a7793e53ae262009d49482337bffbdce21fc9938"
         );
     }
 }

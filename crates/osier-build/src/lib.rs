@@ -5,6 +5,7 @@
 //! it changed is kept as its layer. Only the installed output of a component is hashed, and what uses the
 //! component is keyed by that output digest, so an unchanged output stops the rebuild.
 
+mod budget;
 mod clean_check;
 mod copied;
 mod engine;
@@ -12,14 +13,19 @@ mod event;
 mod failure;
 mod graph;
 mod key;
+mod memory;
 mod outlook;
+mod output;
 mod places;
 mod planner;
 mod platform;
 mod reuse;
+mod schedule;
 mod state;
 mod step_run;
+mod times;
 mod timing;
+mod tokens;
 mod unpack;
 mod why;
 
@@ -34,6 +40,7 @@ pub use graph::{
     Archive, Check, Component, ComponentId, Environment, FileInput, Finding, Graph, IDENTITY,
     Input, Output, Package, Reuse, SourceTree, Step, StepCheck, StepId, View, Work,
 };
+pub use memory::of_machine as machine_memory;
 pub use outlook::Took;
 pub use places::Places;
 pub use planner::{
@@ -41,5 +48,6 @@ pub use planner::{
     patch_fits,
 };
 pub use platform::Wanted;
+pub use times::Time;
 pub use timing::Timing;
 pub use unpack::{UnpackError, unpack_archive};

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use osier_recipe::Jobs;
 use osier_store::Store;
 
-use crate::graph::{ComponentId, Graph, StepId};
+use crate::graph::{ComponentId, Graph, StepId, Work};
 use crate::state::State;
+use crate::times::Time;
 use crate::{Event, why};
 
 /// How long nothing new is told, so that a build of ten thousand quick steps does not spend its time on this.
@@ -15,8 +17,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// What a step is known to take.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Took {
-    /// Seconds.
-    Seconds(f64),
+    /// So much.
+    Time(Time),
     /// So little that it was not noted.
     Little,
     /// It has never run.
@@ -38,7 +40,7 @@ impl Outlook {
     pub(crate) fn new(
         state: &State<'_>,
         jobs: usize,
-        times: &dyn Fn(&str) -> Option<f64>,
+        times: &dyn Fn(&str) -> Option<Time>,
         store: &Store,
     ) -> Self {
         let graph = state.graph;
@@ -50,7 +52,7 @@ impl Outlook {
             let mut was_built = None;
             for id in &component.steps {
                 took[id.0 as usize] = match times(&graph.label(*id)) {
-                    Some(seconds) => Took::Seconds(seconds),
+                    Some(time) => Took::Time(time),
                     None if *was_built.get_or_insert_with(|| why::was_built(store, component)) => {
                         Took::Little
                     }
@@ -59,6 +61,17 @@ impl Outlook {
             }
         }
         Self { jobs, took, running: BTreeMap::new(), told: None, changed: false }
+    }
+
+    /// Gives, for every step of the graph, the milliseconds of work from its beginning to the end of what waits for it, along the
+    /// longest way.
+    pub(crate) fn ranks(&self, graph: &Graph) -> Vec<u64> {
+        ranks(graph, &|id| match self.took[id.0 as usize] {
+            // Beside others it has the processor for itself for no longer than that.
+            Took::Time(Time { wall, cpu }) => wall.max(cpu),
+            Took::Little => 0.1,
+            Took::Unknown => guess(graph, id),
+        })
     }
 
     pub(crate) fn started(&mut self, step: StepId) {
@@ -81,8 +94,9 @@ impl Outlook {
         (self.told, self.changed) = (Some(now), false);
         let open = state.open_steps();
         let left = |step: StepId| match (self.took[step.0 as usize], self.running.get(&step)) {
-            (Took::Seconds(all), Some(begun)) => {
-                Took::Seconds((all - (now - *begun).as_secs_f64()).max(0.0))
+            (Took::Time(Time { wall, cpu }), Some(begun)) => {
+                let left = (wall - (now - *begun).as_secs_f64()).max(0.0);
+                Took::Time(Time { wall: left, cpu: cpu * left / wall.max(0.1) })
             }
             (took, _) => took,
         };
@@ -93,7 +107,7 @@ impl Outlook {
 
 /// Sums up steps: seconds until the last one ends, and how many of them were never timed, which count as nothing.
 ///
-/// It takes at least as long as the longest chain of steps that wait for one another, and as all of them spread evenly.
+/// It takes at least as long as the longest chain of steps that wait for one another, and as the work of all of them spread evenly.
 fn estimate(
     graph: &Graph,
     open: &[StepId],
@@ -109,19 +123,60 @@ fn estimate(
         let inputs = component.needs.iter().chain(&component.tools);
         let before = inputs.filter_map(|input| last(input.component)).chain(step.below);
         let begin = before.filter_map(|id| ends.get(&id)).fold(0.0, |one: f64, two| one.max(*two));
-        let seconds = match left(*id) {
-            Took::Seconds(seconds) => seconds,
-            Took::Little => 0.0,
-            Took::Unknown => {
-                unknown += 1;
-                0.0
+        let time = match left(*id) {
+            Took::Time(time) => time,
+            took => {
+                unknown += usize::from(took == Took::Unknown);
+                Time { wall: 0.0, cpu: 0.0 }
             }
         };
-        all += seconds;
-        ends.insert(*id, begin + seconds);
+        all += time.cpu;
+        ends.insert(*id, begin + time.wall);
     }
     let longest = ends.values().fold(0.0, |one: f64, two| one.max(*two));
     (longest.max(all / jobs.max(1) as f64), unknown)
+}
+
+fn ranks(graph: &Graph, seconds: &dyn Fn(StepId) -> f64) -> Vec<u64> {
+    // What each step is waited for by, at its longest. A component waits as a whole for what it uses.
+    let mut behind = vec![0; graph.steps.len()];
+    let mut ranks = vec![0; graph.steps.len()];
+    let steps_last_first = graph
+        .components
+        .iter()
+        .rev()
+        .flat_map(|one| one.steps.iter().rev().map(move |id| (one, id)));
+    for (component, id) in steps_last_first {
+        let own = Duration::try_from_secs_f64(seconds(*id)).map_or(0, |own| own.as_millis());
+        let rank = u64::try_from(own).unwrap_or(u64::MAX).saturating_add(behind[id.0 as usize]);
+        ranks[id.0 as usize] = rank;
+        let mut after = |before: StepId| {
+            let longest: &mut u64 = &mut behind[before.0 as usize];
+            *longest = rank.max(*longest);
+        };
+        graph.step(*id).below.into_iter().for_each(&mut after);
+        let starts = graph.step(*id).below.is_none_or(|below| !component.steps.contains(&below));
+        if starts {
+            let inputs = component.needs.iter().chain(&component.tools);
+            let last = inputs.filter_map(|input| graph.component(input.component).steps.last());
+            last.copied().for_each(&mut after);
+        }
+    }
+    ranks
+}
+
+/// Guesses the seconds of a step that was never timed, by the size of the sources that it stands on.
+fn guess(graph: &Graph, id: StepId) -> f64 {
+    let bytes = |id: &StepId| match &graph.step(*id).work {
+        Work::Unpack(source) => source.archives.iter().map(|archive| archive.size).sum(),
+        Work::Script { .. } => 0,
+    };
+    let megabytes = |bytes: u64| bytes as f64 / 1e6;
+    match graph.step(id).work {
+        Work::Unpack(_) => megabytes(bytes(&id)) / 10.0,
+        Work::Script { jobs: Jobs::One, .. } => 1.0,
+        Work::Script { .. } => 1.0 + megabytes(graph.chain(id).iter().map(bytes).sum()),
+    }
 }
 
 #[cfg(test)]
@@ -131,7 +186,7 @@ pub(crate) mod tests {
     use osier_store::Key;
 
     use super::*;
-    use crate::graph::{Component, Environment, Input, Step, Work};
+    use crate::graph::{Component, Environment, Input, Step};
 
     /// Components of two steps each, with the numbers of those that each one needs.
     pub(crate) fn graph(needs: &[&[u32]]) -> Graph {
@@ -148,7 +203,8 @@ pub(crate) mod tests {
                     work: Work::Script {
                         text: String::new(),
                         folder: String::new(),
-                        parallel: true,
+                        jobs: Jobs::Jobserver,
+                        memory: None,
                     },
                     view: crate::View::All,
                     reuse: None,
@@ -183,7 +239,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_build_takes_as_long_as_its_longest_chain_or_all_spread_evenly() {
-        let each = |_| Took::Seconds(10.0);
+        let each = |_| Took::Time(Time { wall: 10.0, cpu: 10.0 });
         // Three beside one another: 60 seconds of steps.
         let beside = graph(&[&[], &[], &[]]);
         assert_eq!(left(&beside, 1, &each), (60.0, 0));
@@ -192,15 +248,30 @@ pub(crate) mod tests {
         // One after the other: no number of jobs helps.
         let chain = graph(&[&[], &[0], &[0, 1]]);
         assert_eq!(left(&chain, 8, &each), (60.0, 0));
+        // Steps that use two processors each: no room for others beside them.
+        let wide = |_| Took::Time(Time { wall: 10.0, cpu: 20.0 });
+        assert_eq!(left(&beside, 2, &wide), (60.0, 0));
     }
 
     #[test]
     fn steps_that_were_never_timed_are_counted_and_not_guessed() {
         let took = |id: StepId| match id.0 {
-            0 => Took::Seconds(10.0),
+            0 => Took::Time(Time { wall: 10.0, cpu: 10.0 }),
             1 => Took::Little,
             _ => Took::Unknown,
         };
         assert_eq!(left(&graph(&[&[], &[0]]), 2, &took), (10.0, 2));
+    }
+
+    #[test]
+    fn a_step_ranks_by_all_that_waits_for_it() {
+        // 0 is needed by 1 and 2, 2 by 3; each has a step of one second and, on it, one of two.
+        let graph = graph(&[&[], &[0], &[0], &[2]]);
+        let seconds = |id: StepId| if id.0.is_multiple_of(2) { 1.0 } else { 2.0 };
+        let expected = [9000, 8000, 3000, 2000, 6000, 5000, 3000, 2000];
+        assert_eq!(ranks(&graph, &seconds), expected);
+        // What 1 takes longer than 2 and 3 together counts for 0.
+        let seconds = |id: StepId| if id.0 == 3 { 100.0 } else { seconds(id) };
+        assert_eq!(ranks(&graph, &seconds)[..3], [104_000, 103_000, 101_000]);
     }
 }

@@ -8,8 +8,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use osier_recipe::{
-    Code, ComponentRef, Diagnostic, EffectiveRecipe, Kind, Lock, LockedSource, Origin, Pin, Recipe,
-    Role, Source, SourceKind, Spanned, Target, nearest,
+    Code, ComponentRef, Diagnostic, EffectiveRecipe, Jobs, Kind, Lock, LockedSource, Origin, Pin,
+    Recipe, Role, Source, SourceKind, Spanned, Target, nearest,
 };
 use osier_store::{Digest, Key, KeyBuilder};
 
@@ -482,7 +482,7 @@ impl<'a> Planning<'_, 'a> {
             );
         }
         if let Some(text) = patch_script(&debian_patches, &patches) {
-            let work = Work::Script { text, folder: folder.clone(), parallel: false };
+            let work = Work::Script { text, folder: folder.clone(), jobs: Jobs::One, memory: None };
             add(
                 &mut self.graph,
                 "patch".to_owned(),
@@ -501,7 +501,8 @@ impl<'a> Planning<'_, 'a> {
                     .folder
                     .as_ref()
                     .map_or_else(|| folder.clone(), |folder| (**folder).clone()),
-                parallel: step.parallel,
+                jobs: step.jobs,
+                memory: step.memory,
             };
             let checks = step.checks.iter().map(|(_, check)| Check {
                 name: check.name.value.clone(),

@@ -1,6 +1,5 @@
 //! The scheduler's knowledge of one build: which keys, layers and results are known, and what waits on what.
 
-use std::collections::VecDeque;
 use std::path::PathBuf;
 
 use osier_store::{Digest, Key, Store};
@@ -22,7 +21,8 @@ pub(crate) struct State<'g> {
     pub(crate) results: Vec<Option<ComponentResult>>,
     pub(crate) keyed: Vec<bool>,
     pub(crate) dependants: Vec<Vec<ComponentId>>,
-    pub(crate) ready: VecDeque<StepId>,
+    /// Steps that can start now; whoever starts them takes them out.
+    pub(crate) ready: Vec<StepId>,
     pub(crate) ran: Vec<bool>,
     /// Keys that gc has not been told of yet.
     pub(crate) found: Vec<Key>,
@@ -35,6 +35,8 @@ pub(crate) struct Job<'g> {
     pub(crate) key: Key,
     /// Whether the step has to run; else only its output is taken.
     pub(crate) run: bool,
+    /// How many jobs it may use; a step that takes them as it goes has fewer for certain.
+    pub(crate) jobs: usize,
     /// How to find an earlier run to go on from, where the step may.
     pub(crate) reuse: Option<ReuseCall<'g>>,
     /// The layers below, the topmost first.
@@ -67,7 +69,7 @@ impl<'g> State<'g> {
             results: vec![None; graph.components.len()],
             keyed: vec![false; graph.components.len()],
             dependants,
-            ready: VecDeque::new(),
+            ready: Vec::new(),
             ran: vec![false; graph.components.len()],
             found: Vec::with_capacity(graph.steps.len()),
         }
@@ -175,7 +177,7 @@ impl<'g> State<'g> {
             }
             below = self.graph.step(step).below;
         }
-        self.ready.push_back(id);
+        self.ready.push(id);
     }
 
     /// The steps that have to run, as far as their keys are known; all steps of other open components.
@@ -205,9 +207,7 @@ impl<'g> State<'g> {
 
     /// What waits on a step can go on, now that its layer is there.
     pub(crate) fn release(&mut self, id: StepId) {
-        for waiter in std::mem::take(&mut self.waiters[id.0 as usize]).into_iter().rev() {
-            self.ready.push_front(waiter);
-        }
+        self.ready.append(&mut self.waiters[id.0 as usize]);
     }
 
     /// Describes the work of a ready step; nothing where its layer is there and no output is asked of it.
@@ -234,7 +234,18 @@ impl<'g> State<'g> {
         let tools = self.inputs(&component.tools).unwrap_or_default();
         let reuse =
             if run { self.reuse_call(engine, id, component, step, &needs, &tools) } else { None };
-        Some(Job { component, step, key, run, reuse, below: self.stack(id), own, needs, tools })
+        Some(Job {
+            component,
+            step,
+            key,
+            run,
+            jobs: 1,
+            reuse,
+            below: self.stack(id),
+            own,
+            needs,
+            tools,
+        })
     }
 
     /// Gathers what it takes to find an earlier run of a step; nothing where the step starts clean.

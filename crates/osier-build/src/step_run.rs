@@ -7,13 +7,17 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use osier_sandbox::{Isolation, Killer, Launcher, Mount, Root, Spec, Status, Stdio};
+use osier_recipe::Jobs;
+use osier_sandbox::{Isolation, JOBSERVER, Launcher, Mount, Root, Spec, Status, Stdio};
 use osier_store::{FileError, IoContext, Key, LayerStack, Scratch, Store};
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::copied::CopiedRoot;
 use crate::failure::write_record;
 use crate::graph::{Archive, Component, SourceTree, Step, StepCheck, Work};
 use crate::reuse::ReuseCall;
+use crate::schedule::{News, Wire};
+use crate::tokens::Tokens;
 use crate::unpack::{UnpackError, unpack_archive};
 use crate::{BuildError, Failure, FailureCause};
 
@@ -41,6 +45,7 @@ pub(crate) struct StepCall<'a> {
     pub(crate) proto: Vec<PathBuf>,
     /// The tools: name and folder.
     pub(crate) tools: Vec<(String, PathBuf)>,
+    /// How many jobs it may use.
     pub(crate) jobs: usize,
     pub(crate) isolation: Isolation,
     /// What it goes on from, where it does not start clean; `layers` has these layers on top.
@@ -62,6 +67,8 @@ pub(crate) struct StepUse {
     pub(crate) on: Vec<Key>,
     pub(crate) wall: Duration,
     pub(crate) cpu: Duration,
+    /// A make that was called with `-j` has said that it does without the jobs that it is given.
+    pub(crate) called_with_a_number: bool,
 }
 
 /// Why a step has no result.
@@ -95,12 +102,12 @@ impl StepCall<'_> {
         }))
     }
 
-    /// Runs the step and puts its layer in place. `started` is told how to kill it.
+    /// Runs the step and puts its layer in place. The scheduler is told what becomes of its programs.
     pub(crate) fn run(
         &self,
         launcher: &Launcher,
         checks: &[&dyn StepCheck],
-        started: &dyn Fn(Killer),
+        wire: &Wire,
         interrupted: &dyn Fn() -> bool,
     ) -> Result<StepUse, StepEnd> {
         let begun = Instant::now();
@@ -116,10 +123,11 @@ impl StepCall<'_> {
         }
         let cpu = match &self.step.work {
             Work::Unpack(source) => {
+                let before = thread_processor_time();
                 self.unpack(source, &upper)?;
-                Duration::ZERO
+                thread_processor_time().saturating_sub(before)
             }
-            Work::Script { .. } => match self.script(launcher, checks, started, &scratch, &upper) {
+            Work::Script { .. } => match self.script(launcher, checks, wire, &scratch, &upper) {
                 Ok(cpu) => cpu,
                 Err(_) if interrupted() => return Err(StepEnd::Interrupted),
                 Err(failure) if self.goes_on.is_some() => return Err(StepEnd::Failed(failure)),
@@ -131,7 +139,9 @@ impl StepCall<'_> {
         };
         let on = self.goes_on.as_ref().map(|goes_on| goes_on.on.clone()).unwrap_or_default();
         let on = self.keep_layer(&upper, on).map_err(|error| StepEnd::Failed(self.file(&error)))?;
-        Ok(StepUse { on, wall: begun.elapsed(), cpu })
+        let called_with_a_number =
+            self.served() && called_with_a_number(&self.store.log_path(&self.key));
+        Ok(StepUse { on, wall: begun.elapsed(), cpu, called_with_a_number })
     }
 
     /// Puts the layer in place; gives the layers that the one which is there now lies on.
@@ -194,6 +204,7 @@ impl StepCall<'_> {
         scratch: &Path,
         upper: &Path,
         command: Vec<OsString>,
+        by_hand: bool,
     ) -> Result<(Spec, Option<CopiedRoot>), FileError> {
         let mut lowers = self.layers.clone();
         lowers.extend(self.root.clone());
@@ -226,8 +237,6 @@ impl StepCall<'_> {
             .iter()
             .map(|(name, _)| format!("/tools/{name}/usr/bin:/tools/{name}/bin:"))
             .collect();
-        let parallel = matches!(self.step.work, Work::Script { parallel: true, .. });
-        let jobs = if parallel { self.jobs } else { 1 };
         let fixed = [
             ("PATH", format!("{path}/usr/sbin:/usr/bin:/sbin:/bin")),
             ("HOME", "/build".into()),
@@ -240,11 +249,9 @@ impl StepCall<'_> {
             ("OUTPUT", format!("/{OUTPUT}")),
             ("PROTO", "/proto".into()),
             ("FILES", "/files".into()),
-            // Not in the key: how many jobs run must not change what comes out.
-            ("JOBS", jobs.to_string()),
-            ("MAKEFLAGS", format!("-j{jobs}")),
         ];
-        let fixed = fixed.into_iter().map(|(name, value)| (name.to_owned(), value));
+        let fixed = fixed.into_iter().chain(self.job_variables(by_hand));
+        let fixed = fixed.map(|(name, value)| (name.to_owned(), value));
         let own = self.component.variables_of(self.step);
         let own = own.map(|(name, value)| (name.clone(), value.clone()));
         spec.environment =
@@ -252,6 +259,38 @@ impl StepCall<'_> {
         spec.folder = self.step.folder();
         spec.limits.processes = Some(16_384);
         Ok((spec, copied))
+    }
+
+    /// Whether the step takes jobs as it goes.
+    fn served(&self) -> bool {
+        matches!(self.step.work, Work::Script { jobs: Jobs::Jobserver, .. })
+    }
+
+    /// The variables by which programs know how many jobs they may run. Not in the key: how many that are must not change what comes out.
+    ///
+    /// A step that takes jobs as it goes has one for certain, and that is what programs are told which cannot take more. Somebody who
+    /// enters such a step by hand has no jobserver.
+    fn job_variables(&self, by_hand: bool) -> Vec<(&'static str, String)> {
+        let served = self.served();
+        let certain = if served && !by_hand { 1 } else { self.jobs };
+        let mut flags = format!("-j{}", self.jobs);
+        if served && !by_hand {
+            let [from, to] = JOBSERVER;
+            flags = format!("{flags} --jobserver-auth={from},{to}");
+        }
+        let mut variables = vec![
+            ("MAKEFLAGS", flags),
+            ("OMP_NUM_THREADS", certain.to_string()),
+            ("GOMAXPROCS", certain.to_string()),
+        ];
+        // A number given to these would be a number given to make; without one both are make's jobserver's.
+        if !served {
+            variables.extend(
+                ["JOBS", "CMAKE_BUILD_PARALLEL_LEVEL", "CARGO_BUILD_JOBS"]
+                    .map(|name| (name, certain.to_string())),
+            );
+        }
+        variables
     }
 
     /// What is mounted into the step's root.
@@ -291,7 +330,7 @@ impl StepCall<'_> {
         &self,
         launcher: &Launcher,
         checks: &[&dyn StepCheck],
-        started: &dyn Fn(Killer),
+        wire: &Wire,
         scratch: &Scratch,
         upper: &Path,
     ) -> Result<Duration, Box<Failure>> {
@@ -299,21 +338,29 @@ impl StepCall<'_> {
         let fail = |cause| Box::new(self.failure(cause));
         let file = |error: FileError| self.file(&error);
         let command = ["/bin/sh", "-euxc", text].map(OsString::from).to_vec();
-        let (spec, copied) = self.spec(scratch.path(), upper, command).map_err(file)?;
+        let (spec, copied) = self.spec(scratch.path(), upper, command, false).map_err(file)?;
         let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
             .at("open", Path::new("a pipe"))
             .map_err(file)?;
         let again = writer.try_clone().at("open", Path::new("a pipe")).map_err(file)?;
-        let stdio = Stdio { stdin: None, stdout: Some(writer), stderr: Some(again) };
+        let mut stdio = Stdio { stdout: Some(writer), stderr: Some(again), ..Stdio::default() };
+        if self.served() {
+            let (tokens, ends) = Tokens::new().at("open", Path::new("a pipe")).map_err(file)?;
+            stdio.jobserver = Some(ends);
+            wire.send(News::Serve(tokens));
+        }
         let running = launcher.spawn(&spec, stdio).map_err(|error| {
             fail(FailureCause::Machine {
                 message: format!("the sandbox could not be set up: {error}"),
             })
         })?;
-        started(running.killer());
+        wire.send(News::Runs(running.killer()));
         let log = self.store.log_path(&self.key);
         let logged = record_log(reader, &log);
-        let exit = running.wait().map_err(|error| {
+        let exit = running.wait();
+        let cpu = exit.as_ref().map_or(Duration::ZERO, |exit| exit.user + exit.system);
+        wire.send(News::Quiet(cpu));
+        let exit = exit.map_err(|error| {
             fail(FailureCause::Machine { message: format!("the sandbox was lost: {error}") })
         })?;
         logged.map_err(file)?;
@@ -356,8 +403,19 @@ impl StepCall<'_> {
                 return Err(failure);
             }
         }
-        Ok(exit.user + exit.system)
+        Ok(cpu)
     }
+}
+
+/// Says whether a make has written into a step's log that it was called with a number of jobs, and so does without the jobserver.
+fn called_with_a_number(log: &Path) -> bool {
+    // A step that printed nothing has no log.
+    let bytes = fs::read(log).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).contains("forced in submake: resetting jobserver mode")
+}
+
+fn thread_processor_time() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
 }
 
 /// Gives the bytes that an ordinary user can still write at a place; all there are if that is unknown.

@@ -2,9 +2,9 @@
 
 use osier_store::Store;
 
-use crate::engine::Times;
 use crate::graph::{Graph, StepId};
 use crate::outlook::Took;
+use crate::times::Times;
 use crate::why;
 
 /// The recorded times of a graph's steps.
@@ -30,7 +30,7 @@ impl Timing {
             let mut was_built = None;
             for id in &component.steps {
                 took[id.0 as usize] = match times.of(&graph.label(*id)) {
-                    Some(seconds) => Took::Seconds(seconds),
+                    Some(time) => Took::Time(time),
                     None if *was_built.get_or_insert_with(|| why::was_built(store, component)) => {
                         Took::Little
                     }
@@ -59,7 +59,7 @@ impl Timing {
                     if end > latest.0 { (end, Some(step)) } else { latest }
                 });
                 let seconds = match timing.took(*id) {
-                    Took::Seconds(seconds) => seconds,
+                    Took::Time(time) => time.wall,
                     Took::Little => 0.0,
                     Took::Unknown => {
                         timing.unknown += 1;
@@ -92,11 +92,12 @@ impl Timing {
 mod tests {
     use super::*;
     use crate::outlook::tests::graph;
+    use crate::times::Time;
 
     fn timing(needs: &[&[u32]], seconds: &[f64]) -> (Vec<u32>, f64, f64) {
         let took = seconds.iter().map(|seconds| match *seconds {
             0.0 => Took::Little,
-            seconds => Took::Seconds(seconds),
+            seconds => Took::Time(Time { wall: seconds, cpu: seconds }),
         });
         let timing = Timing::of(&graph(needs), took.collect());
         let critical = timing.critical.iter().map(|step| step.0).collect();
@@ -124,7 +125,10 @@ mod tests {
 
     #[test]
     fn what_was_never_timed_is_counted() {
-        let timing = Timing::of(&graph(&[&[]]), vec![Took::Unknown, Took::Seconds(1.0)]);
+        let timing = Timing::of(
+            &graph(&[&[]]),
+            vec![Took::Unknown, Took::Time(Time { wall: 1.0, cpu: 1.0 })],
+        );
         assert_eq!((timing.unknown, timing.seconds), (1, 1.0));
         assert_eq!(timing.critical, [StepId(1)]);
     }

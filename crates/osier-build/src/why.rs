@@ -102,10 +102,12 @@ impl Basis<'_> {
                         add(name, folder.to_string(), &step.origin);
                     }
                 }
-                Work::Script { text, folder, .. } => {
+                Work::Script { text, folder, jobs, .. } => {
                     let digest = self.store.put_bytes(text.as_bytes())?;
                     add(script_name(&step.name), digest.to_string(), &step.origin);
                     add(format!("the folder of {}", step.name), folder.clone(), &step.origin);
+                    let name = format!("how {} gets its jobs", step.name);
+                    add(name, format!("{jobs:?}"), &step.origin);
                 }
             }
             for check in &step.checks {

@@ -1,7 +1,10 @@
 //! The engine with the real sandbox, on small components.
 
+mod jobs;
 mod workshop;
 
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::SystemTime;
@@ -160,12 +163,13 @@ fn steps_see_only_what_is_declared() {
     names.sort_unstable();
     let expected = [
         "FILES",
+        "GOMAXPROCS",
         "HOME",
-        "JOBS",
         "LC_ALL",
         "LOGNAME",
         "MAKEFLAGS",
         "NAME",
+        "OMP_NUM_THREADS",
         "OUTPUT",
         "PATH",
         "PROTO",
@@ -495,4 +499,32 @@ fn gc_beside_builds_takes_nothing_that_they_use() {
     }
     assert!(removed > 0 && spared > 0, "{removed} removed, {spared} spared");
     assert_eq!(shop.store.gc(everything, SystemTime::now()).unwrap().after, 0);
+}
+
+#[test]
+fn as_an_ordinary_user() {
+    const NOBODY: u32 = 65534;
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    // The build folder may be out of that user's reach.
+    let scratch = tempfile::tempdir_in("/tmp").unwrap();
+    std::fs::set_permissions(scratch.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let program = scratch.path().join("tests");
+    // By another process: one that is open for writing cannot be executed, and forks of other tests hold it open for moments.
+    let mut install = Command::new("install");
+    install.args(["-m", "755"]).arg(std::env::current_exe().unwrap()).arg(&program);
+    assert!(install.status().unwrap().success());
+    let output = Command::new(&program)
+        .args(["--skip", "as_an_ordinary_user"])
+        .uid(NOBODY)
+        .gid(NOBODY)
+        .current_dir("/tmp")
+        .env_clear()
+        .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(text.contains("test result: ok.") && !text.contains(" 0 passed"), "{text}");
 }

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::ops::Deref;
 
 use crate::diagnostic::quoted;
+use crate::jobs::asks_for_a_number;
 use crate::recipe::ComponentRef;
 use crate::{
-    AFTER_SOURCES, Check, Code, Diagnostic, Kind, Named, Origin, Part, Recipe, Reuse, Setting,
-    Spanned, Step, StepRef, Value,
+    AFTER_SOURCES, Check, Code, Diagnostic, Jobs, Kind, Named, Origin, Part, Recipe, Reuse,
+    Setting, Spanned, Step, StepRef, Value,
 };
 
 /// A recipe for one target in one profile.
@@ -83,8 +84,10 @@ pub struct EffectiveStep<'r> {
     pub packages: Vec<Located<'r, String>>,
     /// The working folder, in which variables of the environment may stand; none for the source's.
     pub folder: Option<Located<'r, String>>,
-    /// Whether the step may use several processors.
-    pub parallel: bool,
+    /// How the step gets its jobs.
+    pub jobs: Jobs,
+    /// Most bytes of memory that all processes of the step use together; nothing where the recipe does not say.
+    pub memory: Option<u64>,
     /// Built-in checks behind the script, each with the file that asks for it.
     pub checks: Vec<(&'r Origin, &'r Check)>,
     /// From which earlier builds the step may start.
@@ -130,6 +133,7 @@ impl<'r> EffectiveRecipe<'r> {
                 }
             }
         }
+        wrong.extend(steps.iter().filter_map(EffectiveStep::wants_a_number));
         if wrong.is_empty() {
             return Ok(EffectiveSteps { environment, steps });
         }
@@ -258,13 +262,27 @@ impl<'r> EffectiveStep<'r> {
             from: None,
             packages: Vec::new(),
             folder: None,
-            parallel: true,
+            jobs: Jobs::default(),
+            memory: None,
             checks: Vec::new(),
             reuse: None,
             after: None,
         };
         new.change(origin, step);
         Some(new)
+    }
+
+    /// Finds a script that uses a number of jobs without having one: taken as nothing, it would run one job at a time, or any number.
+    fn wants_a_number(&self) -> Option<Diagnostic> {
+        if self.jobs != Jobs::Jobserver || !asks_for_a_number(self.run.value) {
+            return None;
+        }
+        let message = format!(
+            "the script of `{}` uses $JOBS, and the step has no fixed number of jobs: it takes them as they become free",
+            self.name.value
+        );
+        let error = self.run.origin.error(Code::UnknownName, &self.run.value.span, message);
+        Some(error.hint("call make without `-j`, or give the step `jobs = \"share\"`"))
     }
 
     fn change(&mut self, origin: &'r Origin, step: &'r Step) {
@@ -281,7 +299,12 @@ impl<'r> EffectiveStep<'r> {
         replace(&mut self.from, origin, step.from.as_ref());
         replace(&mut self.folder, origin, step.folder.as_ref());
         replace(&mut self.reuse, origin, step.reuse.as_ref());
-        self.parallel = step.parallel.unwrap_or(self.parallel);
+        self.jobs = match (step.parallel, step.jobs) {
+            (Some(false), _) => Jobs::One,
+            (Some(true), None) if self.jobs == Jobs::One => Jobs::default(),
+            (_, jobs) => jobs.unwrap_or(self.jobs),
+        };
+        self.memory = step.memory.or(self.memory);
         for value in &step.packages {
             if self.packages.iter().all(|known| known.value.value != value.value) {
                 self.packages.push(Located { origin, value });

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::schema::Table;
 use crate::walk::{self, Node, Walk};
-use crate::{Code, Spanned, tables};
+use crate::{Code, Jobs, Spanned, parse_size, tables};
 
 /// The steps that osier does itself before all others: their names can be used in `from` and are taken.
 pub const BUILT_IN_STEPS: [&str; 2] = ["unpack", "patch"];
@@ -30,6 +30,10 @@ pub struct Step {
     pub folder: Option<Spanned<String>>,
     /// Whether the step may use several processors.
     pub parallel: Option<bool>,
+    /// How the step gets its jobs.
+    pub jobs: Option<Jobs>,
+    /// Most bytes of memory that all processes of the step use together.
+    pub memory: Option<u64>,
     /// Built-in checks behind the script.
     pub checks: Vec<Check>,
     /// Whether the kind's step is dropped; never in a kind.
@@ -83,6 +87,8 @@ impl Step {
             packages: Vec::new(),
             folder: None,
             parallel: None,
+            jobs: None,
+            memory: None,
             checks: Vec::new(),
             skip: false,
             reuse: None,
@@ -98,6 +104,8 @@ impl Step {
             "packages" => self.packages = walk::texts(node),
             "folder" => self.folder = Some(walk::text(node)),
             "parallel" => self.parallel = Some(walk::boolean(node)),
+            "jobs" => self.jobs = walk::parsed_one(node, Jobs::parse).map(|jobs| jobs.value),
+            "memory" => self.memory = walk::parsed_one(node, parse_size).map(|size| size.value),
             "checks" => self.checks = checks(walk, node),
             "skip" => self.skip = walk::boolean(node),
             "reuse" => self.reuse = reuse(walk, node),
@@ -114,6 +122,9 @@ pub(crate) fn steps(walk: &mut Walk, node: &Node<'_>, schema: &'static Table) ->
         walk.table(table, &span, schema, &mut step, Step::read);
         if step.skip && (step.run.is_some() || step.after.is_some()) {
             walk.error(Code::Conflict, &span, "`skip` and `run` or `after` exclude one another");
+        }
+        if step.jobs.is_some() && step.parallel == Some(false) {
+            walk.error(Code::Conflict, &span, "`jobs` and `parallel = false` exclude one another");
         }
         if !step.name.is_empty() {
             steps.push(step);

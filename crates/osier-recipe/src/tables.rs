@@ -2,8 +2,9 @@
 
 use crate::forms::{
     COMMIT, COMPONENT, DEBIAN_NAME, ENVIRONMENT, GIT, GLOB, LICENCE, NAME, OUTPUT, PATH, SHA256,
-    STEP, STEP_NAME, SUITE, TARGET, URL, VARIABLE, VERSION,
+    SIZE, STEP, STEP_NAME, SUITE, TARGET, URL, VARIABLE, VERSION,
 };
+use crate::jobs;
 use crate::schema::Type::{
     Array, Boolean, Choice, Form, Integer, Map, OneOrMore, Set, Table as Nested, Text, True, Value,
 };
@@ -78,7 +79,7 @@ static RUN: Key = Key::new(
     "run",
     Text,
     "The script, run by `/bin/sh -e`. A new step must have it; for a step of the kind it replaces the kind's.",
-    "'make -j\"$JOBS\"'",
+    "'make'",
 );
 static FROM: Key = Key::new(
     "from",
@@ -97,6 +98,22 @@ static PARALLEL: Key = Key::new(
     Boolean,
     "Whether the step may use several processors. Without it `true`.",
     "false",
+);
+static JOBS: Key = Key::new(
+    "jobs",
+    Choice(jobs::CHOICES),
+    "How the step gets its jobs, of which the whole build has as many as `-j` says. `jobserver`: it has one, and takes \
+     further ones as they become free, as make (called without `-j`), cargo and gcc's link-time optimisation do by \
+     themselves. `share`: for tools that cannot, it gets a number of them for as long as it runs, in `$JOBS`, which make, \
+     `cmake --build`, cargo, go and nproc know; ninja needs `-j\"$JOBS\"`. Without it `jobserver`.",
+    "\"share\"",
+);
+static MEMORY: Key = Key::new(
+    "memory",
+    Form(&SIZE),
+    "Most memory that the step's processes use together. osier starts no step beside others when the sum of these is more \
+     than the machine, or its control group, has; one that needs more than that by itself runs alone.",
+    "\"2G\"",
 );
 static CHECKS: Key = Key::new(
     "checks",
@@ -132,6 +149,8 @@ pub static STEP_TABLE: Table = Table {
             PACKAGES,
             FOLDER,
             PARALLEL,
+            JOBS,
+            MEMORY,
             CHECKS,
             REUSE,
             Key::new("skip", Boolean, "`true` drops the kind's step of this name.", "true"),
@@ -149,7 +168,18 @@ pub static KIND_STEP: Table = Table {
     ..Table::new(
         "step",
         "One stage of every component of the kind, in the order of the file.",
-        &[STEP_KEY_NAME, RUN.required(), FROM, PACKAGES, FOLDER, PARALLEL, CHECKS, REUSE],
+        &[
+            STEP_KEY_NAME,
+            RUN.required(),
+            FROM,
+            PACKAGES,
+            FOLDER,
+            PARALLEL,
+            JOBS,
+            MEMORY,
+            CHECKS,
+            REUSE,
+        ],
     )
 };
 

@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use crate::failure::Failure;
 use crate::running::Exit;
 
-/// Most descriptors in one message: spec, reply socket, three streams.
-const MOST_DESCRIPTORS: usize = 5;
+/// Most descriptors in one message: spec, reply socket, three streams, two of the jobserver.
+const MOST_DESCRIPTORS: usize = 7;
 
 /// Most bytes in one reply: a path of 4096 bytes, written as an array of numbers, fits.
 const REPLY_BYTES: usize = 32 * 1024;

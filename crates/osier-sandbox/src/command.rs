@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use rustix::process::{chdir, ioctl_tiocsctty, setsid};
 
 use crate::failure::{Failure, Stage};
-use crate::launcher::Settings;
+use crate::launcher::{JOBSERVER, Settings};
 use crate::syscall::{self, CStrings};
 use crate::{Isolation, Spec, degraded, privileges};
 
@@ -30,6 +30,7 @@ const HEAD_BYTES: usize = 256;
 pub(crate) struct Command<'a> {
     spec: &'a Spec,
     streams: [Option<OwnedFd>; 3],
+    jobserver: Option<[OwnedFd; 2]>,
     /// Where the program may be, in order.
     programs: Vec<PathBuf>,
     arguments: CStrings,
@@ -40,6 +41,7 @@ impl<'a> Command<'a> {
     pub(crate) fn new(
         spec: &'a Spec,
         streams: [Option<OwnedFd>; 3],
+        jobserver: Option<[OwnedFd; 2]>,
     ) -> Result<Command<'a>, Failure> {
         let name = spec.command.first().filter(|name| !name.is_empty());
         let name = name.ok_or_else(|| Failure::at(Stage::Request, "")(Errno::INVAL))?;
@@ -53,6 +55,7 @@ impl<'a> Command<'a> {
         Ok(Command {
             spec,
             streams,
+            jobserver,
             programs: candidates(name, &spec.environment),
             arguments: c_strings(spec.command.iter().cloned())?,
             environment: c_strings(environment)?,
@@ -90,7 +93,18 @@ impl<'a> Command<'a> {
         }
         // Closed now and not by the exec alone, as a limit on open files counts from here on.
         syscall::move_to(report, REPORT_NUMBER).map_err(fail)?;
-        syscall::close_from(REPORT_NUMBER.unsigned_abs() + 1).map_err(fail)?;
+        let mut first = REPORT_NUMBER.unsigned_abs() + 1;
+        if let Some(ends) = &self.jobserver {
+            let [reading, writing] = JOBSERVER;
+            // Out of the way first, as the one may have the number that the other is to get.
+            let [from, to] =
+                ends.each_ref().map(|end| rustix::io::fcntl_dupfd_cloexec(end, writing + 1));
+            syscall::duplicate_at(from.map_err(fail)?, reading).map_err(fail)?;
+            syscall::duplicate_at(to.map_err(fail)?, writing).map_err(fail)?;
+            syscall::close_range(first, reading.unsigned_abs() - 1).map_err(fail)?;
+            first = writing.unsigned_abs() + 1;
+        }
+        syscall::close_from(first).map_err(fail)?;
         if self.spec.isolation == Isolation::Degraded {
             degraded::enter(self.spec, settings)?;
         }

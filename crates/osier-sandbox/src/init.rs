@@ -29,7 +29,7 @@ const OOM_SCORE: &str = "500";
 
 /// Does everything that the first process does, in the process that the launcher has just cloned; then returns to be ended.
 pub(crate) fn run(request: Request, settings: &Settings) {
-    let Request { spec, replies, streams, isolation, .. } = request;
+    let Request { spec, replies, streams, jobserver, isolation, .. } = request;
     let started = read_spec(&spec).and_then(|spec| {
         let proc = match isolation {
             Isolation::Full => build(&spec, settings)?,
@@ -43,7 +43,7 @@ pub(crate) fn run(request: Request, settings: &Settings) {
                 (command.map(Some), Some(person))
             }
         };
-        let (main, start) = start_command(&spec, streams, settings)?;
+        let (main, start) = start_command(&spec, streams, jobserver, settings)?;
         Ok((spec, proc, main, start, terminal))
     });
     match started {
@@ -173,10 +173,11 @@ fn open_terminal(size: TerminalSize) -> Result<(OwnedFd, [OwnedFd; 3]), Errno> {
 fn start_command(
     spec: &Spec,
     streams: [Option<OwnedFd>; 3],
+    jobserver: Option<[OwnedFd; 2]>,
     settings: &Settings,
 ) -> Result<(Pid, Instant), Failure> {
     let fail = |errno: Errno| Failure::at(Stage::Fork, "")(errno);
-    let command = Command::new(spec, streams)?;
+    let command = Command::new(spec, streams, jobserver)?;
     // Closed by a successful exec; else the failure is written to it.
     let (status, report) = pipe_with(PipeFlags::CLOEXEC).map_err(fail)?;
     let start = Instant::now();

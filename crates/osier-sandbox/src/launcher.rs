@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -50,7 +50,7 @@ pub enum LauncherError {
     ControlGroup(#[source] io::Error),
 }
 
-/// The standard streams of a command; `None` is `/dev/null`.
+/// The standard streams of a command, of which `None` is `/dev/null`, and the only other descriptors that it can be given.
 #[derive(Debug, Default)]
 pub struct Stdio {
     /// Standard input. No stream is looked at where the spec asks for a terminal.
@@ -59,7 +59,14 @@ pub struct Stdio {
     pub stdout: Option<OwnedFd>,
     /// Standard error.
     pub stderr: Option<OwnedFd>,
+    /// What the command and all that it starts can take jobs from and give them back to, as GNU make's jobserver does: the reading end of
+    /// one pipe and the writing end of one. They are descriptors [`JOBSERVER`] inside.
+    pub jobserver: Option<[OwnedFd; 2]>,
 }
+
+/// The numbers of the jobserver's descriptors inside a sandbox. No shell can write them in a redirection by accident: scripts use 3 to 9, and
+/// shells take their own from 10 and from 63 and 255 downwards.
+pub const JOBSERVER: [RawFd; 2] = [98, 99];
 
 /// Why a command was not started. Nothing of its sandbox is left.
 #[derive(Debug, thiserror::Error)]
@@ -211,6 +218,10 @@ impl Launcher {
                 descriptors.push(stream.as_fd());
             }
         }
+        if let Some(ends) = &stdio.jobserver {
+            header |= 1 << JOBSERVER_BIT;
+            descriptors.extend(ends.iter().map(AsFd::as_fd));
+        }
         match channel::send(&self.socket, &[header], &descriptors) {
             Err(Errno::PIPE | Errno::CONNRESET | Errno::NOTCONN) => {
                 return Err(SpawnError::LauncherGone);
@@ -261,12 +272,14 @@ impl Drop for Launcher {
 // Bits of a request's only byte; bits 0 to 2 say which streams come along.
 const HOST_NETWORK: u8 = 3;
 const DEGRADED: u8 = 4;
+const JOBSERVER_BIT: u8 = 5;
 
 /// What the caller asks for.
 pub(crate) struct Request {
     pub(crate) spec: OwnedFd,
     pub(crate) replies: OwnedFd,
     pub(crate) streams: [Option<OwnedFd>; 3],
+    pub(crate) jobserver: Option<[OwnedFd; 2]>,
     pub(crate) isolation: Isolation,
     network: Network,
 }
@@ -281,10 +294,14 @@ impl Request {
                 *stream = Some(descriptors.next()?);
             }
         }
+        let jobserver = match header & (1 << JOBSERVER_BIT) {
+            0 => None,
+            _ => Some([descriptors.next()?, descriptors.next()?]),
+        };
         let network = if header & (1 << HOST_NETWORK) == 0 { Network::None } else { Network::Host };
         let isolation =
             if header & (1 << DEGRADED) == 0 { Isolation::Full } else { Isolation::Degraded };
-        Some(Request { spec, replies, streams, isolation, network })
+        Some(Request { spec, replies, streams, jobserver, isolation, network })
     }
 }
 

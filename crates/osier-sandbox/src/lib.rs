@@ -32,7 +32,7 @@ mod syscall;
 mod tree;
 
 pub use failure::Stage;
-pub use launcher::{Launcher, LauncherError, SpawnError, Stdio};
+pub use launcher::{JOBSERVER, Launcher, LauncherError, SpawnError, Stdio};
 pub use pids::PidsLimit;
 pub use probe::{Feature, HostReport, Outcome, Reason, probe};
 pub use running::{Exit, Killer, Running, Status, WaitError};

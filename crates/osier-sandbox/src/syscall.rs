@@ -145,7 +145,8 @@ pub(crate) fn drain_signals(signals: impl AsFd) -> bool {
 
 /// Makes `descriptor` also number `at`, without close-on-exec.
 pub(crate) fn duplicate_at(descriptor: impl AsFd, at: RawFd) -> Result<(), Errno> {
-    // SAFETY: the callers pass 0, 1 and 2, or a number that nothing owns yet; no owned descriptor is closed behind its owner's back.
+    // SAFETY: the callers pass 0, 1 and 2, or a number that nothing owns or will use again; no owned descriptor is closed behind its
+    // owner's back.
     check(unsafe { libc::dup2(descriptor.as_fd().as_raw_fd(), at) }).map(drop)
 }
 
@@ -169,8 +170,13 @@ pub(crate) fn close(number: RawFd) {
 
 /// Closes all descriptors from `first` on.
 pub(crate) fn close_from(first: u32) -> Result<(), Errno> {
-    // SAFETY: only called in a fresh process that owns no descriptor from `first` on, or never uses or drops one again.
-    check_long(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) }).map(drop)
+    close_range(first, u32::MAX)
+}
+
+/// Closes all descriptors from `first` to `last`.
+pub(crate) fn close_range(first: u32, last: u32) -> Result<(), Errno> {
+    // SAFETY: only called in a fresh process that owns no descriptor in the range, or never uses or drops one again.
+    check_long(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) }).map(drop)
 }
 
 /// Sets attributes (`MOUNT_ATTR_*`) on the mount that `tree` is, and on all below it.

@@ -51,7 +51,8 @@ impl Emulator for SandboxedQemu<'_> {
             spec.devices.push("/dev/kvm".into());
         }
         let ConsoleEnds { stdin, stdout, stderr } = console;
-        let stdio = Stdio { stdin: Some(stdin), stdout: Some(stdout), stderr: Some(stderr) };
+        let (stdin, stdout, stderr) = (Some(stdin), Some(stdout), Some(stderr));
+        let stdio = Stdio { stdin, stdout, stderr, ..Stdio::default() };
         let running = self.launcher.spawn(&spec, stdio).map_err(|error| failed(error.into()))?;
         Ok(Box::new(SandboxedGuest { running, exit: None, _scratch: scratch }))
     }

@@ -307,7 +307,8 @@ impl Git<'_> {
         let said = base.join("said");
         let file = File::create(&said).at("make", &said)?;
         let again = file.try_clone().at("open", &said)?;
-        let stdio = Stdio { stdin: None, stdout: Some(file.into()), stderr: Some(again.into()) };
+        let stdio =
+            Stdio { stdout: Some(file.into()), stderr: Some(again.into()), ..Stdio::default() };
         let broken = |error: &dyn std::fmt::Display| {
             Problem::new("M005", Exit::Machine, format!("git could not be run: {error}"))
         };

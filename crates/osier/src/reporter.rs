@@ -130,6 +130,19 @@ impl Reporter {
                     duration(cpu)
                 ));
             }
+            Event::StepWarned { component, step, message } => {
+                self.warn(&format!("{component}:{step} {message}"));
+            }
+            Event::StepsEnded { steps, seconds, cpu, processors, utilisation } => {
+                self.say(format!(
+                    "   built  {steps} step{} in {}, {} of processor time: {:.0}% of {processors} processor{}",
+                    plural(steps),
+                    duration(seconds),
+                    duration(cpu),
+                    utilisation * 100.0,
+                    plural(processors),
+                ));
+            }
             Event::StepFailed { failure } => {
                 self.end(&format!("{}:{}", failure.component, failure.step));
             }
@@ -215,9 +228,13 @@ pub(crate) fn duration(seconds: f64) -> String {
     }
 }
 
+fn plural(number: usize) -> &'static str {
+    if number == 1 { "" } else { "s" }
+}
+
 /// Says how much of a build is left, and how much of that is not known.
 fn left(steps: usize, seconds: f64, unknown: usize) -> String {
-    let count = |number: usize| format!("{number} step{}", if number == 1 { "" } else { "s" });
+    let count = |number: usize| format!("{number} step{}", plural(number));
     let known = match seconds {
         ..1.0 => format!("moments for {}", count(steps - unknown.min(steps))),
         _ => format!("about {} for {}", duration(seconds), count(steps - unknown.min(steps))),

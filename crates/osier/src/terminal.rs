@@ -69,6 +69,7 @@ fn own_streams() -> Outcome<Stdio> {
         stdin: Some(copy(std::io::stdin().as_fd())?),
         stdout: Some(copy(std::io::stdout().as_fd())?),
         stderr: Some(copy(std::io::stderr().as_fd())?),
+        ..Stdio::default()
     })
 }
 

@@ -72,6 +72,7 @@ impl Bench<'_> {
             stdin: Some(nothing.into()),
             stdout: Some(said.into()),
             stderr: Some(more.into()),
+            ..Stdio::default()
         };
         let sandbox = |error: &dyn std::error::Error| {
             Problem::new("S008", Exit::Machine, crate::pins::chain(error))

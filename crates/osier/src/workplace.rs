@@ -104,6 +104,7 @@ impl Workplace {
     pub(crate) fn settings(&self) -> osier_build::Settings {
         osier_build::Settings {
             jobs: self.jobs(),
+            memory: osier_build::machine_memory(),
             keep_going: self.global.keep_going,
             reserve: RESERVE,
             isolation: self.isolation(),

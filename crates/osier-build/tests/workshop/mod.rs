@@ -14,6 +14,7 @@ use osier_build::{
     BuildError, CleanCheck, Component, ComponentId, ComponentResult, Engine, Environment, Event,
     Graph, Input, Provision, Results, Reuse, Settings, Step, StepId, View, Work,
 };
+use osier_recipe::Jobs;
 use osier_sandbox::{Isolation, Launcher};
 use osier_store::{Key, Store, TreeNode};
 
@@ -41,7 +42,7 @@ impl Provision for HostPrograms {
         for link in ["bin", "lib", "lib64"] {
             std::os::unix::fs::symlink(format!("usr/{link}"), into.join(link)).unwrap();
         }
-        let programs = "sh cat chmod cp env head hostname id ln ls mkdir mkfifo mv rm sleep touch";
+        let programs = "sh cat chmod cp date env head hostname id ln ls make mkdir mkfifo mv nproc rm sleep touch";
         for program in programs.split(' ') {
             let found =
                 Command::new("sh").arg("-c").arg(format!("command -v {program}")).output().unwrap();
@@ -69,7 +70,7 @@ fn launcher() -> &'static Launcher {
 }
 
 /// Components by name: what each needs, and the scripts of its steps; those with `# reusable` in them may go on from
-/// an earlier run.
+/// an earlier run, `# share` and `# one job` say how they get their jobs, `# memory BYTES` what they need.
 #[derive(Default)]
 pub(crate) struct Plan(Vec<(String, Vec<String>, Vec<String>)>);
 
@@ -86,7 +87,12 @@ pub(crate) struct Workshop {
     pub(crate) store: Store,
     pub(crate) interrupted: AtomicBool,
     pub(crate) isolation: Isolation,
+    pub(crate) jobs: usize,
+    pub(crate) keep_going: bool,
+    pub(crate) memory: u64,
     ran: Mutex<Vec<String>>,
+    warned: Mutex<Vec<String>>,
+    busy: Mutex<Option<(usize, f64, f64)>>,
     reused: AtomicUsize,
 }
 
@@ -108,7 +114,12 @@ impl Workshop {
             store,
             interrupted: AtomicBool::new(false),
             isolation: Isolation::Full,
+            jobs: 2,
+            keep_going: false,
+            memory: u64::MAX,
             ran: Mutex::default(),
+            warned: Mutex::default(),
+            busy: Mutex::default(),
             reused: AtomicUsize::new(0),
         }
     }
@@ -133,7 +144,15 @@ impl Workshop {
                     work: Work::Script {
                         text: script.clone(),
                         folder: "/build".into(),
-                        parallel: true,
+                        jobs: match script {
+                            share if share.contains("# share") => Jobs::Share,
+                            one if one.contains("# one job") => Jobs::One,
+                            _ => Jobs::Jobserver,
+                        },
+                        memory: script
+                            .split("# memory ")
+                            .nth(1)
+                            .map(|rest| rest.split_whitespace().next().unwrap().parse().unwrap()),
                     },
                     view: View::All,
                     reuse: script.contains("# reusable").then(|| Reuse {
@@ -185,6 +204,14 @@ impl Workshop {
                     return;
                 }
                 Event::StepFinished { component, step, .. } => format!("{component}:{step}"),
+                Event::StepWarned { component, message, .. } => {
+                    self.warned.lock().unwrap().push(format!("{component} {message}"));
+                    return;
+                }
+                Event::StepsEnded { processors, seconds, cpu, .. } => {
+                    *self.busy.lock().unwrap() = Some((processors, seconds, cpu));
+                    return;
+                }
                 Event::StepFailed { failure } => format!("{}:{}", failure.component, failure.step),
                 _ => return,
             };
@@ -198,8 +225,9 @@ impl Workshop {
             events: &events,
             interrupted: &self.interrupted,
             settings: Settings {
-                jobs: 2,
-                keep_going: false,
+                jobs: self.jobs,
+                memory: self.memory,
+                keep_going: self.keep_going,
                 reserve: 0,
                 isolation: self.isolation,
                 reuse: true,
@@ -213,6 +241,16 @@ impl Workshop {
     /// The steps that ran, or failed, since this was last asked.
     pub(crate) fn ran(&self) -> Vec<String> {
         std::mem::take(&mut self.ran.lock().unwrap())
+    }
+
+    /// The warnings since this was last asked.
+    pub(crate) fn warned(&self) -> Vec<String> {
+        std::mem::take(&mut self.warned.lock().unwrap())
+    }
+
+    /// Processors, seconds and processor time of the last build.
+    pub(crate) fn busy(&self) -> Option<(usize, f64, f64)> {
+        self.busy.lock().unwrap().take()
     }
 
     pub(crate) fn output(&self, result: &ComponentResult, path: &str) -> String {

@@ -1,6 +1,6 @@
 //! A recipe, its tables for a target and a profile, and its kind.
 
-use osier_recipe::{Diagnostic, EffectiveSteps, Kind, Recipe, Target};
+use osier_recipe::{Diagnostic, EffectiveSteps, Jobs, Kind, Recipe, Target};
 
 use crate::{KIND, RECIPE};
 
@@ -93,8 +93,8 @@ fn a_changed_step_keeps_what_the_recipe_does_not_say() {
     let steps = effective.steps(&kind).unwrap();
     let build = &steps.steps[1];
     assert_eq!(
-        (build.run.as_str(), build.run.origin.file(), build.parallel),
-        ("b", "kinds/k.toml", false)
+        (build.run.as_str(), build.run.origin.file(), build.jobs),
+        ("b", "kinds/k.toml", Jobs::One)
     );
     let packages: Vec<_> = build.packages.iter().map(|package| package.as_str()).collect();
     assert_eq!(packages, ["p", "q"]);
@@ -110,7 +110,7 @@ fn a_changed_step_keeps_what_the_recipe_does_not_say() {
 
     let effective = recipe.effective(Target::X86_64, Some("debug"));
     let steps = effective.steps(&kind).unwrap();
-    assert_eq!((steps.steps[1].run.as_str(), steps.steps[1].parallel), ("debug", true));
+    assert_eq!((steps.steps[1].run.as_str(), steps.steps[1].jobs), ("debug", Jobs::Jobserver));
 }
 
 #[test]
@@ -183,4 +183,46 @@ fn the_planners_errors_name_every_place() {
     ];
     assert!(Diagnostic::cycle(&[]).is_none());
     insta::assert_snapshot!("planner", crate::rendered(&found, RECIPE));
+}
+
+#[test]
+fn a_step_says_how_it_gets_its_jobs_and_what_memory_it_needs() {
+    let kind = kind(
+        "name='k'\n[[step]]\nname='a'\nrun='a'\njobs='share'\nmemory='1G'\n\
+         [[step]]\nname='b'\nrun='b'\nparallel=false\n",
+    );
+    for (changes, expected) in [
+        ("", [(Jobs::Share, Some(1 << 30)), (Jobs::One, None)]),
+        (
+            "[[step]]\nname='a'\nparallel=false\nmemory='2G'\n[[step]]\nname='b'\njobs='share'\n",
+            [(Jobs::One, Some(2 << 30)), (Jobs::Share, None)],
+        ),
+        (
+            "[[step]]\nname='a'\njobs='jobserver'\n[[step]]\nname='b'\nparallel=true\n",
+            [(Jobs::Jobserver, Some(1 << 30)), (Jobs::Jobserver, None)],
+        ),
+        ("[[step]]\nname='a'\nparallel=true\n", [(Jobs::Share, Some(1 << 30)), (Jobs::One, None)]),
+    ] {
+        let recipe = recipe(&format!("name='x'\nkind='k'\n{changes}"));
+        let effective = recipe.effective(Target::X86_64, None);
+        let steps = effective.steps(&kind).unwrap().steps;
+        let found: Vec<_> = steps.iter().map(|step| (step.jobs, step.memory)).collect();
+        assert_eq!(found, expected, "{changes}");
+    }
+}
+
+#[test]
+fn a_script_with_a_number_of_jobs_has_to_ask_for_one() {
+    let kind = kind("name='k'\n[[step]]\nname='a'\nrun='a'\n");
+    let with = |step: &str| {
+        let text = format!("name='x'\nkind='k'\n[[step]]\nname='b'\nrun='ninja -j$JOBS'\n{step}");
+        let recipe = recipe(&text);
+        let effective = recipe.effective(Target::X86_64, None);
+        effective.steps(&kind).map(|_| ()).map_err(|errors| crate::rendered(&errors, &text))
+    };
+    assert_eq!((with("jobs='share'"), with("parallel=false")), (Ok(()), Ok(())));
+    let shown = with("").unwrap_err();
+    for word in ["recipes/x.toml:5:5", "R027", "$JOBS", "jobs = \"share\""] {
+        assert!(shown.contains(word), "{shown}");
+    }
 }

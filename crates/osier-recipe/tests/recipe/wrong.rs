@@ -26,6 +26,11 @@ pub(crate) const CASES: &[(&str, FileKind, &str)] = &[
         "name = \"x\"\n[[step]]\nname = \"b\"\nrun = \"true\"\nnetwork = true\nworkdir = \"y\"\n",
     ),
     (
+        "jobs and memory of a step",
+        Recipe,
+        "name = \"x\"\n[[step]]\nname = \"a\"\nrun = \"true\"\nparallel = false\njobs = \"share\"\n[[step]]\nname = \"b\"\nrun = \"true\"\njobs = 2\nmemory = \"2 GB\"\n[[step]]\nname = \"c\"\nrun = \"true\"\njobs = \"all\"\n",
+    ),
+    (
         "unknown key for a target",
         Recipe,
         "name = \"x\"\n[target.x86_64]\nversion = \"2\"\n[profile.debug]\nneed = [\"y\"]\n",

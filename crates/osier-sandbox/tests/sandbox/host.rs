@@ -102,9 +102,9 @@ impl Host {
     pub(crate) fn try_run(&self, spec: &Spec) -> Result<Done, SpawnError> {
         let (mut out, mut err) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
         let stdio = Stdio {
-            stdin: None,
             stdout: Some(out.try_clone().unwrap().into()),
             stderr: Some(err.try_clone().unwrap().into()),
+            ..Stdio::default()
         };
         let mut running = self.launcher.spawn(spec, stdio)?;
         let exit = running.wait_timeout(LONG).unwrap().expect("the step ends");

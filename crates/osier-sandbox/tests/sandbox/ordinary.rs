@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use osier_sandbox::{Mount, Status, Stdio, TerminalSize};
+use osier_sandbox::{JOBSERVER, Mount, Status, Stdio, TerminalSize};
 
 use crate::host::{Host, LONG};
 
@@ -48,7 +48,7 @@ fn host_name_and_bytes_are_taken_as_given() {
     spec.environment =
         vec![("PATH".into(), "/bin".into()), ("ODD".into(), OsStr::from_bytes(b"\xfe").into())];
     let (mut reader, writer) = std::io::pipe().unwrap();
-    let stdio = Stdio { stdin: None, stdout: Some(writer.into()), stderr: None };
+    let stdio = Stdio { stdout: Some(writer.into()), ..Stdio::default() };
     let running = host.launcher.spawn(&spec, stdio).unwrap();
     let mut out = Vec::new();
     reader.read_to_end(&mut out).unwrap();
@@ -103,7 +103,8 @@ fn streams_are_the_callers() {
     let host = Host::new();
     let (reader, mut writer) = std::io::pipe().unwrap();
     let (mut out, stdout) = std::io::pipe().unwrap();
-    let stdio = Stdio { stdin: Some(reader.into()), stdout: Some(stdout.into()), stderr: None };
+    let (stdin, stdout) = (Some(reader.into()), Some(stdout.into()));
+    let stdio = Stdio { stdin, stdout, ..Stdio::default() };
     let running = host.launcher.spawn(&host.spec(&["step", "copy-input"]), stdio).unwrap();
     writer.write_all(b"\xff\x00bytes").unwrap();
     drop(writer);
@@ -116,9 +117,9 @@ fn streams_are_the_callers() {
     let file = host.path("both");
     let both = File::create(&file).unwrap();
     let stdio = Stdio {
-        stdin: None,
         stdout: Some(both.try_clone().unwrap().into()),
         stderr: Some(both.into()),
+        ..Stdio::default()
     };
     let running = host.launcher.spawn(&host.spec(&["step", "streams"]), stdio).unwrap();
     assert_eq!(running.wait().unwrap().status, Status::Code(0));
@@ -127,6 +128,40 @@ fn streams_are_the_callers() {
     assert_eq!((done.out.as_str(), done.err.as_str()), ("out\n", "err\n"));
     let running = host.spawn(&host.spec(&["step", "streams"]));
     assert_eq!(running.wait().unwrap().status, Status::Code(0));
+}
+
+#[test]
+fn a_jobserver_is_the_only_descriptors_that_come_along() {
+    let host = Host::new();
+    // Without one: the three streams, the listing's own, and nothing else.
+    assert_eq!(sorted(&host.step(&["list", "/proc/self/fd"])), ["0", "1", "2", "3"]);
+    let (tokens, mut give) = std::io::pipe().unwrap();
+    let (mut back, returned) = std::io::pipe().unwrap();
+    let run = |action: &str| {
+        let (mut out, stdout) = std::io::pipe().unwrap();
+        let ends = [tokens.try_clone().unwrap().into(), returned.try_clone().unwrap().into()];
+        let stdio =
+            Stdio { stdout: Some(stdout.into()), jobserver: Some(ends), ..Stdio::default() };
+        let spec = host.spec(&["step", action, "/proc/self/fd"]);
+        let running = host.launcher.spawn(&spec, stdio).unwrap();
+        let mut text = String::new();
+        out.read_to_string(&mut text).unwrap();
+        assert_eq!(running.wait().unwrap().status, Status::Code(0), "{text}");
+        text
+    };
+    let [reading, writing] = JOBSERVER.map(|number| number.to_string());
+    assert_eq!(sorted(&run("list")), ["0", "1", "2", "3", &reading, &writing]);
+    give.write_all(b"ab").unwrap();
+    assert_eq!(run("take-a-job"), "a\nb\n");
+    let mut two = [0; 2];
+    back.read_exact(&mut two).unwrap();
+    assert_eq!(&two, b"ab");
+}
+
+fn sorted(text: &str) -> Vec<&str> {
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines.sort_unstable();
+    lines
 }
 
 #[test]

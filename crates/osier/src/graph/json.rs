@@ -47,7 +47,7 @@ fn component(overview: &Overview, part: &Part) -> Value {
     let steps = part.steps.iter().map(|step| {
         // A step that ran in under half a second is not noted, but is known to be short.
         let (seconds, timed) = match step.took {
-            Took::Seconds(seconds) => (Some(seconds), true),
+            Took::Time(time) => (Some(time.wall), true),
             Took::Little => (None, true),
             Took::Unknown => (None, false),
         };

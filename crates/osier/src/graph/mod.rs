@@ -228,7 +228,7 @@ impl Part {
     /// What its steps take together, in seconds.
     fn seconds(&self) -> f64 {
         let seconds = self.steps.iter().map(|step| match step.took {
-            Took::Seconds(seconds) => seconds,
+            Took::Time(time) => time.wall,
             Took::Little | Took::Unknown => 0.0,
         });
         seconds.sum()
@@ -255,7 +255,7 @@ impl State {
 /// Says what a step took, in words.
 fn took(took: Took) -> String {
     match took {
-        Took::Seconds(seconds) => crate::reporter::duration(seconds),
+        Took::Time(time) => crate::reporter::duration(time.wall),
         Took::Little => "under 0.5 s".into(),
         Took::Unknown => "never timed".into(),
     }

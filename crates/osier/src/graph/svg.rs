@@ -62,7 +62,7 @@ struct Row {
 pub(super) fn write(overview: &Overview) -> String {
     let longest = overview.parts.iter().flat_map(|part| &part.steps);
     let longest = longest.filter_map(|step| match step.took {
-        Took::Seconds(seconds) => Some(seconds),
+        Took::Time(time) => Some(time.wall),
         _ => None,
     });
     let longest = longest.fold(0.0, f64::max);
@@ -182,10 +182,10 @@ fn card(overview: &Overview, part: &Part, longest: f64) -> Card {
     let (mut little, mut never) = (0, 0);
     for step in &part.steps {
         match step.took {
-            Took::Seconds(seconds) => rows.push(Row {
+            Took::Time(time) => rows.push(Row {
                 name: step.name.clone(),
-                share: Some(seconds / longest.max(0.1)),
-                value: duration(seconds),
+                share: Some(time.wall / longest.max(0.1)),
+                value: duration(time.wall),
                 is_critical: step.is_critical,
             }),
             Took::Little => little += 1,

@@ -30,6 +30,10 @@ fn size(name: &str, bytes: u64) -> OutputLine {
     OutputLine { name: name.into(), digest: "00".into(), bytes: Some(bytes), files: 3 }
 }
 
+fn timed(seconds: f64) -> Took {
+    Took::Time(osier_build::Time { wall: seconds, cpu: seconds })
+}
+
 /// A tool, a library of two outputs, a part that starts on a step of it, and a program that uses them all.
 fn overview() -> Overview {
     let main = || "main".to_owned();
@@ -37,14 +41,14 @@ fn overview() -> Overview {
         "tool",
         State::Built,
         Vec::new(),
-        vec![step("unpack", Took::Little, false), step("build", Took::Seconds(4.0), false)],
+        vec![step("unpack", Took::Little, false), step("build", timed(4.0), false)],
     );
     tool.outputs = vec![size("main", 20_500)];
     let mut library = part(
         "lib<z>",
         State::Reused,
         vec![using(0, How::Tool(main()), false)],
-        vec![step("unpack", Took::Seconds(1.5), true), step("build", Took::Seconds(90.0), true)],
+        vec![step("unpack", timed(1.5), true), step("build", timed(90.0), true)],
     );
     library.outputs = vec![size("main", 1_200_000), size("dev", 900)];
     let headers = part(
@@ -62,7 +66,7 @@ fn overview() -> Overview {
             using(2, How::Need(main()), false),
             using(0, How::Tool(main()), false),
         ],
-        vec![step("unpack", Took::Little, true), step("build", Took::Seconds(130.0), true)],
+        vec![step("unpack", Took::Little, true), step("build", timed(130.0), true)],
     );
     program.is_wanted = true;
     for step in &mut program.steps {
