@@ -14,6 +14,7 @@ mod prove_changes;
 mod prove_disks;
 mod prove_git;
 mod prove_graph;
+mod prove_jobs;
 mod prove_kill;
 mod prove_reuse;
 mod prove_store;

@@ -10,6 +10,7 @@ use crate::prove_changes::changes;
 use crate::prove_disks::{disks, images};
 use crate::prove_git;
 use crate::prove_graph::graph;
+use crate::prove_jobs::jobs;
 use crate::prove_kill;
 use crate::prove_reuse;
 use crate::prove_store;
@@ -32,6 +33,7 @@ pub(crate) const NAMES: &[&str] = &[
     "config",
     "graph",
     "git",
+    "jobs",
     "store",
     "kill",
     "kill-quick",
@@ -55,6 +57,7 @@ pub(crate) fn run(name: &str) -> Result<()> {
         "config" => &[config],
         "graph" => &[graph],
         "git" => &[prove_git::run],
+        "jobs" => &[jobs],
         "kill-quick" => &[prove_kill::quick],
         // Not among all of them: they take long, or compile kernels of their own.
         "disks" => &[disks],
@@ -74,6 +77,7 @@ pub(crate) fn run(name: &str) -> Result<()> {
             config,
             graph,
             prove_git::run,
+            jobs,
             prove_store::all,
             prove_kill::quick,
         ],

@@ -385,3 +385,15 @@ fn collect(state: State<'_>) -> Results {
     let results = state.results.into_iter().enumerate();
     results.filter_map(|(position, result)| Some((ComponentId(index(position)), result?))).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::overused;
+
+    #[test]
+    fn only_a_lot_more_than_was_given_is_too_much() {
+        // A pipe runs two programs in one job, for a while; a make that does as it likes goes on.
+        assert!(!overused(5.0, 10.0) && !overused(100.0, 140.0));
+        assert!(overused(20.0, 40.0));
+    }
+}
