@@ -298,6 +298,13 @@ impl Engine<'_> {
                             state.layers[id.0 as usize] = Some(layers);
                             state.ran[step.component.0 as usize] = true;
                             new_times.push((graph.label(id), used.wall));
+                            if !used.patches.is_empty() {
+                                (self.events)(Event::StepPatched {
+                                    component: component.name.clone(),
+                                    step: step.name.clone(),
+                                    patches: used.patches,
+                                });
+                            }
                             (self.events)(Event::StepFinished {
                                 component: component.name.clone(),
                                 step: step.name.clone(),

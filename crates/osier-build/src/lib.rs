@@ -13,6 +13,8 @@ mod failure;
 mod graph;
 mod key;
 mod outlook;
+mod patches;
+mod patching;
 mod places;
 mod planner;
 mod reuse;
@@ -30,11 +32,13 @@ pub use event::Event;
 pub use failure::{Failure, FailureCause, LogLine, first_error, kept_failures};
 pub use graph::{
     Archive, Check, Component, ComponentId, Environment, FileInput, Finding, Graph, IDENTITY,
-    Input, Output, Package, Reuse, SourceTree, Step, StepCheck, StepId, View, Work,
+    Input, Output, OwnPatch, Package, Patching, Reuse, SourceTree, Step, StepCheck, StepId, View,
+    Waiver, Work,
 };
+pub use patches::patch_fits;
+pub use patching::patch_reports;
 pub use places::Places;
 pub use planner::{
     BASE_KIND, Definitions, MissingPin, PlanError, Planner, environment_key, locked_environment,
-    patch_fits,
 };
 pub use unpack::{UnpackError, unpack_archive};

@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use osier_patch::PatchReport;
 use osier_sandbox::{Isolation, Killer, Launcher, Mount, Root, Spec, Status, Stdio};
 use osier_store::{FileError, IoContext, Key, LayerStack, Scratch, Store};
 
@@ -62,6 +63,8 @@ pub(crate) struct StepUse {
     pub(crate) on: Vec<Key>,
     pub(crate) wall: Duration,
     pub(crate) cpu: Duration,
+    /// What became of its patches.
+    pub(crate) patches: Vec<PatchReport>,
 }
 
 /// Why a step has no result.
@@ -81,12 +84,12 @@ impl From<BuildError> for StepEnd {
 }
 
 impl StepCall<'_> {
-    fn failure(&self, cause: FailureCause) -> Failure {
+    pub(crate) fn failure(&self, cause: FailureCause) -> Failure {
         Failure::new(self.component, self.step, &self.key, cause)
     }
 
     /// Tells a full disk from other errors of the store.
-    fn file(&self, error: &FileError) -> Box<Failure> {
+    pub(crate) fn file(&self, error: &FileError) -> Box<Failure> {
         let message = error.to_string();
         Box::new(self.failure(if error.is_disk_full() {
             FailureCause::DiskFull { message }
@@ -114,11 +117,22 @@ impl StepCall<'_> {
             crate::reuse::lay_on_top(reuse, &upper)
                 .map_err(|error| StepEnd::Failed(self.file(&error)))?;
         }
+        let mut patches = Vec::new();
         let cpu = match &self.step.work {
             Work::Unpack(source) => {
                 self.unpack(source, &upper)?;
                 Duration::ZERO
             }
+            Work::Patch(patching) => match self.patch(patching, &upper) {
+                Ok(reports) => {
+                    patches = reports;
+                    Duration::ZERO
+                }
+                Err(mut failure) => {
+                    self.keep_failed(&upper, &mut failure);
+                    return Err(StepEnd::Failed(failure));
+                }
+            },
             Work::Script { .. } => match self.script(launcher, checks, started, &scratch, &upper) {
                 Ok(cpu) => cpu,
                 Err(_) if interrupted() => return Err(StepEnd::Interrupted),
@@ -131,7 +145,7 @@ impl StepCall<'_> {
         };
         let on = self.goes_on.as_ref().map(|goes_on| goes_on.on.clone()).unwrap_or_default();
         let on = self.keep_layer(&upper, on).map_err(|error| StepEnd::Failed(self.file(&error)))?;
-        Ok(StepUse { on, wall: begun.elapsed(), cpu })
+        Ok(StepUse { on, wall: begun.elapsed(), cpu, patches })
     }
 
     /// Puts the layer in place; gives the layers that the one which is there now lies on.

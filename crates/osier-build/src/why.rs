@@ -102,6 +102,18 @@ impl Basis<'_> {
                         add(name, folder.to_string(), &step.origin);
                     }
                 }
+                Work::Patch(patching) => {
+                    let mut list = patching.debian.clone();
+                    let turned = |reverse: bool| if reverse { " -R" } else { "" };
+                    list.extend(patching.own.iter().map(|patch| {
+                        format!("{} -p{}{}", patch.file, patch.strip, turned(patch.reverse))
+                    }));
+                    add("the list of patches".into(), list.join(", "), &step.origin);
+                    let waivers = patching.waivers.iter();
+                    let waivers = waivers.map(|one| format!("{} {}", one.pattern, one.what_fits));
+                    let waivers: Vec<String> = waivers.collect();
+                    add("what is waived of patches".into(), waivers.join(", "), &step.origin);
+                }
                 Work::Script { text, folder, .. } => {
                     let digest = self.store.put_bytes(text.as_bytes())?;
                     add(script_name(&step.name), digest.to_string(), &step.origin);

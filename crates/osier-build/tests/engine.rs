@@ -1,5 +1,6 @@
 //! The engine with the real sandbox, on small components.
 
+mod patching;
 mod workshop;
 
 use std::path::Path;

@@ -80,6 +80,11 @@ pub(crate) struct Line {
 }
 
 impl Patch {
+    /// A patch that changes nothing.
+    pub fn nothing(name: &str) -> Self {
+        Self { name: name.to_owned(), files: Vec::new() }
+    }
+
     /// The patch that takes this one back.
     #[must_use]
     pub fn reversed(&self) -> Self {

@@ -15,6 +15,7 @@ mod git;
 mod library;
 mod network;
 mod new;
+mod patching;
 mod pins;
 mod problem;
 mod project;

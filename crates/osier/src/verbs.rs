@@ -220,6 +220,7 @@ pub(crate) fn status(workplace: &Workplace, name: Option<&str>) -> Outcome<()> {
             ));
         }
     }
+    crate::patching::status(&workplace.reporter, &store, &graph, &survey);
     for id in survey.open.iter().take(50) {
         let component = graph.component(*id);
         let failed = component.steps.iter().find_map(|step| {

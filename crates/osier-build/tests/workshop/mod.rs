@@ -14,6 +14,7 @@ use osier_build::{
     BuildError, CleanCheck, Component, ComponentId, ComponentResult, Engine, Environment, Event,
     Graph, Input, Provision, Results, Reuse, Settings, Step, StepId, View, Work,
 };
+use osier_patch::PatchReport;
 use osier_sandbox::{Isolation, Launcher};
 use osier_store::{Key, Store, TreeNode};
 
@@ -88,6 +89,8 @@ pub(crate) struct Workshop {
     pub(crate) isolation: Isolation,
     ran: Mutex<Vec<String>>,
     reused: AtomicUsize,
+    /// What became of patches, by step.
+    pub(crate) patched: Mutex<Vec<(String, Vec<PatchReport>)>>,
 }
 
 impl Workshop {
@@ -110,6 +113,7 @@ impl Workshop {
             isolation: Isolation::Full,
             ran: Mutex::default(),
             reused: AtomicUsize::new(0),
+            patched: Mutex::default(),
         }
     }
 
@@ -181,6 +185,11 @@ impl Workshop {
             let label = match event {
                 Event::StepReused { .. } => {
                     self.reused.fetch_add(1, Ordering::Relaxed);
+                    return;
+                }
+                Event::StepPatched { component, step, patches } => {
+                    let label = format!("{component}:{step}");
+                    self.patched.lock().unwrap().push((label, patches));
                     return;
                 }
                 Event::StepFinished { component, step, .. } => format!("{component}:{step}"),
