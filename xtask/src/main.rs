@@ -14,6 +14,7 @@ mod prove_changes;
 mod prove_disks;
 mod prove_git;
 mod prove_kill;
+mod prove_patches;
 mod prove_reuse;
 mod prove_store;
 mod prove_terminal;

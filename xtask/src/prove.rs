@@ -10,6 +10,7 @@ use crate::prove_changes::changes;
 use crate::prove_disks::{disks, images};
 use crate::prove_git;
 use crate::prove_kill;
+use crate::prove_patches;
 use crate::prove_reuse;
 use crate::prove_store;
 use crate::prove_terminal::{config, shell};
@@ -35,6 +36,7 @@ pub(crate) const NAMES: &[&str] = &[
     "kill-kernel",
     "reuse",
     "reuse-inputs",
+    "patches",
     "all",
 ];
 
@@ -50,6 +52,7 @@ pub(crate) fn run(name: &str) -> Result<()> {
         "shell" => &[shell],
         "config" => &[config],
         "git" => &[prove_git::run],
+        "patches" => &[prove_patches::patches],
         "kill-quick" => &[prove_kill::quick],
         // Not among all of them: they take long, or compile kernels of their own.
         "disks" => &[disks],
@@ -67,6 +70,7 @@ pub(crate) fn run(name: &str) -> Result<()> {
             shell,
             config,
             prove_git::run,
+            prove_patches::patches,
             prove_store::all,
             prove_kill::quick,
         ],
@@ -221,7 +225,7 @@ fn steps(store: &Path) -> Result<()> {
     shop.bad(
         &["build", "hello"],
         1,
-        &["hello:patch", "first     Hunk #1 FAILED at 1.", "hello.c"],
+        &["hello:patch", "hello.c: hunk 1 (line 3 of the patch) does not fit at line 1"],
     )?;
     hello(&shop, HELLO, RECIPE)?;
     ensure!(shop.digest("hello")? == first, "a removed patch should leave nothing behind");

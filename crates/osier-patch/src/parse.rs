@@ -118,26 +118,26 @@ impl Patch {
     pub fn parse(name: &str, text: &[u8], strip: u32) -> Result<Vec<Self>, ParseError> {
         let lines: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').collect();
         let mut starts: Vec<usize> = (0..lines.len()).filter(|at| is_mail(lines[*at])).collect();
-        if starts.first() != Some(&0) {
-            starts.insert(0, 0);
+        if starts.is_empty() {
+            starts.push(0);
         }
         let mut patches = Vec::new();
         for (number, start) in starts.iter().enumerate() {
             let end = starts.get(number + 1).copied().unwrap_or(lines.len());
-            let mut reader = Reader { lines: &lines[..end], at: *start, strip };
             encoding(&lines[*start..end], *start)?;
-            let files = reader.files()?;
+            // What stands above the first mail belongs to it.
+            let begin = if number == 0 { 0 } else { *start };
+            let files = Reader { lines: &lines[..end], at: begin, strip }.files()?;
             // A mail without a change is a letter about the others.
             if !files.is_empty() {
-                let name = match starts.len() {
-                    1 => name.to_owned(),
-                    count => format!("{name} (mail {} of {count})", number + 1),
-                };
+                let name = format!("{name} (mail {} of {})", number + 1, starts.len());
                 patches.push(Self { name, files });
             }
         }
-        if patches.is_empty() {
-            return Err(ParseError { line: 1, problem: Problem::Empty });
+        match patches.as_mut_slice() {
+            [] => return Err(ParseError { line: 1, problem: Problem::Empty }),
+            [one] => name.clone_into(&mut one.name),
+            _ => {}
         }
         Ok(patches)
     }
@@ -401,7 +401,8 @@ impl<'t> Reader<'t> {
         // `-- ` is what mails put before the sender's name.
         let next = self.line(0);
         let signature = next.starts_with(b"-- ") || next.trim_ascii_end() == b"--";
-        let more = matches!(next.first(), Some(b' ' | b'-' | b'+'));
+        // Blanks alone change nothing, and editors leave some behind.
+        let more = matches!(next.first(), Some(b' ' | b'-' | b'+')) && next.trim_ascii() != b"";
         if more && !signature && !self.is_header() {
             return self.wrong(Problem::Long);
         }

@@ -158,15 +158,28 @@ pub(crate) fn build(
 
 /// Finds the key of a step that is named as COMPONENT:STEP; of a component alone, its failed or last step.
 pub(crate) fn step_key(workplace: &Workplace, store: &Store, name: &str) -> Outcome<Key> {
-    let network = Network::new(store, &workplace.reporter, true);
-    let mut project = Project::open(workplace, store)?;
     let (component, step) =
         name.split_once(':').map_or((name, None), |(component, step)| (component, Some(step)));
-    if let Some((key, _)) = osier_build::kept_failures(store)?.into_iter().find(|(_, failure)| {
+    let failed = osier_build::kept_failures(store)?.into_iter().find(|(_, failure)| {
         failure.component == component && step.is_none_or(|step| failure.step == step)
-    }) {
-        return Ok(key);
+    });
+    match (failed, planned_key(workplace, store, component, step)) {
+        // A failure stays for a while after its step has ended well in another way.
+        (Some(_), Ok(key)) if store.index().has_layer(&key) => Ok(key),
+        (Some((key, _)), _) => Ok(key),
+        (None, planned) => planned,
     }
+}
+
+/// Finds the key that a step has now; without a name that of the last one.
+fn planned_key(
+    workplace: &Workplace,
+    store: &Store,
+    component: &str,
+    step: Option<&str>,
+) -> Outcome<Key> {
+    let network = Network::new(store, &workplace.reporter, true);
+    let mut project = Project::open(workplace, store)?;
     let graph = project.plan(&[component.to_owned()], &network)?;
     let launcher = launcher()?;
     let events = |_| {};
@@ -185,11 +198,12 @@ pub(crate) fn step_key(workplace: &Workplace, store: &Store, name: &str) -> Outc
             &known,
         ));
     };
+    let label = graph.label(found);
     survey
         .keys
         .get(&found)
         .copied()
-        .ok_or_else(|| Problem::new("C001", Exit::Usage, format!("{name} has not run yet")))
+        .ok_or_else(|| Problem::new("C001", Exit::Usage, format!("{label} has not run yet")))
 }
 
 pub(crate) fn status(workplace: &Workplace, name: Option<&str>) -> Outcome<()> {

@@ -190,6 +190,9 @@ fn mails_hold_several_files_and_mailboxes_several_patches() {
     let names: Vec<&str> = reports.iter().map(|report| report.name.as_str()).collect();
     assert_eq!(names, ["1.patch (mail 2 of 3)", "1.patch (mail 3 of 3)"]);
     assert_eq!(after, Tree::of(&[("f", "3\n"), ("g", "3\n")]));
+    // One of Debian's patches has a head of its own above the mail.
+    let (reports, _) = put(&tree, &[&format!("Origin: upstream\n\n{}", mail(1, "1", "2"))]);
+    assert_eq!((reports[0].name.as_str(), reports[0].class), ("1.patch", Class::Clean));
     // The first is in already, the second is not.
     let (reports, again) = put(&Tree::of(&[("f", "2\n"), ("g", "2\n")]), &[&both]);
     assert_eq!((reports[0].class, reports[1].class, again), (Class::Already, Class::Clean, after));
@@ -296,6 +299,8 @@ fn what_cannot_be_applied_in_full_is_an_error_with_its_line() {
     }
     // The signature of a mail is no line of the hunk above it.
     Patch::parse("x", format!("{header}@@ -1 +1 @@\n-x\n+y\n-- \n2.39\n").as_bytes(), 1).unwrap();
+    // Nor is a line of blanks below it.
+    Patch::parse("x", format!("{header}@@ -1 +1 @@\n-x\n+y\n \n").as_bytes(), 1).unwrap();
     // Blanks that got lost at the end of a line were an empty line.
     let lost = format!("{header}@@ -1,3 +1,3 @@\n 1\n\n-2\n+two\n");
     assert_eq!(put(&Tree::of(&[("f", "1\n\n2\n")]), &[&lost]).1, Tree::of(&[("f", "1\n\ntwo\n")]));
