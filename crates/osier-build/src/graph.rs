@@ -126,12 +126,13 @@ pub struct Step {
     pub origin: String,
 }
 
-/// What a step sees of its component; all of it is in the step's key.
+/// What a step sees of its component; for a script all of it is in the step's key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum View {
     /// Nothing but its own work.
     Nothing,
-    /// These files and the component's identity, but no variable of its kind, no need and no tool.
+    /// These files; and for a person who enters it the component's identity, but no variable of its kind, no need and
+    /// no tool.
     Patches(Vec<String>),
     /// Files, variables, needs and tools.
     All,

@@ -579,6 +579,13 @@ impl<'a> Planning<'_, 'a> {
                 _ => 1,
             };
             let wants_debian = matches!(source.kind, SourceKind::Debian { patches: true, .. });
+            if wants_debian && pinned.files.iter().any(|file| file.name.ends_with(".diff.gz")) {
+                let message = "Debian's changes of this source are one `.diff.gz` (format 1.0), which is not read";
+                let error = recipe.origin.error(Code::WrongPatch, &source.span, message);
+                self.wrong.push(
+                    error.hint("take `patches` off, and put what you need beside the recipe"),
+                );
+            }
             let mut archives = Vec::new();
             for file in &pinned.files {
                 let into = match archive_place(

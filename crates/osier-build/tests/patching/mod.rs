@@ -217,6 +217,13 @@ fn debians_patches_come_first_and_go_the_same_way() {
     assert!(reports[1].problem.as_ref().unwrap().contains("nothing is left of the name `n`"));
     assert!(reports[2].problem.as_ref().unwrap().contains("line 3 of the list names it"));
     assert_eq!(reports[3].class, Class::Conflict);
+    // Debian's own list comes before the one for all.
+    let vendor = format!(
+        "{}\nprintf 'sub/one.patch\\n' > debian/patches/debian.series",
+        source("missing\\n", two)
+    );
+    let (list, reports) = built(&shop, &graph(&shop, &vendor, &[], &[]));
+    assert!(list.ends_with("1\ntwo\n3\n") && reports.len() == 1, "{list}");
     // A list that cannot be read.
     let (_, reports) = failed(&shop, &graph_of("../../../etc/passwd\\n", &[]));
     assert!(reports[0].problem.as_ref().unwrap().contains("leaves the folder"), "{reports:?}");
