@@ -12,6 +12,7 @@ use crate::prove_git;
 use crate::prove_graph::graph;
 use crate::prove_jobs::jobs;
 use crate::prove_kill;
+use crate::prove_patches;
 use crate::prove_reuse;
 use crate::prove_store;
 use crate::prove_terminal::{config, shell};
@@ -41,6 +42,7 @@ pub(crate) const NAMES: &[&str] = &[
     "reuse",
     "reuse-inputs",
     "toolchain",
+    "patches",
     "all",
 ];
 
@@ -58,6 +60,7 @@ pub(crate) fn run(name: &str) -> Result<()> {
         "graph" => &[graph],
         "git" => &[prove_git::run],
         "jobs" => &[jobs],
+        "patches" => &[prove_patches::patches],
         "kill-quick" => &[prove_kill::quick],
         // Not among all of them: they take long, or compile kernels of their own.
         "disks" => &[disks],
@@ -78,6 +81,7 @@ pub(crate) fn run(name: &str) -> Result<()> {
             graph,
             prove_git::run,
             jobs,
+            prove_patches::patches,
             prove_store::all,
             prove_kill::quick,
         ],
@@ -232,7 +236,7 @@ fn steps(store: &Path) -> Result<()> {
     shop.bad(
         &["build", "hello"],
         1,
-        &["hello:patch", "first     Hunk #1 FAILED at 1.", "hello.c"],
+        &["hello:patch", "hello.c: hunk 1 (line 3 of the patch) does not fit at line 1"],
     )?;
     hello(&shop, HELLO, RECIPE)?;
     ensure!(shop.digest("hello")? == first, "a removed patch should leave nothing behind");

@@ -331,6 +331,13 @@ impl<'e, 'g> Run<'e, 'g> {
                            `jobs = \"share\"` and make `-j\"$JOBS\"`";
             self.warn(id, message.to_owned());
         }
+        if !used.patches.is_empty() {
+            (self.engine.events)(Event::StepPatched {
+                component: component.clone(),
+                step: step.name.clone(),
+                patches: used.patches.clone(),
+            });
+        }
         (self.engine.events)(Event::StepFinished {
             component,
             step: step.name.clone(),
