@@ -164,7 +164,8 @@ impl Budget {
                 served.offered = (unread > 0).then_some(now);
             }
             served.lying = unread;
-            let long = served.offered.is_some_and(|offered| now - offered >= MOMENT);
+            let first = !(waiting && now - served.since < NEW);
+            let long = served.offered.is_some_and(|offered| !first || now - offered >= MOMENT);
             // Whoever has something lying there is not among those who ask.
             if unread > 0 && (served.cheats || long && (waiting || asking > 0)) {
                 served.tokens.withdraw();
@@ -312,9 +313,13 @@ mod tests {
         assert!(!budget.gives_way(50, begun + NEW / 2));
         budget.offer(Some(50), begun + NEW / 2);
         assert_eq!(budget.free(), 1);
-        // Where nobody waits it gets what there is.
+        // Where nobody waits it gets what there is, for as long as nobody does.
         budget.offer(None, begun + NEW / 2);
         assert_eq!(jobs(&budget, A), 2);
+        budget.take_back(false, begun + NEW / 2);
+        assert_eq!(jobs(&budget, A), 2);
+        budget.take_back(true, begun + NEW / 2);
+        assert_eq!(jobs(&budget, A), 1);
     }
 
     #[test]

@@ -175,6 +175,7 @@ impl<'e, 'g> Run<'e, 'g> {
             let ready = std::mem::take(&mut self.state.ready);
             self.queue.extend(ready.into_iter().map(|id| (Reverse(self.ranks[id.0 as usize]), id)));
             let (rank, id) = self.next()?;
+            self.budget.take_back(true, Instant::now());
             if self.budget.free() == 0 || self.budget.gives_way(rank, Instant::now()) {
                 return Some(rank);
             }
