@@ -160,10 +160,22 @@ impl Finding<'_, '_> {
             return;
         }
         let left_out = self.patching.waiver(&file.path).is_some_and(|waiver| !waiver.what_fits);
-        if let Err(ParseError { line, problem }) = Patch::parse(&file.path, &file.content, strip)
-            && !left_out
-        {
-            self.wrong(pattern, format!("{}:{line}: {problem}", file.path));
+        match Patch::parse(&file.path, &file.content, strip) {
+            Err(ParseError { line, problem }) if !left_out => {
+                self.wrong(pattern, format!("{}:{line}: {problem}", file.path));
+            }
+            Ok(patches) if self.patching.waiver(&file.path).is_none() => {
+                if let Some((line, name)) = patches.iter().find_map(Patch::binary) {
+                    let message = format!(
+                        "{}:{line}: the change of `{}` is binary, which is not supported",
+                        file.path,
+                        name.display()
+                    );
+                    let error = self.recipe.origin.error(Code::WrongPatch, &pattern.span, message);
+                    self.wrong.push(error.hint("put the new file beside the recipe, name it in `files`, and let a step copy it"));
+                }
+            }
+            _ => {}
         }
         self.files.push(file.clone());
         self.patching.own.push(OwnPatch { file: file.path.clone(), strip, reverse });

@@ -37,19 +37,19 @@ impl<'a, S: Source> Putting<'a, '_, '_, S> {
 
     fn put(&mut self) -> Result<FileReport, S::Error> {
         match self.file.change {
+            Change::Binary => Ok(report(&self.file.new, FileProblem::Binary)),
             Change::Create => self.create(),
             Change::Edit | Change::Delete => self.edit(),
             Change::Rename | Change::Copy | Change::Uncopy => self.move_file(),
         }
     }
 
-    /// The file that is changed. Of the two names of a plain patch it is that of a file which is there, and of two such
-    /// the shorter one: `x.c` and not `x.c.orig`.
+    /// The file that is changed. Of two names it is that of a file which is there, and of two such the shorter one: `x.c`
+    /// and not `x.c.orig`.
     fn path(&self) -> Result<&'a Path, S::Error> {
         let file = self.file;
-        if file.git {
-            let after = file.change == Change::Create;
-            return Ok(if after { &file.new } else { &file.old });
+        if file.old == file.new {
+            return Ok(&file.new);
         }
         let mut names = [file.new.as_path(), file.old.as_path()];
         names.sort_by_key(|name| (name.components().count(), name.as_os_str().len()));

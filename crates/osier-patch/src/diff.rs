@@ -1,6 +1,6 @@
 //! A patch as a value.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// One patch: the changes of one or several files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub(crate) enum Change {
     Copy,
     /// Takes back a copy.
     Uncopy,
+    /// Puts in bytes that are not lines, which is not supported.
+    Binary,
 }
 
 /// What kind of file a mode of git names.
@@ -39,7 +41,7 @@ pub(crate) struct FilePatch {
     pub(crate) change: Change,
     /// The file before.
     pub(crate) old: PathBuf,
-    /// The file afterwards. Without git's header both names are one file, and which one is seen by what is there.
+    /// The file afterwards. But for a rename or a copy both names are one file, and which one is seen by what is there.
     pub(crate) new: PathBuf,
     /// The new name as it is written, for finding the file when it is not there.
     pub(crate) written: Vec<u8>,
@@ -83,6 +85,13 @@ impl Patch {
     /// A patch that changes nothing.
     pub fn nothing(name: &str) -> Self {
         Self { name: name.to_owned(), files: Vec::new() }
+    }
+
+    /// The first change of bytes that are not lines: the line of the text, counted from 1, and the file. It is in conflict
+    /// with every source.
+    pub fn binary(&self) -> Option<(usize, &Path)> {
+        let file = self.files.iter().find(|file| file.change == Change::Binary)?;
+        Some((file.line, &file.new))
     }
 
     /// The patch that takes this one back.

@@ -49,14 +49,6 @@ pub enum Problem {
         /// The name as it stands there.
         name: String,
     },
-    /// Bytes that are not lines.
-    #[error(
-        "the binary change of `{name}` is not supported; put the new file beside the recipe, name it in `files`, and let a step copy it"
-    )]
-    Binary {
-        /// The file.
-        name: String,
-    },
     /// Another form of diff.
     #[error("a diff in {form} form is not supported; make it anew with `diff -u` or `git diff`")]
     Form {
@@ -77,6 +69,11 @@ pub enum Problem {
         /// The mode.
         mode: String,
     },
+    /// A header of git whose file cannot be told.
+    #[error(
+        "git's header ends here, and which file it is about cannot be told; made without `a/` and `b/`, it belongs into a list named `series`, as `x.patch -p0`"
+    )]
+    NoName,
     /// A hunk without the header of a file.
     #[error("a hunk begins here, and no header says of which file")]
     HunkOfNoFile,
@@ -217,8 +214,7 @@ impl<'t> Reader<'t> {
             } else if line.starts_with(b"Binary files ")
                 && line.trim_ascii_end().ends_with(b" differ")
             {
-                let name = line[b"Binary files ".len()..].split(|byte| *byte == b' ').next();
-                return self.wrong(binary(name.unwrap_or_default()));
+                files.push(self.plain_binary()?);
             } else {
                 self.at += 1;
             }
@@ -264,6 +260,31 @@ impl<'t> Reader<'t> {
         })
     }
 
+    /// Reads `Binary files a/x and b/x differ`, all that diff says of a file that is not text.
+    fn plain_binary(&mut self) -> Result<FilePatch, ParseError> {
+        let line = self.line(0).trim_ascii_end();
+        let names = line.strip_prefix(b"Binary files ").unwrap_or(line);
+        let names = names.strip_suffix(b" differ").unwrap_or(names);
+        let middle = names.windows(5).position(|bytes| bytes == b" and ").unwrap_or(names.len());
+        let (old, new) = (&names[..middle], names.get(middle + 5..).unwrap_or_default());
+        // Of a file that comes or goes the other name is /dev/null.
+        let name = if new == b"/dev/null" { old } else { new };
+        let path = self.or(name::inside(name, self.strip))?;
+        self.at += 1;
+        Ok(FilePatch {
+            line: self.at,
+            change: Change::Binary,
+            old: path.clone(),
+            new: path,
+            written: name.to_vec(),
+            git: false,
+            old_mode: None,
+            new_mode: None,
+            crlf: false,
+            hunks: Vec::new(),
+        })
+    }
+
     /// Reads a file with git's header; nothing where the header says nothing.
     fn git_file(&mut self) -> Result<Option<FilePatch>, ParseError> {
         let begin = self.at + 1;
@@ -300,14 +321,15 @@ impl<'t> Reader<'t> {
             }
             self.at += 1;
         }
-        let shown = both.clone().or_else(|| to.clone()).unwrap_or_default();
         let line = self.line(0);
         if line.starts_with(b"GIT binary patch") || line.starts_with(b"Binary files ") {
-            return self.wrong(binary(&shown));
+            change = Change::Binary;
+            // Its own lines are no other diff's.
+            self.at += 1;
         }
         let mut hunks = Vec::new();
         let (mut old, mut new) = (both.clone(), both);
-        if self.is_header() {
+        if change != Change::Binary && self.is_header() {
             old = self.or(name::of_header(&self.line(0)[4..], true))?;
             new = self.or(name::of_header(&self.line(1)[4..], true))?;
             match (&old, &new) {
@@ -322,13 +344,15 @@ impl<'t> Reader<'t> {
             return self.wrong(Problem::HunkOfNoFile);
         }
         // Behind `rename` and `copy` the names stand without the folder that git puts before them.
-        let named = matches!(change, Change::Rename | Change::Copy);
+        let named = from.is_some() && to.is_some();
         let strip = if named { self.strip.saturating_sub(1) } else { self.strip };
         if named {
             (old, new) = (from, to);
         }
         let (Some(old), Some(new)) = (old.clone().or_else(|| new.clone()), new.or(old)) else {
-            return Ok(None);
+            // What git says of a file that cannot be told must not get lost.
+            let nothing = change == Change::Edit && old_mode == new_mode;
+            return if nothing { Ok(None) } else { self.wrong(Problem::NoName) };
         };
         Ok(Some(FilePatch {
             line: begin,
@@ -398,12 +422,11 @@ impl<'t> Reader<'t> {
             no_newline(&mut lines);
             self.at += 1;
         }
-        // `-- ` is what mails put before the sender's name.
+        // A change behind the count would get lost; lines that stay as they are change nothing. `-- ` is what mails put
+        // before the sender's name, and `---` a line between parts.
         let next = self.line(0);
-        let signature = next.starts_with(b"-- ") || next.trim_ascii_end() == b"--";
-        // Blanks alone change nothing, and editors leave some behind.
-        let more = matches!(next.first(), Some(b' ' | b'-' | b'+')) && next.trim_ascii() != b"";
-        if more && !signature && !self.is_header() {
+        let signature = next.starts_with(b"-- ") || matches!(next.trim_ascii_end(), b"--" | b"---");
+        if matches!(next.first(), Some(b'-' | b'+')) && !signature && !self.is_header() {
             return self.wrong(Problem::Long);
         }
         Ok(Hunk { line, old_start, new_start, lines })
@@ -417,10 +440,6 @@ fn no_newline(lines: &mut [Line]) {
     {
         line.text.pop();
     }
-}
-
-fn binary(name: &[u8]) -> Problem {
-    Problem::Binary { name: String::from_utf8_lossy(name).into_owned() }
 }
 
 fn shown(text: &[u8]) -> String {

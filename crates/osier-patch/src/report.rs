@@ -30,7 +30,7 @@ pub struct PatchReport {
     /// The files with something to say: an offset or a conflict.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<FileReport>,
-    /// What makes it unreadable.
+    /// What makes it unreadable, or what is odd about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
     /// What the recipe says about its conflict.
@@ -83,6 +83,8 @@ pub enum FileProblem {
     LeftOver,
     /// It is no regular file, or no symbolic link where the patch changes one.
     NotFile,
+    /// The patch changes bytes that are not lines, which is not supported.
+    Binary,
     /// The way there leads through something that is no folder.
     Blocked {
         /// What is in the way.
@@ -249,6 +251,7 @@ impl FileProblem {
             }
             Self::LeftOver => "holds more than the patch takes away, and so is not removed".into(),
             Self::NotFile => "is not the kind of file that the patch changes".into(),
+            Self::Binary => "the change of a binary file is not supported".into(),
             Self::Blocked { by, link: true } => {
                 format!("{by} is a symbolic link, and no patch is applied through one")
             }

@@ -111,7 +111,8 @@ fn one<S: Source>(
     let fails = files.iter().any(FileReport::fails);
     let exact = !fails && files.iter().all(|file| file.hunks.iter().all(HunkReport::is_exact));
     if !fails && changes.is_empty() {
-        return Ok((empty(Class::Already), changes));
+        let problem = patch.files.is_empty().then(|| "it holds no change".to_owned());
+        return Ok((PatchReport { problem, ..empty(Class::Already) }, changes));
     }
     // Without any old line a patch fits everywhere, and proves nothing by it.
     let blind = patch.files.iter().all(|file| {

@@ -227,7 +227,7 @@ fn wrong_patches_are_errors_before_anything_is_fetched() {
             &[("p/1.patch", "diff --git a/x b/x\nindex 1..2\nGIT binary patch\n")],
             "patches = [\"p/*\"]",
             "R028",
-            "the binary change of `a/x` is not supported",
+            "p/1.patch:1: the change of `x` is binary, which is not supported",
         ),
         (
             &[("p/series", "1.patch\n2.patch # gone\n"), ("p/1.patch", good)],

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use osier_patch::{Class, Node, Patch, Problem};
+use osier_patch::{Class, FileProblem, Node, Patch, Problem};
 
 use crate::{Tree, numbers, put, queue, run};
 
@@ -202,12 +202,50 @@ fn mails_hold_several_files_and_mailboxes_several_patches() {
 }
 
 #[test]
+fn binary_changes_are_conflicts_of_their_file() {
+    let text = "--- a/f\n+++ b/f\n@@ -1 +1 @@\n-1\n+2\n";
+    for (binary, line) in [
+        ("Binary files a/d/x y.png and b/d/x y.png differ\n", 1),
+        ("Binary files a/d/x y.png and /dev/null differ\n", 1),
+        ("Binary files /dev/null and b/d/x y.png differ\n", 1),
+        (
+            "diff --git a/d/x y.png b/d/x y.png\nindex 1..2 100644\nGIT binary patch\nliteral 1\nIcmZPo000310RR91\n\nliteral 0\nHcmV?d00001\n\n",
+            1,
+        ),
+        (
+            "diff --git a/d/x y.png b/d/x y.png\nindex 1..2\nBinary files a/d/x y.png and b/d/x y.png differ\n",
+            1,
+        ),
+        (
+            "diff --git a/old.png b/d/x y.png\nsimilarity index 90%\nrename from old.png\nrename to d/x y.png\nindex 1..2 100644\nGIT binary patch\ndelta 1\nIcmZPo000310RR91\n",
+            1,
+        ),
+    ] {
+        let patch = format!("{binary}{text}");
+        let [read] = &Patch::parse("x", patch.as_bytes(), 1).unwrap()[..] else { panic!() };
+        assert_eq!(read.binary(), Some((line, Path::new("d/x y.png"))), "{binary}");
+        let (reports, after) = put(&Tree::of(&[("f", "1\n"), ("old.png", "")]), &[&patch]);
+        let [file] = reports[0].files.as_slice() else { panic!("{reports:?}") };
+        assert_eq!(
+            (file.path.as_str(), file.problem.as_ref()),
+            ("d/x y.png", Some(&FileProblem::Binary))
+        );
+        assert_eq!(after.file("f"), "2\n");
+    }
+}
+
+#[test]
 fn names_are_chosen_as_people_write_them() {
     let hunk = "@@ -1 +1 @@\n-x\n+y\n";
     for (tree, header) in [
         (Tree::of(&[("x.c", "x\n")]), "--- old/x.c.orig\n+++ new/x.c\n"),
         (Tree::of(&[("x.c", "x\n"), ("x.c.orig", "x\n")]), "--- old/x.c.orig\n+++ new/x.c\n"),
         (Tree::of(&[("x.c", "x\n")]), "--- old/x.c\n+++ new/x.c.new\n"),
+        // A header of git that somebody has edited, as Debian's grub2 has one.
+        (
+            Tree::of(&[("x.c", "x\n")]),
+            "diff --git a/x.c b/x.c\nindex 1..2\n--- a/x\t2022\n+++ b/x.c\n",
+        ),
         (Tree::of(&[("x.c", "x\n")]), "Index: x.c\n=====\n--- old/x.c Mon Jan 1 2001\n+++ ./x.c\n"),
     ] {
         let (reports, after) = put(&tree, &[&format!("{header}{hunk}")]);
@@ -272,20 +310,9 @@ fn what_cannot_be_applied_in_full_is_an_error_with_its_line() {
         ("diff --cc f\nindex 1,2..3\n".into(), 1, |problem| {
             *problem == Problem::Form { form: "combined" }
         }),
-        ("Binary files a/x.png and b/x.png differ\n".into(), 1, |problem| {
-            *problem == Problem::Binary { name: "a/x.png".into() }
+        ("diff --git x y\nold mode 100644\nnew mode 100755\n".into(), 3, |problem| {
+            *problem == Problem::NoName
         }),
-        (
-            "diff --git a/x.png b/x.png\nindex 1..2 100644\nGIT binary patch\nliteral 1\n".into(),
-            3,
-            |problem| matches!(problem, Problem::Binary { .. }),
-        ),
-        (
-            "diff --git a/x.png b/x.png\nindex 1..2\nBinary files a/x.png and b/x.png differ\n"
-                .into(),
-            3,
-            |problem| matches!(problem, Problem::Binary { .. }),
-        ),
         ("diff --git a/m b/m\nnew file mode 160000\nindex 1..2\n".into(), 2, |problem| {
             matches!(problem, Problem::Mode { .. })
         }),
@@ -299,8 +326,10 @@ fn what_cannot_be_applied_in_full_is_an_error_with_its_line() {
     }
     // The signature of a mail is no line of the hunk above it.
     Patch::parse("x", format!("{header}@@ -1 +1 @@\n-x\n+y\n-- \n2.39\n").as_bytes(), 1).unwrap();
-    // Nor is a line of blanks below it.
-    Patch::parse("x", format!("{header}@@ -1 +1 @@\n-x\n+y\n \n").as_bytes(), 1).unwrap();
+    // Nor is a line between parts, and one that would stay as it is changes nothing.
+    for below in ["---\n", " \n", " more\n", "--\n", "\n+x\n"] {
+        Patch::parse("x", format!("{header}@@ -1 +1 @@\n-x\n+y\n{below}").as_bytes(), 1).unwrap();
+    }
     // Blanks that got lost at the end of a line were an empty line.
     let lost = format!("{header}@@ -1,3 +1,3 @@\n 1\n\n-2\n+two\n");
     assert_eq!(put(&Tree::of(&[("f", "1\n\n2\n")]), &[&lost]).1, Tree::of(&[("f", "1\n\ntwo\n")]));
