@@ -95,8 +95,7 @@ echo "osier-booted:$(cat /sys/firmware/qemu_fw_cfg/by_name/opt/osier/challenge/r
 reboot -f
 "#;
 const TOOLS: &str = "d proc 0755 root root\nd sys 0755 root root\nd mnt 0755 root root\nd dev 0755 root root\n\
-    c dev/console 0600 root root 5 1\nf init 0755 root root\nf bin/busybox 0755 root root\ns bin/*\ns sbin/reboot\n\
-    s usr/bin/head\ns usr/bin/tr\n";
+    c dev/console 0600 root root 5 1\nf init 0755 root root\nf bin/busybox 0755 root root\ns bin/*\ns sbin/reboot\n";
 
 /// Machines with disks: another system's image, kept and fresh ones, and a root file system without an initramfs.
 /// It compiles a kernel of its own, some four minutes of processor time.
