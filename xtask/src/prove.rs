@@ -10,7 +10,9 @@ use crate::prove_changes::changes;
 use crate::prove_disks::{disks, images};
 use crate::prove_git;
 use crate::prove_graph::graph;
+use crate::prove_jobs::jobs;
 use crate::prove_kill;
+use crate::prove_patches;
 use crate::prove_reuse;
 use crate::prove_store;
 use crate::prove_terminal::{config, shell};
@@ -32,6 +34,7 @@ pub(crate) const NAMES: &[&str] = &[
     "config",
     "graph",
     "git",
+    "jobs",
     "store",
     "kill",
     "kill-quick",
@@ -39,6 +42,7 @@ pub(crate) const NAMES: &[&str] = &[
     "reuse",
     "reuse-inputs",
     "toolchain",
+    "patches",
     "all",
 ];
 
@@ -55,6 +59,8 @@ pub(crate) fn run(name: &str) -> Result<()> {
         "config" => &[config],
         "graph" => &[graph],
         "git" => &[prove_git::run],
+        "jobs" => &[jobs],
+        "patches" => &[prove_patches::patches],
         "kill-quick" => &[prove_kill::quick],
         // Not among all of them: they take long, or compile kernels of their own.
         "disks" => &[disks],
@@ -74,6 +80,8 @@ pub(crate) fn run(name: &str) -> Result<()> {
             config,
             graph,
             prove_git::run,
+            jobs,
+            prove_patches::patches,
             prove_store::all,
             prove_kill::quick,
         ],
@@ -228,7 +236,7 @@ fn steps(store: &Path) -> Result<()> {
     shop.bad(
         &["build", "hello"],
         1,
-        &["hello:patch", "first     Hunk #1 FAILED at 1.", "hello.c"],
+        &["hello:patch", "hello.c: hunk 1 (line 3 of the patch) does not fit at line 1"],
     )?;
     hello(&shop, HELLO, RECIPE)?;
     ensure!(shop.digest("hello")? == first, "a removed patch should leave nothing behind");

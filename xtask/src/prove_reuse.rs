@@ -143,7 +143,6 @@ impl Kernel {
             makefile.lines().skip_while(|line| !line.starts_with("# SPDX")).collect();
         let at = lines.iter().position(|line| line.starts_with("EXTRAVERSION"));
         let at = at.context("no EXTRAVERSION")?;
-        // As much context behind as before: patch(1) takes a shorter end for the end of the file.
         let mut patch = format!("--- a/Makefile\n+++ b/Makefile\n@@ -{0},7 +{0},7 @@\n", at - 2);
         for number in at - 3..=at + 3 {
             let line = lines.get(number).context("the makefile ends early")?;

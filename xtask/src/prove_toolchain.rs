@@ -53,7 +53,7 @@ $READELF -l "$OUTPUT/bin/c" | grep "interpreter: /lib/ld-musl-$TARGET.so.1"
 
 /// Runs what was compiled for this machine: all that it links with is named.
 const EXECUTE: &str = r#"
-libraries=/proto/usr/lib:$(echo /tools/gcc/usr/*/lib*)
+libraries=/proto/usr/lib:$(dirname "$(find /tools/gcc/usr -name libstdc++.so.6)")
 for program in /proto/bin/*; do
   case $program in
     *-static) $program ;;
@@ -79,6 +79,7 @@ for folder in /usr/lib /usr/local/lib /usr/lib/x86_64-linux-gnu /lib /lib64 /usr
     echo poisoned > $folder/$file
   done
 done
+mkdir -p /usr/local/bin
 for tool in as ld ld.bfd collect2 gcc cc g++ c++ cpp; do
   printf '#!/bin/sh\necho poisoned >&2\nexit 1\n' > /usr/local/bin/$tool
   chmod 755 /usr/local/bin/$tool

@@ -164,7 +164,8 @@ impl Budget {
                 served.offered = (unread > 0).then_some(now);
             }
             served.lying = unread;
-            let long = served.offered.is_some_and(|offered| now - offered >= MOMENT);
+            let first = !(waiting && now - served.since < NEW);
+            let long = served.offered.is_some_and(|offered| !first || now - offered >= MOMENT);
             // Whoever has something lying there is not among those who ask.
             if unread > 0 && (served.cheats || long && (waiting || asking > 0)) {
                 served.tokens.withdraw();
@@ -243,5 +244,142 @@ impl Served {
     fn count(&mut self, now: Instant) {
         self.held += self.tokens.given() as f64 * (now - self.counted).as_secs_f64();
         self.counted = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::OwnedFd;
+
+    use super::*;
+
+    const A: StepId = StepId(1);
+    const B: StepId = StepId(2);
+
+    /// A budget with these steps, of which each has one job and takes more as it goes; their ends of the pipes, and when they began.
+    fn budget(jobs: usize, ranks: &[(StepId, u64)]) -> (Budget, Vec<[OwnedFd; 2]>, Instant) {
+        let mut budget = Budget::new(jobs, u64::MAX);
+        let begun = Instant::now();
+        let mut ends = Vec::new();
+        for (step, rank) in ranks {
+            let (tokens, theirs) = Tokens::new().unwrap();
+            budget.start(*step, *rank, 1, 0);
+            budget.serve(*step, tokens, begun);
+            ends.push(theirs);
+        }
+        (budget, ends, begun)
+    }
+
+    fn take(ends: &[OwnedFd; 2]) {
+        assert_eq!(rustix::io::read(&ends[0], &mut [0]), Ok(1));
+    }
+
+    fn give_back(ends: &[OwnedFd; 2]) {
+        assert_eq!(rustix::io::write(&ends[1], b"+"), Ok(1));
+    }
+
+    fn jobs(budget: &Budget, step: StepId) -> usize {
+        budget.steps[&step].jobs()
+    }
+
+    #[test]
+    fn a_free_job_is_first_offered_where_most_work_comes_after() {
+        let (mut budget, ends, begun) = budget(2, &[(A, 100)]);
+        let now = begun + Duration::from_secs(1);
+        assert!(!budget.gives_way(200, now) && budget.gives_way(50, now));
+        budget.offer(Some(50), now);
+        assert_eq!((budget.free(), jobs(&budget, A)), (0, 2));
+        // It lies there, but not for long.
+        budget.take_back(true, now + MOMENT / 2);
+        assert!(budget.gives_way(50, now + MOMENT / 2));
+        budget.take_back(true, now + MOMENT);
+        assert_eq!(budget.free(), 1);
+        assert!(!budget.gives_way(50, now + MOMENT));
+        // Asked again later, it takes it, and keeps it.
+        let now = now + MOMENT + AGAIN;
+        assert!(budget.gives_way(50, now));
+        budget.offer(Some(50), now);
+        take(&ends[0]);
+        budget.take_back(true, now + MOMENT);
+        assert_eq!((budget.free(), jobs(&budget, A)), (0, 2));
+        give_back(&ends[0]);
+        budget.take_back(true, now + MOMENT);
+        assert_eq!((budget.free(), jobs(&budget, A)), (1, 1));
+    }
+
+    #[test]
+    fn a_step_that_has_just_begun_does_not_keep_others_from_starting() {
+        let (mut budget, _ends, begun) = budget(2, &[(A, 100)]);
+        assert!(!budget.gives_way(50, begun + NEW / 2));
+        budget.offer(Some(50), begun + NEW / 2);
+        assert_eq!(budget.free(), 1);
+        // Where nobody waits it gets what there is, for as long as nobody does.
+        budget.offer(None, begun + NEW / 2);
+        assert_eq!(jobs(&budget, A), 2);
+        budget.take_back(false, begun + NEW / 2);
+        assert_eq!(jobs(&budget, A), 2);
+        budget.take_back(true, begun + NEW / 2);
+        assert_eq!(jobs(&budget, A), 1);
+    }
+
+    #[test]
+    fn what_one_step_leaves_lying_goes_to_another() {
+        let (mut budget, ends, begun) = budget(6, &[(A, 100), (B, 50)]);
+        budget.offer(None, begun);
+        assert_eq!((jobs(&budget, A), jobs(&budget, B)), (3, 3));
+        for _ in 0..2 {
+            take(&ends[1]);
+        }
+        budget.take_back(false, begun + MOMENT);
+        assert_eq!((jobs(&budget, A), jobs(&budget, B)), (1, 3));
+        budget.offer(None, begun + MOMENT);
+        assert_eq!((jobs(&budget, A), jobs(&budget, B)), (1, 5));
+        // Nobody else asks: what lies there stays.
+        budget.take_back(false, begun + 2 * MOMENT);
+        assert_eq!(jobs(&budget, B), 5);
+    }
+
+    #[test]
+    fn a_step_that_cheats_gets_nothing_more_and_gives_nothing_that_it_had_not() {
+        let (mut budget, ends, begun) = budget(4, &[(A, 100), (B, 50)]);
+        budget.offer(None, begun);
+        take(&ends[0]);
+        for _ in 0..100 {
+            give_back(&ends[0]);
+        }
+        budget.take_back(false, begun);
+        assert_eq!((budget.free(), jobs(&budget, A), jobs(&budget, B)), (1, 1, 2));
+        take(&ends[1]);
+        budget.offer(None, begun);
+        assert_eq!((jobs(&budget, A), jobs(&budget, B)), (1, 3));
+    }
+
+    #[test]
+    fn what_a_step_had_comes_back_with_its_end() {
+        let (mut budget, ends, begun) = budget(3, &[(A, 100)]);
+        budget.offer(None, begun);
+        take(&ends[0]);
+        take(&ends[0]);
+        assert_eq!((budget.free(), budget.running()), (0, 1));
+        // Three jobs for two seconds.
+        let held = budget.settle(A, begun + Duration::from_secs(2)).unwrap();
+        assert!((5.9..6.1).contains(&held), "{held}");
+        assert_eq!((budget.free(), budget.running()), (2, 1));
+        budget.end(A);
+        assert_eq!((budget.free(), budget.running()), (3, 0));
+    }
+
+    #[test]
+    fn memory_is_shared_and_what_is_too_large_runs_alone() {
+        let mut budget = Budget::new(8, 100);
+        assert_eq!(budget.room(200), Room::Now);
+        budget.start(A, 1, 1, 60);
+        assert_eq!(
+            [0, 40, 41, 200].map(|memory| budget.room(memory)),
+            [Room::Now, Room::Now, Room::Later, Room::Alone]
+        );
+        budget.end(A);
+        budget.start(B, 1, 1, 200);
+        assert_eq!([0, 40].map(|memory| budget.room(memory)), [Room::Alone, Room::Alone]);
     }
 }

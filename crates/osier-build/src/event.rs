@@ -1,5 +1,6 @@
 //! What happens during a build, for whoever shows it.
 
+use osier_patch::PatchReport;
 use serde::Serialize;
 
 use crate::Failure;
@@ -49,6 +50,15 @@ pub enum Event {
         seconds: f64,
         /// How many of them were never timed, and are not in the seconds.
         unknown: usize,
+    },
+    /// The patches of a component are on its source.
+    StepPatched {
+        /// Its component.
+        component: String,
+        /// The step's name.
+        step: String,
+        /// What became of each, in order.
+        patches: Vec<PatchReport>,
     },
     /// A step ended well.
     StepFinished {

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use osier_patch::PatchReport;
 use osier_store::{FileError, IoContext, Key};
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +44,11 @@ pub enum FailureCause {
         /// Why.
         message: String,
     },
+    /// Patches do not fit the source, or cannot be read.
+    Patches {
+        /// What became of every patch of the component, in order.
+        patches: Vec<PatchReport>,
+    },
     /// The disk is full.
     DiskFull {
         /// What was being written.
@@ -67,6 +73,7 @@ impl FailureCause {
             Self::Source { .. } => "S006",
             Self::DiskFull { .. } => "S007",
             Self::Machine { .. } => "S008",
+            Self::Patches { .. } => "S010",
         }
     }
 
@@ -82,6 +89,14 @@ impl FailureCause {
                 [one] => one.message.clone(),
                 many => format!("ended well, but a check found {} problems", many.len()),
             },
+            Self::Patches { patches } => {
+                let (count, all) = (osier_patch::conflicts(patches).count(), patches.len());
+                match (count, all) {
+                    (1, 1) => "the patch does not fit the source".to_owned(),
+                    (1, _) => format!("1 of {all} patches does not fit the source"),
+                    _ => format!("{count} of {all} patches do not fit the source"),
+                }
+            }
             Self::MissingOutput { message }
             | Self::Source { message }
             | Self::DiskFull { message }

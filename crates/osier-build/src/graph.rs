@@ -131,12 +131,13 @@ pub struct Step {
     pub origin: String,
 }
 
-/// What a step sees of its component; all of it is in the step's key.
+/// What a step sees of its component; for a script all of it is in the step's key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum View {
     /// Nothing but its own work.
     Nothing,
-    /// These files and the component's identity, but no variable of its kind, no need and no tool.
+    /// These files; and for a person who enters it the component's identity, but no variable of its kind, no need and
+    /// no tool.
     Patches(Vec<String>),
     /// Files, variables, needs and tools.
     All,
@@ -159,6 +160,8 @@ pub struct Reuse {
 pub enum Work {
     /// Lays out a source at `/build/NAME`.
     Unpack(SourceTree),
+    /// Puts patches on the sources.
+    Patch(Patching),
     /// Runs a shell script in the sandbox.
     Script {
         /// The text, given to `sh -eu`.
@@ -170,6 +173,41 @@ pub enum Work {
         /// Most bytes of memory that all its processes use together, where that is known; not in the key.
         memory: Option<u64>,
     },
+}
+
+/// The patches of a component.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Patching {
+    /// The sources, as folders below `/build`, on which Debian's own patches are put first.
+    pub debian: Vec<String>,
+    /// The recipe's own, in order.
+    pub own: Vec<OwnPatch>,
+    /// The source, as a folder below `/build`, that the recipe's own are made for.
+    pub source: String,
+    /// What of them may fail to fit.
+    pub waivers: Vec<Waiver>,
+}
+
+/// A patch beside a recipe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnPatch {
+    /// Its path below the recipe's folder; the bytes are among the component's files.
+    pub file: String,
+    /// How many leading folders of its names are left off.
+    pub strip: u32,
+    /// Whether it is taken back instead of applied.
+    pub reverse: bool,
+}
+
+/// What a recipe says of patches that do not fit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiver {
+    /// The pattern of their names.
+    pub pattern: String,
+    /// Whether what fits of such a patch is applied; else nothing of it is.
+    pub what_fits: bool,
+    /// Why; not in the key, as it changes no file.
+    pub reason: String,
 }
 
 /// The bytes of a source.
@@ -313,6 +351,7 @@ impl Step {
         match &self.work {
             Work::Script { folder, .. } => PathBuf::from(folder),
             Work::Unpack(source) => PathBuf::from(format!("/build/{}", source.name)),
+            Work::Patch(patching) => PathBuf::from(format!("/build/{}", patching.source)),
         }
     }
 }

@@ -1,16 +1,17 @@
 //! What a step's key covers.
 //!
-//! | part | unpack | script |
-//! | --- | --- | --- |
-//! | version of the step format | yes | yes |
-//! | key of the step below | yes | yes |
-//! | names, digests and places of the source's archives | yes | by the step below |
-//! | script, working folder, how it gets its jobs | | yes |
-//! | variables of the component: name, version, target, `env`, the kind's variables | | yes; in a patch step those of [`IDENTITY`](crate::IDENTITY) |
-//! | key of the build environment | | yes |
-//! | output digest and name of each need and tool | | yes, but not in a patch step |
-//! | content, path and executable bit of each file beside the recipe | | yes; in a patch step the patches |
-//! | name, version and arguments of each check | | yes |
+//! | part | unpack | patch | script |
+//! | --- | --- | --- | --- |
+//! | version of the step format; of how patches are applied | yes | yes | yes |
+//! | key of the step below | yes | yes | yes |
+//! | names, digests and places of the source's archives | yes | by the step below | by the step below |
+//! | patches: path, content, options, order; what of them is waived | | yes | by the step below |
+//! | script, working folder, how it gets its jobs | | | yes |
+//! | variables of the component: name, version, target, `env`, the kind's variables | | | yes |
+//! | key of the build environment | | | yes |
+//! | output digest and name of each need and tool | | | yes |
+//! | content, path and executable bit of each file beside the recipe | | | yes |
+//! | name, version and arguments of each check | yes | yes | yes |
 //!
 //! It never covers a path of this machine, a user, a host name, the clock or the number of jobs. The
 //! names of the component and the step are in it only where the step can see them.
@@ -25,6 +26,9 @@ use crate::graph::{Component, Reuse, Step, StepCheck, Work};
 /// The version of what a step sees besides the parts above: mounts, fixed variables, shell options,
 /// unpacking rules. It is raised whenever one of those changes.
 pub(crate) const STEP_FORMAT: u32 = 2;
+
+/// The version of how patches are read and put on sources. It is raised whenever one patch could give other files.
+const PATCH_FORMAT: u32 = 1;
 
 /// An input of a component as its steps see it: the name and the output digest.
 pub(crate) struct KnownInput {
@@ -42,11 +46,11 @@ pub(crate) fn step_key(
     tools: &[KnownInput],
     checks: &[&dyn StepCheck],
 ) -> Key {
-    let kind = match step.work {
-        Work::Unpack(_) => "unpack",
-        Work::Script { .. } => "script",
+    let key = match step.work {
+        Work::Unpack(_) => KeyBuilder::new("unpack", STEP_FORMAT),
+        Work::Patch(_) => KeyBuilder::new("patch", PATCH_FORMAT),
+        Work::Script { .. } => KeyBuilder::new("script", STEP_FORMAT),
     };
-    let key = KeyBuilder::new(kind, STEP_FORMAT);
     finish(key, component, step, below, needs, tools, checks, &Except::default())
 }
 
@@ -106,6 +110,23 @@ fn finish(
                 key.field("digest", &archive.digest.0);
                 key.field("into", archive.into.as_bytes());
                 key.field("strip", &archive.strip.to_le_bytes());
+            }
+        }
+        Work::Patch(patching) => {
+            for source in &patching.debian {
+                key.field("debian", source.as_bytes());
+            }
+            key.field("source", patching.source.as_bytes());
+            for patch in &patching.own {
+                let file = component.files.iter().find(|file| file.path == patch.file);
+                key.field("patch", patch.file.as_bytes());
+                key.field("content", file.map(|file| &*file.content).unwrap_or_default());
+                key.field("strip", &patch.strip.to_le_bytes());
+                key.field("reverse", &[u8::from(patch.reverse)]);
+            }
+            for waiver in &patching.waivers {
+                key.field("waive", waiver.pattern.as_bytes());
+                key.field("what fits", &[u8::from(waiver.what_fits)]);
             }
         }
         Work::Script { text, folder, jobs, memory: _ } => {
@@ -169,7 +190,8 @@ mod tests {
 
     use super::*;
     use crate::graph::{
-        Archive, Check, ComponentId, Environment, FileInput, Finding, Output, SourceTree, View,
+        Archive, Check, ComponentId, Environment, FileInput, Finding, Output, OwnPatch, Patching,
+        SourceTree, View, Waiver,
     };
 
     struct Nothing(u32);
@@ -279,14 +301,36 @@ mod tests {
         fn work(&mut self) -> (&mut String, &mut String, &mut Jobs, &mut Option<u64>) {
             match &mut self.step.work {
                 Work::Script { text, folder, jobs, memory } => (text, folder, jobs, memory),
-                Work::Unpack(_) => panic!("not a script"),
+                Work::Unpack(_) | Work::Patch(_) => panic!("not a script"),
             }
         }
 
         fn archive(&mut self) -> &mut Archive {
             match &mut self.step.work {
                 Work::Unpack(source) => &mut source.archives[0],
-                Work::Script { .. } => panic!("not an unpacking"),
+                Work::Script { .. } | Work::Patch(_) => panic!("not an unpacking"),
+            }
+        }
+
+        fn patch() -> Self {
+            let own = OwnPatch { file: "a.patch".into(), strip: 1, reverse: false };
+            let waiver = Waiver { pattern: "**".into(), what_fits: false, reason: "r".into() };
+            let mut inputs = Self::new(Work::Patch(Patching {
+                debian: vec!["part".into()],
+                own: vec![own],
+                source: "part".into(),
+                waivers: vec![waiver],
+            }));
+            inputs.component.files[0].path = "a.patch".into();
+            inputs.step.view = View::Patches(vec!["a.patch".into()]);
+            inputs.step.checks.clear();
+            inputs
+        }
+
+        fn patching(&mut self) -> &mut Patching {
+            match &mut self.step.work {
+                Work::Patch(patching) => patching,
+                Work::Script { .. } | Work::Unpack(_) => panic!("not a patching"),
             }
         }
     }
@@ -357,6 +401,67 @@ mod tests {
     }
 
     #[test]
+    fn each_input_of_a_patch_step_changes_its_key() {
+        let changes: &[Change] = &[
+            ("key of the step below", |inputs| inputs.below = Some(Key([9; 32]))),
+            ("content of a patch", |inputs| inputs.component.files[0].content = (*b"y").into()),
+            ("name of a patch", |inputs| {
+                inputs.component.files[0].path = "b.patch".into();
+                inputs.patching().own[0].file = "b.patch".into();
+            }),
+            ("leading folders", |inputs| inputs.patching().own[0].strip = 0),
+            ("direction", |inputs| inputs.patching().own[0].reverse = true),
+            ("one patch more", |inputs| {
+                let again = inputs.patching().own[0].clone();
+                inputs.patching().own.push(again);
+            }),
+            ("source", |inputs| inputs.patching().source = "other".into()),
+            ("Debian's patches", |inputs| inputs.patching().debian.clear()),
+            ("pattern of a waiver", |inputs| inputs.patching().waivers[0].pattern.push('x')),
+            ("what a waiver lets in", |inputs| inputs.patching().waivers[0].what_fits = true),
+            ("no waiver", |inputs| inputs.patching().waivers.clear()),
+        ];
+        let base = Inputs::patch().key();
+        assert_ne!(base, Inputs::script().key());
+        for (what, change) in changes {
+            let mut inputs = Inputs::patch();
+            change(&mut inputs);
+            assert_ne!(inputs.key(), base, "{what}");
+        }
+        // What it does not see: how its component is built, with what, and why something is waived.
+        let unseen: &[Change] = &[
+            ("variables", |inputs| inputs.component.variables.clear()),
+            ("version", |inputs| inputs.component.version = "2".into()),
+            ("needs and tools", |inputs| {
+                inputs.needs.clear();
+                inputs.tools.clear();
+            }),
+            ("build environment", |inputs| {
+                let environment =
+                    Environment { key: Key([8; 32]), request: Vec::new(), packages: Vec::new() };
+                inputs.component.environment = Arc::new(environment);
+            }),
+            ("another file", |inputs| {
+                let mut file = inputs.component.files[0].clone();
+                file.path = "a.config".into();
+                inputs.component.files.push(file);
+            }),
+            ("place", |inputs| inputs.step.origin = "elsewhere".into()),
+            ("reason", |inputs| inputs.patching().waivers[0].reason = "another".into()),
+        ];
+        for (what, change) in unseen {
+            let mut inputs = Inputs::patch();
+            change(&mut inputs);
+            assert_eq!(inputs.key(), base, "{what}");
+        }
+        // Pinned, as that of a script below.
+        assert_eq!(
+            base.to_string(),
+            "3b7a395827f1518df762c8d0950bade41507df5a3db2acf4d36b61b22b647c9b"
+        );
+    }
+
+    #[test]
     fn what_a_step_cannot_see_is_not_in_its_key() {
         let changes: &[Change] = &[
             ("the place of the recipe", |inputs| inputs.component.origin = "elsewhere".into()),
@@ -371,29 +476,6 @@ mod tests {
             change(&mut inputs);
             assert_eq!(inputs.key(), base, "{what}");
         }
-        // A patch step sees the patches, and not what its component is configured by.
-        let patch = || {
-            let mut inputs = Inputs::script();
-            inputs.step.view = View::Patches(vec!["a.patch".into()]);
-            inputs
-        };
-        let base_of_patch = patch().key();
-        assert_ne!(base_of_patch, base);
-        for (_, change) in changes {
-            let mut inputs = patch();
-            change(&mut inputs);
-            assert_eq!(inputs.key(), base_of_patch);
-        }
-        let mut inputs = patch();
-        inputs.component.files[0].content = (*b"y").into();
-        drop(inputs.component.variables.insert("fragments".into(), "a.config".into()));
-        inputs.needs.clear();
-        assert_eq!(inputs.key(), base_of_patch);
-        inputs.component.files[0].path = "a.patch".into();
-        let with_patch = inputs.key();
-        assert_ne!(with_patch, base_of_patch);
-        inputs.component.files[0].content = (*b"z").into();
-        assert_ne!(inputs.key(), with_patch);
         // An equal source is unpacked once for all components that use it.
         let mut other = Inputs::unpack();
         other.component.name = "another".into();

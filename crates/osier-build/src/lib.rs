@@ -16,6 +16,8 @@ mod key;
 mod memory;
 mod outlook;
 mod output;
+mod patches;
+mod patching;
 mod places;
 mod planner;
 mod platform;
@@ -38,14 +40,16 @@ pub use event::Event;
 pub use failure::{Failure, FailureCause, LogLine, first_error, kept_failures};
 pub use graph::{
     Archive, Check, Component, ComponentId, Environment, FileInput, Finding, Graph, IDENTITY,
-    Input, Output, Package, Reuse, SourceTree, Step, StepCheck, StepId, View, Work,
+    Input, Output, OwnPatch, Package, Patching, Reuse, SourceTree, Step, StepCheck, StepId, View,
+    Waiver, Work,
 };
 pub use memory::of_machine as machine_memory;
 pub use outlook::Took;
+pub use patches::patch_fits;
+pub use patching::patch_reports;
 pub use places::Places;
 pub use planner::{
     BASE_KIND, Definitions, MissingPin, PlanError, Planner, environment_key, locked_environment,
-    patch_fits,
 };
 pub use platform::Wanted;
 pub use times::Time;

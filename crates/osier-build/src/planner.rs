@@ -8,14 +8,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use osier_recipe::{
-    Code, ComponentRef, Diagnostic, EffectiveRecipe, Jobs, Kind, Lock, LockedSource, Origin, Pin,
-    Recipe, Role, Source, SourceKind, Spanned, Target, nearest,
+    Code, ComponentRef, Diagnostic, EffectiveRecipe, Kind, Lock, LockedSource, Origin, Pin, Recipe,
+    Role, Source, SourceKind, Spanned, Target, glob_matches, nearest,
 };
 use osier_store::{Digest, Key, KeyBuilder};
 
 use crate::graph::{
     Archive, Check, Component, ComponentId, Environment, FileInput, Graph, IDENTITY, Input, Output,
-    Package, Reuse, SourceTree, Step, StepId, View, Work,
+    Package, Patching, Reuse, SourceTree, Step, StepId, View, Work,
 };
 use crate::platform::{Planned, Platform, Wanted};
 
@@ -199,22 +199,6 @@ pub fn locked_environment(
         .collect();
     let packages = packages?;
     Some(Environment { key: environment_key(&packages), request: request.to_vec(), packages })
-}
-
-/// Says which version a patch is named for, where its name has the form `NAME-VERSION.patch` or `NAME-VERSION-….patch`.
-///
-/// A patch whose version is another than its component's is an error: it was made for another source.
-pub fn patch_fits(patch: &str, component: &str, version: &str) -> Result<(), String> {
-    let file = patch.rsplit('/').next().unwrap_or(patch);
-    let Some(rest) = file.strip_prefix(component).and_then(|rest| rest.strip_prefix('-')) else {
-        return Ok(());
-    };
-    if !rest.starts_with(|letter: char| letter.is_ascii_digit()) {
-        return Ok(());
-    }
-    let stem = rest.strip_suffix(".patch").or_else(|| rest.strip_suffix(".diff")).unwrap_or(rest);
-    let named = stem.split('-').next().unwrap_or(stem);
-    if named == version { Ok(()) } else { Err(named.to_owned()) }
 }
 
 /// Says whether a pin is that of a source as its recipe has it now.
@@ -424,7 +408,7 @@ impl<'a> Planning<'_, 'a> {
         let suite = recipe.suite.as_ref().map_or(planner.suite, |suite| suite.as_str()).to_owned();
         let environment = self.environment(&suite, packages);
         let (sources, version) = self.sources(recipe, &suite)?;
-        let (files, patches) = self.files(recipe, &effective, &version)?;
+        let (files, mut patching) = self.files(recipe, &effective, &version)?;
 
         let id = ComponentId(
             u32::try_from(self.graph.components.len()).expect("fewer than 2^32 components"),
@@ -464,12 +448,11 @@ impl<'a> Planning<'_, 'a> {
             });
             chain.push(step);
         };
-        let mut debian_patches = Vec::new();
         for (number, (source, tree)) in sources.into_iter().enumerate() {
             let name =
                 if number == 0 { "unpack".to_owned() } else { format!("unpack-{}", source.name) };
             if matches!(source.kind, SourceKind::Debian { patches: true, .. }) {
-                debian_patches.push(source.name.value.clone());
+                patching.debian.push(source.name.value.clone());
             }
             add(
                 &mut self.graph,
@@ -481,14 +464,16 @@ impl<'a> Planning<'_, 'a> {
                 place(origin, &source.span),
             );
         }
-        if let Some(text) = patch_script(&debian_patches, &patches) {
-            let work = Work::Script { text, folder: folder.clone(), jobs: Jobs::One, memory: None };
+        if !patching.is_empty() {
+            patching.source =
+                recipe.sources.first().map(|first| first.name.value.clone()).unwrap_or_default();
+            let seen = patching.own.iter().map(|patch| patch.file.clone()).collect();
             add(
                 &mut self.graph,
                 "patch".to_owned(),
                 None,
-                work,
-                (View::Patches(patches.clone()), None),
+                Work::Patch(patching),
+                (View::Patches(seen), None),
                 Vec::new(),
                 place(origin, &recipe.name.span),
             );
@@ -661,6 +646,13 @@ impl<'a> Planning<'_, 'a> {
                 _ => 1,
             };
             let wants_debian = matches!(source.kind, SourceKind::Debian { patches: true, .. });
+            if wants_debian && pinned.files.iter().any(|file| file.name.ends_with(".diff.gz")) {
+                let message = "Debian's changes of this source are one `.diff.gz` (format 1.0), which is not read";
+                let error = recipe.origin.error(Code::WrongPatch, &source.span, message);
+                self.wrong.push(
+                    error.hint("take `patches` off, and put what you need beside the recipe"),
+                );
+            }
             let mut archives = Vec::new();
             for file in &pinned.files {
                 let into = match archive_place(
@@ -690,54 +682,32 @@ impl<'a> Planning<'_, 'a> {
         Ok((trees, version.unwrap_or_else(|| "0".to_owned())))
     }
 
-    /// Gives the files that the steps see, and the recipe's own patches among them, in order.
+    /// Gives the files that the steps see, the patches among them, and the recipe's own patches in order.
     fn files(
         &mut self,
         recipe: &Recipe,
         effective: &EffectiveRecipe<'_>,
         version: &str,
-    ) -> Result<(Vec<FileInput>, Vec<String>), PlanError> {
-        if effective.files.is_empty() && effective.patches.is_empty() {
-            return Ok((Vec::new(), Vec::new()));
-        }
-        let patterns: Vec<&str> =
-            effective.files.iter().chain(&effective.patches).map(|glob| glob.as_str()).collect();
-        let all = self.planner.definitions.files(&recipe.name, &patterns)?;
+    ) -> Result<(Vec<FileInput>, Patching), PlanError> {
+        let definitions = self.planner.definitions;
         let mut chosen: BTreeMap<String, FileInput> = BTreeMap::new();
-        let mut patches = Vec::new();
-        for (pattern, patch) in effective
-            .files
-            .iter()
-            .map(|file| (file, false))
-            .chain(effective.patches.iter().map(|patch| (patch, true)))
-        {
-            let before = chosen.len() + patches.len();
-            let mut hit = false;
-            for file in all.iter().filter(|file| osier_recipe::glob_matches(pattern, &file.path)) {
-                hit = true;
-                if patch && !patches.contains(&file.path) {
-                    if let Err(named) = patch_fits(&file.path, &recipe.name, version) {
-                        let message = format!(
-                            "the patch `{}` is for version {named}, and `{}` is {version}",
-                            file.path, recipe.name
-                        );
-                        let error = recipe.origin.error(Code::Conflict, &pattern.span, message);
-                        self.wrong.push(error.hint("rename the patch once it is known to fit"));
-                    }
-                    patches.push(file.path.clone());
+        if !effective.files.is_empty() {
+            let patterns: Vec<&str> = effective.files.iter().map(|glob| glob.as_str()).collect();
+            let all = definitions.files(&recipe.name, &patterns)?;
+            for pattern in &effective.files {
+                let fits = |file: &&FileInput| glob_matches(pattern, &file.path);
+                let hits: Vec<&FileInput> = all.iter().filter(fits).collect();
+                if hits.is_empty() {
+                    let (origin, span) = (&recipe.origin, &pattern.span);
+                    self.wrong.push(Diagnostic::missing_file(origin, span, pattern, origin.file()));
                 }
-                chosen.insert(file.path.clone(), file.clone());
-            }
-            if !hit && before == chosen.len() + patches.len() {
-                self.wrong.push(Diagnostic::missing_file(
-                    &recipe.origin,
-                    &pattern.span,
-                    pattern,
-                    recipe.origin.file(),
-                ));
+                chosen.extend(hits.into_iter().map(|file| (file.path.clone(), file.clone())));
             }
         }
-        Ok((chosen.into_values().collect(), patches))
+        let (patching, patches) =
+            crate::patches::own(definitions, recipe, effective, version, &mut self.wrong)?;
+        chosen.extend(patches.into_iter().map(|file| (file.path.clone(), file)));
+        Ok((chosen.into_values().collect(), patching))
     }
 }
 
@@ -770,37 +740,9 @@ fn archive_place(file: &str, debian: bool, patches: bool) -> Option<String> {
     }
 }
 
-/// Writes the script of the patch step; nothing where there is nothing to patch.
-///
-/// Never with fuzz: a hunk that does not fit is an error that names the patch, the file and the hunk.
-fn patch_script(debian: &[String], own: &[String]) -> Option<String> {
-    const APPLY: &str = "patch -p1 -F0 -E --no-backup-if-mismatch -i";
-    let mut text = String::new();
-    for source in debian {
-        text.push_str(&format!(
-            "cd /build/{source}\nwhile read -r name options; do case \"$name\" in ''|'#'*) continue ;; esac\n  {APPLY} \"debian/patches/$name\"\ndone < debian/patches/series\ncd \"$SOURCE\"\n"
-        ));
-    }
-    for patch in own {
-        text.push_str(&format!("{APPLY} \"$FILES\"/'{}'\n", patch.replace('\'', "'\\''")));
-    }
-    (!debian.is_empty() || !own.is_empty()).then_some(text)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn patches_are_matched_with_versions_by_name() {
-        assert_eq!(
-            patch_fits("patches/kbd-2.6.1-backspace.patch", "kbd", "2.6.2"),
-            Err("2.6.1".to_owned())
-        );
-        assert_eq!(patch_fits("patches/kbd-2.6.2.patch", "kbd", "2.6.2"), Ok(()));
-        assert_eq!(patch_fits("patches/0001-fix.patch", "kbd", "2.6.2"), Ok(()));
-        assert_eq!(patch_fits("patches/kbd-fix.patch", "kbd", "2.6.2"), Ok(()));
-    }
 
     #[test]
     fn upstream_versions() {

@@ -175,6 +175,7 @@ impl<'e, 'g> Run<'e, 'g> {
             let ready = std::mem::take(&mut self.state.ready);
             self.queue.extend(ready.into_iter().map(|id| (Reverse(self.ranks[id.0 as usize]), id)));
             let (rank, id) = self.next()?;
+            self.budget.take_back(true, Instant::now());
             if self.budget.free() == 0 || self.budget.gives_way(rank, Instant::now()) {
                 return Some(rank);
             }
@@ -331,6 +332,13 @@ impl<'e, 'g> Run<'e, 'g> {
                            `jobs = \"share\"` and make `-j\"$JOBS\"`";
             self.warn(id, message.to_owned());
         }
+        if !used.patches.is_empty() {
+            (self.engine.events)(Event::StepPatched {
+                component: component.clone(),
+                step: step.name.clone(),
+                patches: used.patches.clone(),
+            });
+        }
         (self.engine.events)(Event::StepFinished {
             component,
             step: step.name.clone(),
@@ -384,4 +392,16 @@ fn own_processor_time() -> Duration {
 fn collect(state: State<'_>) -> Results {
     let results = state.results.into_iter().enumerate();
     results.filter_map(|(position, result)| Some((ComponentId(index(position)), result?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::overused;
+
+    #[test]
+    fn only_a_lot_more_than_was_given_is_too_much() {
+        // A pipe runs two programs in one job, for a while; a make that does as it likes goes on.
+        assert!(!overused(5.0, 10.0) && !overused(100.0, 140.0));
+        assert!(overused(20.0, 40.0));
+    }
 }

@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use osier_patch::PatchReport;
 use osier_recipe::Jobs;
 use osier_sandbox::{Isolation, JOBSERVER, Launcher, Mount, Root, Spec, Status, Stdio};
 use osier_store::{FileError, IoContext, Key, LayerStack, Scratch, Store};
@@ -69,6 +70,8 @@ pub(crate) struct StepUse {
     pub(crate) cpu: Duration,
     /// A make that was called with `-j` has said that it does without the jobs that it is given.
     pub(crate) called_with_a_number: bool,
+    /// What became of its patches.
+    pub(crate) patches: Vec<PatchReport>,
 }
 
 /// Why a step has no result.
@@ -88,12 +91,12 @@ impl From<BuildError> for StepEnd {
 }
 
 impl StepCall<'_> {
-    fn failure(&self, cause: FailureCause) -> Failure {
+    pub(crate) fn failure(&self, cause: FailureCause) -> Failure {
         Failure::new(self.component, self.step, &self.key, cause)
     }
 
     /// Tells a full disk from other errors of the store.
-    fn file(&self, error: &FileError) -> Box<Failure> {
+    pub(crate) fn file(&self, error: &FileError) -> Box<Failure> {
         let message = error.to_string();
         Box::new(self.failure(if error.is_disk_full() {
             FailureCause::DiskFull { message }
@@ -121,12 +124,23 @@ impl StepCall<'_> {
             crate::reuse::lay_on_top(reuse, &upper)
                 .map_err(|error| StepEnd::Failed(self.file(&error)))?;
         }
+        let mut patches = Vec::new();
         let cpu = match &self.step.work {
             Work::Unpack(source) => {
                 let before = thread_processor_time();
                 self.unpack(source, &upper)?;
                 thread_processor_time().saturating_sub(before)
             }
+            Work::Patch(patching) => match self.patch(patching, &upper) {
+                Ok(reports) => {
+                    patches = reports;
+                    Duration::ZERO
+                }
+                Err(mut failure) => {
+                    self.keep_failed(&upper, &mut failure);
+                    return Err(StepEnd::Failed(failure));
+                }
+            },
             Work::Script { .. } => match self.script(launcher, checks, wire, &scratch, &upper) {
                 Ok(cpu) => cpu,
                 Err(_) if interrupted() => return Err(StepEnd::Interrupted),
@@ -141,7 +155,7 @@ impl StepCall<'_> {
         let on = self.keep_layer(&upper, on).map_err(|error| StepEnd::Failed(self.file(&error)))?;
         let called_with_a_number =
             self.served() && called_with_a_number(&self.store.log_path(&self.key));
-        Ok(StepUse { on, wall: begun.elapsed(), cpu, called_with_a_number })
+        Ok(StepUse { on, wall: begun.elapsed(), cpu, called_with_a_number, patches })
     }
 
     /// Puts the layer in place; gives the layers that the one which is there now lies on.

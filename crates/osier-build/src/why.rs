@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use osier_store::{Digest, FileError, IoContext, Key, Store};
 
-use crate::graph::{Component, Graph, StepCheck, Work};
+use crate::graph::{Component, Graph, StepCheck, Waiver, Work};
 use crate::key::KnownInput;
 use crate::places::Places;
 
@@ -102,6 +102,8 @@ impl Basis<'_> {
                         add(name, folder.to_string(), &step.origin);
                     }
                 }
+                // Told behind the files, as a new patch is a file first.
+                Work::Patch(_) => {}
                 Work::Script { text, folder, jobs, .. } => {
                     let digest = self.store.put_bytes(text.as_bytes())?;
                     add(script_name(&step.name), digest.to_string(), &step.origin);
@@ -121,6 +123,22 @@ impl Basis<'_> {
             let digest = self.store.put_bytes(&file.content)?;
             let value = format!("{digest} {}", file.executable);
             add(format!("{FILE}{}", file.path), value, &file.origin);
+        }
+        for id in &component.steps {
+            let step = self.graph.step(*id);
+            let Work::Patch(patching) = &step.work else { continue };
+            let mut list = patching.debian.clone();
+            list.extend(patching.own.iter().map(|patch| {
+                let turned = if patch.reverse { " -R" } else { "" };
+                format!("{} -p{}{turned}", patch.file, patch.strip)
+            }));
+            add("the list of patches".into(), list.join(", "), &step.origin);
+            let waived = |waiver: &Waiver| {
+                let what = if waiver.what_fits { "what fits" } else { "nothing" };
+                format!("{}: {what}", waiver.pattern)
+            };
+            let waived: Vec<String> = patching.waivers.iter().map(waived).collect();
+            add("what is waived of patches".into(), waived.join(", "), &step.origin);
         }
         for (name, value) in &component.variables {
             add(variable_name(name), value.clone(), &component.origin);

@@ -1,6 +1,7 @@
 //! The engine with the real sandbox, on small components.
 
 mod jobs;
+mod patching;
 mod workshop;
 
 use std::os::unix::fs::PermissionsExt;

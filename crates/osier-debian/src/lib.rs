@@ -7,7 +7,7 @@
 //!                                                 │ closure
 //!                                                 ▼
 //!                        .deb files ─ unpack_root ─▶ build environment root
-//!                        .dsc, debian tar ─▶ Dsc, patches
+//!                        .dsc ─▶ Dsc
 //! ```
 //!
 //! Nothing here opens a socket or reads the environment: downloads go through [`Transport`], which the caller
@@ -47,6 +47,6 @@ pub use keyring::{DEBIAN_FINGERPRINTS, Keyring, KeyringError};
 pub use mirror::{MirrorError, Mirrors, discover};
 pub use release::{IndexFile, Release, ReleaseError};
 pub use root::{RootReport, Trim, UnpackError, UnpackOptions, unpack_root};
-pub use source::{Dsc, DscError, Patch, SeriesError, SourceFileKind, series};
+pub use source::{Dsc, DscError, SourceFileKind};
 pub use tree::EntryError;
 pub use version::Version;

@@ -1,11 +1,7 @@
-//! Source packages: the `.dsc` file and Debian's patches.
-
-use std::collections::BTreeMap;
-use std::io::{self, Read};
+//! Source packages: the `.dsc` file.
 
 use thiserror::Error;
 
-use crate::compression::{DecompressError, decompress};
 use crate::control::{ControlError, Paragraph, Paragraphs};
 use crate::index::{SourceFile, source_files};
 use crate::version::Version;
@@ -127,110 +123,9 @@ fn kind(name: &str) -> SourceFileKind {
     }
 }
 
-/// One patch of a series.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Patch {
-    /// Path below `debian/patches`.
-    pub name: String,
-    /// How many leading folders of the paths in the patch are to be left out: 1, unless the series says otherwise.
-    pub strip: u32,
-    /// The patch.
-    pub bytes: Vec<u8>,
-}
-
-/// Tells why the patches could not be read.
-#[derive(Debug, Error)]
-pub enum SeriesError {
-    /// The archive is damaged.
-    #[error(transparent)]
-    Decompress(#[from] DecompressError),
-    /// The tar archive is damaged.
-    #[error("the archive of Debian's folder is damaged")]
-    Damaged(#[source] io::Error),
-    /// The series names a patch that is not there.
-    #[error("line {line} of the series names the patch `{name}`, which is not in debian/patches")]
-    Missing {
-        /// Line number, counted from 1.
-        line: usize,
-        /// The patch.
-        name: String,
-    },
-    /// The series has an option that is not understood.
-    #[error("line {line} of the series has the unknown option `{option}`")]
-    Option {
-        /// Line number, counted from 1.
-        line: usize,
-        /// The option.
-        option: String,
-    },
-}
-
-/// Reads Debian's patches from a `debian.tar`, in the order in which they are to be applied.
-///
-/// The list is that of `debian/patches/debian.series`, else of `debian/patches/series`; a package without one has
-/// no patches (<https://manpages.debian.org/dpkg-source>, format 3.0 quilt).
-///
-/// # Errors
-/// [`SeriesError`].
-pub fn series(debian_tar: &[u8]) -> Result<Vec<Patch>, SeriesError> {
-    let mut patches =
-        patch_files(&decompress("debian.tar", debian_tar)?).map_err(SeriesError::Damaged)?;
-    let list =
-        patches.remove("debian.series").or_else(|| patches.remove("series")).unwrap_or_default();
-    let mut series = Vec::new();
-    for (number, line) in String::from_utf8_lossy(&list).lines().enumerate() {
-        let line_number = number + 1;
-        let mut words = line.split_whitespace();
-        let Some(name) = words.next().filter(|name| !name.starts_with('#')) else { continue };
-        let mut strip = 1;
-        for option in words.take_while(|word| !word.starts_with('#')) {
-            strip = match option
-                .strip_prefix("-p")
-                .map(|level| level.parse().or(if level == "ab" { Ok(1) } else { Err(()) }))
-            {
-                Some(Ok(level)) => level,
-                _ => {
-                    return Err(SeriesError::Option {
-                        line: line_number,
-                        option: option.to_owned(),
-                    });
-                }
-            };
-        }
-        let missing = || SeriesError::Missing { line: line_number, name: name.to_owned() };
-        let bytes = patches.get(name).ok_or_else(missing)?.clone();
-        series.push(Patch { name: name.to_owned(), strip, bytes });
-    }
-    Ok(series)
-}
-
-/// Reads the regular files below `debian/patches`.
-fn patch_files(tar: &[u8]) -> io::Result<BTreeMap<String, Vec<u8>>> {
-    let mut files = BTreeMap::new();
-    let mut archive = tar::Archive::new(tar);
-    for entry in archive.entries()? {
-        let mut entry = entry?;
-        let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-        let path = path.strip_prefix("./").unwrap_or(&path);
-        if let Some(name) = path.strip_prefix("debian/patches/")
-            && entry.header().entry_type().is_file()
-        {
-            let size = entry.size();
-            let mut bytes = Vec::new();
-            if entry.read_to_end(&mut bytes)? as u64 != size {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            files.insert(name.to_owned(), bytes);
-        }
-    }
-    Ok(files)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compression::Compression;
-    use crate::compression::tests::compress;
     use proptest::prelude::*;
 
     const SHA: &str = "3a2118df47bf3f04285649f0455c2fc6fe2dc7f0b237073038aa00af41f0d5f2";
@@ -285,66 +180,10 @@ mod tests {
         }
     }
 
-    fn debian_tar(files: &[(&str, &str)]) -> Vec<u8> {
-        let mut builder = tar::Builder::new(Vec::new());
-        for (path, text) in files {
-            let mut header = tar::Header::new_gnu();
-            header.set_size(text.len() as u64);
-            header.set_mode(0o644);
-            builder.append_data(&mut header, path, text.as_bytes()).unwrap();
-        }
-        builder.into_inner().unwrap()
-    }
-
-    #[test]
-    fn patches_come_in_the_order_of_the_series() {
-        let tar = debian_tar(&[
-            ("debian/patches/a.patch", "A"),
-            ("debian/patches/sub/b.patch", "B"),
-            ("debian/patches/unused.patch", "U"),
-            ("debian/patches/series", "# first\n\nsub/b.patch -p1 # why\n  a.patch -p0\n"),
-            ("debian/rules", "x"),
-        ]);
-        let patch = |name: &str, strip, bytes: &[u8]| Patch {
-            name: name.to_owned(),
-            strip,
-            bytes: bytes.to_vec(),
-        };
-        let expected = [patch("sub/b.patch", 1, b"B"), patch("a.patch", 0, b"A")];
-        for compression in [Compression::Xz, Compression::Gzip, Compression::None] {
-            assert_eq!(series(&compress(compression, &tar)).unwrap(), expected);
-        }
-        assert_eq!(series(&debian_tar(&[("debian/rules", "x")])).unwrap(), []);
-        let vendor = debian_tar(&[
-            ("debian/patches/a", "A"),
-            ("debian/patches/series", "b\n"),
-            ("debian/patches/debian.series", "a\n"),
-        ]);
-        assert_eq!(series(&vendor).unwrap(), [patch("a", 1, b"A")]);
-    }
-
-    #[test]
-    fn odd_series_are_errors() {
-        let with = |list: &str| {
-            series(&debian_tar(&[("debian/patches/a", "A"), ("debian/patches/series", list)]))
-        };
-        assert!(
-            matches!(with("a\nb\n"), Err(SeriesError::Missing { line: 2, name }) if name == "b")
-        );
-        assert!(
-            matches!(with("a -R\n"), Err(SeriesError::Option { line: 1, option }) if option == "-R")
-        );
-        let tar = debian_tar(&[("debian/patches/series", "a\n")]);
-        let xz = compress(Compression::Xz, &tar);
-        assert!(matches!(series(&xz[..xz.len() / 2]), Err(SeriesError::Decompress(_))));
-        assert!(matches!(series(&tar[..513]), Err(SeriesError::Damaged(_))));
-    }
-
     proptest! {
         #[test]
         fn any_bytes_end_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
             let _ = Dsc::parse(&bytes);
-            let _ = series(&bytes);
         }
     }
 }

@@ -55,6 +55,7 @@ codes! {
     UnknownOutput = "R025", "A component has no output of that name.";
     UnsupportedTarget = "R026", "A component is asked for on a target that its recipe does not support.";
     UnknownName = "R027", "A name is used that is declared nowhere.";
+    WrongPatch = "R028", "A patch, or a list of patches, cannot be read or used.";
 }
 
 impl Code {

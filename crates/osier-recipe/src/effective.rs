@@ -8,7 +8,7 @@ use crate::jobs::asks_for_a_number;
 use crate::recipe::ComponentRef;
 use crate::{
     AFTER_SOURCES, Check, Code, Diagnostic, Jobs, Kind, Named, Origin, Part, Recipe, Reuse,
-    Setting, Spanned, Step, StepRef, Value,
+    Setting, Spanned, Step, StepRef, Value, Waiver,
 };
 
 /// A recipe for one target in one profile.
@@ -31,6 +31,8 @@ pub struct EffectiveRecipe<'r> {
     pub files: Vec<&'r Spanned<String>>,
     /// Patterns of patches, in the order in which they are applied.
     pub patches: Vec<&'r Spanned<String>>,
+    /// Patches whose conflict does not stop the build; of several that name one patch the last counts.
+    pub waivers: Vec<&'r Waiver>,
     /// Values of the kind's variables.
     pub with: BTreeMap<&'r str, &'r Setting>,
     /// The parts that hold, in order.
@@ -112,6 +114,7 @@ impl<'r> EffectiveRecipe<'r> {
             env: last(&parts, |part| &part.env),
             files: each_once(&parts, |part| &part.files),
             patches: each_once(&parts, |part| &part.patches),
+            waivers: parts.iter().flat_map(|part| &part.waivers).collect(),
             with: last(&parts, |part| &part.with),
             parts,
         }

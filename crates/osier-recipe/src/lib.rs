@@ -51,6 +51,7 @@ mod system;
 pub mod tables;
 mod target;
 mod value;
+mod waive;
 mod walk;
 mod words;
 
@@ -78,3 +79,4 @@ pub use step::{AFTER_SOURCES, BUILT_IN_STEPS, Check, Reuse, Step, StepRef};
 pub use system::{Compression, EffectiveSystem, Format, Image, KernelRef, System, SystemPart};
 pub use target::Target;
 pub use value::{Value, ValueType};
+pub use waive::Waiver;

@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::diagnostic::quoted;
 use crate::recipe::ComponentRef;
 use crate::walk::{self, Node, NodeKey, Walk};
-use crate::{Code, Named, Spanned, Step, Value, step, tables};
+use crate::{Code, Named, Spanned, Step, Value, Waiver, step, tables, waive};
 
 /// What a recipe says for all builds, for one target or for one profile.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub struct Part {
     pub files: Vec<Spanned<String>>,
     /// Patterns of patches, in the order in which they are applied.
     pub patches: Vec<Spanned<String>>,
+    /// Patches whose conflict does not stop the build.
+    pub waivers: Vec<Waiver>,
     /// Values of the kind's variables.
     pub with: Named<Setting>,
     /// New steps and changes to the kind's.
@@ -47,6 +49,7 @@ impl Part {
             "env" => self.env = environment(node),
             "files" => self.files = walk::texts(node),
             "patches" => self.patches = walk::texts(node),
+            "waive" => self.waivers = waive::waivers(walk, node),
             "with" => self.with = settings(walk, node),
             "step" => self.steps = step::steps(walk, node, &tables::STEP_TABLE),
             _ => return false,

@@ -57,8 +57,15 @@ static FILES: Key = Key::new(
 static PATCHES: Key = Key::new(
     "patches",
     Set(&Form(&GLOB)),
-    "Patches beside the recipe, applied in this order; what one pattern matches is sorted by name.",
+    "Patches beside the recipe, applied in this order; what one pattern matches is sorted by name. A file `series` is a \
+     quilt list: it names the patches of its folder, with options such as `-p0`.",
     "[\"patches/*.patch\"]",
+);
+static WAIVERS: Key = Key::new(
+    "waive",
+    Array(&Nested(&WAIVE)),
+    "Patches whose conflict does not stop the build, each with a reason.",
+    "[{ patch = \"patches/*.patch\", reason = \"why\" }]",
 );
 static WITH: Key = Key::new(
     "with",
@@ -206,6 +213,34 @@ pub static REUSE_TABLE: Table = Table::new(
     ],
 );
 
+/// What a recipe lets pass.
+pub static WAIVE: Table = Table::new(
+    "waive",
+    "Lets patches pass that do not fit the source. Each is reported as waived wherever patches are, with the reason.",
+    &[
+        Key::new(
+            "patch",
+            Form(&GLOB),
+            "Which patches: their paths beside the recipe, and `debian/patches/NAME` for Debian's own. `**` is all.",
+            "\"patches/0007-*.patch\"",
+        )
+        .required(),
+        Key::new(
+            "apply",
+            Choice(&["nothing", "what-fits"]),
+            "What of such a patch is applied: nothing, or the hunks that fit. Without it `nothing`.",
+            "\"what-fits\"",
+        ),
+        Key::new(
+            "reason",
+            Text,
+            "Why the build can go on without the rest.",
+            "\"the driver that it repairs is not built\"",
+        )
+        .required(),
+    ],
+);
+
 /// A built-in check behind a step.
 pub static CHECK: Table = Table {
     open: Some(&Text),
@@ -306,7 +341,7 @@ pub static PART: Table = Table::new(
     "target and profile",
     "What holds for one target or in one profile alone. Lists are added to the plain ones; values of `env` and \
      `with` replace them; steps change the steps of the same name. The profile comes last.",
-    &[PACKAGES, TOOLS, NEEDS, ENV, FILES, PATCHES, WITH, STEPS],
+    &[PACKAGES, TOOLS, NEEDS, ENV, FILES, PATCHES, WAIVERS, WITH, STEPS],
 );
 
 /// A component as a toolchain.
@@ -397,6 +432,7 @@ pub static RECIPE: Table = Table::new(
             "Where the component's bytes come from.",
             "{ debian = \"busybox\" }",
         ),
+        WAIVERS,
         WITH,
         STEPS,
         Key::new(

@@ -320,7 +320,9 @@ impl Store {
         let blob: fn(&str) -> Name = |name| name.parse().map_or(Name::None, Name::Blob);
         let area: fn(&str) -> Name = |name| name.parse().map_or(Name::None, Name::Area);
         let log: fn(&str) -> Name = |name| {
-            name.strip_suffix(".log").and_then(|key| key.parse().ok()).map_or(Name::None, Name::Key)
+            // A log, or what else is kept of how a step went.
+            let key = name.split_once('.').map(|(key, _)| key);
+            key.and_then(|key| key.parse().ok()).map_or(Name::None, Name::Key)
         };
         // What is quickly made again goes first: a layer only serves to go on from, a result saves the whole.
         let mut folders = vec![
@@ -453,6 +455,7 @@ mod tests {
         fs::create_dir(store.layer_path(&key)).unwrap();
         fs::write(store.layer_path(&key).join("file"), vec![key.0[0]; 100_000]).unwrap();
         fs::write(store.log_path(&key), "text").unwrap();
+        fs::write(store.log_path(&key).with_extension("patches"), "[]").unwrap();
         let digest = store.put_bytes(&[key.0[0]; 50_000]).unwrap();
         let mut tree = Tree::default();
         tree.insert(
@@ -486,9 +489,10 @@ mod tests {
         note.set_modified(later).unwrap();
         let limits = GcLimits { age: Some(Duration::from_secs(500)), size: None, reserve: 0 };
         let report = store.gc(limits, later).unwrap();
-        assert!(report.after < report.before && report.removed == 5, "{report:?}");
+        assert!(report.after < report.before && report.removed == 6, "{report:?}");
         assert!(store.layer_path(&kept).exists() && is_whole(&store, &kept, &digests[0]));
         assert!(!store.layer_path(&lost).exists() && !is_whole(&store, &lost, &digests[1]));
+        assert!(store.log_path(&kept).with_extension("patches").exists());
         assert!(!store.log_path(&lost).exists() && !store.root().join("uses/b").exists());
         let report = store.gc(ALL, later).unwrap();
         assert_eq!((report.after, report.spared), (0, 0));

@@ -55,6 +55,11 @@ pub(crate) const PAGES: &[Page] = &[
         text: "A component was built from the objects of an earlier build, as its kind allows, and `--clean-check` found that a clean build differs: its makefile did not notice a changed file. The clean result is in the store now. Take `reuse` off the step until its kind says the truth.",
     },
     Page {
+        code: "S010",
+        title: "patches do not fit the source",
+        text: "osier never applies a patch with fuzz: every line that a hunk names must be there as it is named. All patches of the component are tried, each on what the earlier ones left, and the screen shows what each conflicting hunk expects and what is there; `osier log COMPONENT:patch` has it in full, `osier shell COMPONENT:patch` enters the source with all that fits applied. Begin with the first conflict: later ones over the same file often go with it. A patch that is in the source already is no conflict and can be removed; one that is in by half has to be cut down to the rest. Make the patch anew for this version, or let it pass by a `[[waive]]` with a reason: such a patch is left out, or applied as far as it fits, and reported as waived.",
+    },
+    Page {
         code: "M001",
         title: "a file could not be read or written",
         text: "The message names the path and what the kernel said.",

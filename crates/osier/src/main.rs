@@ -16,6 +16,7 @@ mod graph;
 mod library;
 mod network;
 mod new;
+mod patching;
 mod pins;
 mod problem;
 mod project;

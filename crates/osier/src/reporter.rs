@@ -121,6 +121,9 @@ impl Reporter {
                 ));
             }
             Event::TimeLeft { steps, seconds, unknown } => self.time_left(steps, seconds, unknown),
+            Event::StepPatched { component, step, patches } => {
+                crate::patching::tell(self, &component, &step, &patches);
+            }
             Event::StepFinished { component, step, seconds, cpu } => {
                 let label = format!("{component}:{step}");
                 self.end(&label);
@@ -282,6 +285,9 @@ pub(crate) fn failure_screen(failure: &Failure) -> String {
                 let _ = writeln!(text, "            hint: {hint}");
             }
         }
+    }
+    if let FailureCause::Patches { patches } = &failure.cause {
+        text.push_str(&crate::patching::screen(patches));
     }
     if let Some(line) = &failure.first_error {
         let _ = writeln!(

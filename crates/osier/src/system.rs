@@ -176,7 +176,7 @@ fn note_use(store: &Store, graph: &Graph, survey: &Survey, note: &str) -> Outcom
     let packages = environments.values().flat_map(|environment| &environment.packages);
     let archives = graph.steps.iter().flat_map(|step| match &step.work {
         Work::Unpack(source) => source.archives.as_slice(),
-        Work::Script { .. } => &[],
+        Work::Patch(_) | Work::Script { .. } => &[],
     });
     let layers = survey.keys.values().flat_map(|key| {
         // What a layer went on from is used with it.

@@ -178,8 +178,6 @@ pub(crate) fn build(
 
 /// Finds the key of a step that is named as COMPONENT:STEP; of a component alone, its failed or last step.
 pub(crate) fn step_key(workplace: &Workplace, store: &Store, name: &str) -> Outcome<Key> {
-    let network = Network::new(store, &workplace.reporter, true);
-    let mut project = Project::open(workplace, store)?;
     let (component, step) =
         name.split_once(':').map_or((name, None), |(component, step)| (component, Some(step)));
     let of_this = |failure: &osier_build::Failure| {
@@ -187,12 +185,26 @@ pub(crate) fn step_key(workplace: &Workplace, store: &Store, name: &str) -> Outc
     };
     // Tries with other inputs have other keys; the last one is meant.
     let failures = osier_build::kept_failures(store)?.into_iter();
-    let last = failures
+    let failed = failures
         .filter(|(_, failure)| of_this(failure))
         .max_by_key(|(key, _)| store.failed_path(key).metadata().and_then(|it| it.modified()).ok());
-    if let Some((key, _)) = last {
-        return Ok(key);
+    match (failed, planned_key(workplace, store, component, step)) {
+        // A failure stays for a while after its step has ended well in another way.
+        (Some(_), Ok(key)) if store.index().has_layer(&key) => Ok(key),
+        (Some((key, _)), _) => Ok(key),
+        (None, planned) => planned,
     }
+}
+
+/// Finds the key that a step has now; without a name that of the last one.
+fn planned_key(
+    workplace: &Workplace,
+    store: &Store,
+    component: &str,
+    step: Option<&str>,
+) -> Outcome<Key> {
+    let network = Network::new(store, &workplace.reporter, true);
+    let mut project = Project::open(workplace, store)?;
     let (graph, id) = project.plan_one(component, &network)?;
     let launcher = launcher()?;
     let events = |_| {};
@@ -210,11 +222,12 @@ pub(crate) fn step_key(workplace: &Workplace, store: &Store, name: &str) -> Outc
             &known,
         ));
     };
+    let label = graph.label(found);
     survey
         .keys
         .get(&found)
         .copied()
-        .ok_or_else(|| Problem::new("C001", Exit::Usage, format!("{name} has not run yet")))
+        .ok_or_else(|| Problem::new("C001", Exit::Usage, format!("{label} has not run yet")))
 }
 
 pub(crate) fn status(workplace: &Workplace, name: Option<&str>) -> Outcome<()> {
@@ -245,6 +258,7 @@ pub(crate) fn status(workplace: &Workplace, name: Option<&str>) -> Outcome<()> {
             ));
         }
     }
+    crate::patching::status(&workplace.reporter, &store, &graph, &survey);
     for id in survey.open.iter().take(50) {
         let component = graph.component(*id);
         let failed = component.steps.iter().find_map(|step| {

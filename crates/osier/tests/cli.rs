@@ -199,6 +199,128 @@ fn a_patch_for_another_version_is_refused_before_anything_is_fetched() {
 }
 
 #[test]
+fn wrong_patches_are_errors_before_anything_is_fetched() {
+    let good = "--- a/f\n+++ b/f\n@@ -1 +1 @@\n-x\n+y\n";
+    let hostile = good.replace("b/f", "b/../../f");
+    // What lies beside the recipe, what it says of patches, and the error's code and words.
+    type Case<'c> = (&'c [(&'c str, &'c str)], &'c str, &'c str, &'c str);
+    let cases: &[Case<'_>] = &[
+        (
+            &[("p/1.patch", "words\n")],
+            "patches = [\"p/*\"]",
+            "R028",
+            "p/1.patch:1: it holds no change",
+        ),
+        (
+            &[("p/1.patch", &hostile)],
+            "patches = [\"p/*\"]",
+            "R028",
+            "the name `b/../../f` has `..` in it",
+        ),
+        (
+            &[("p/1.patch", &good.replace("-1 ", "-1,4 "))],
+            "patches = [\"p/*\"]",
+            "R028",
+            "p/1.patch:5: the hunk ends here",
+        ),
+        (
+            &[("p/1.patch", "diff --git a/x b/x\nindex 1..2\nGIT binary patch\n")],
+            "patches = [\"p/*\"]",
+            "R028",
+            "p/1.patch:1: the change of `x` is binary, which is not supported",
+        ),
+        (
+            &[("p/series", "1.patch\n2.patch # gone\n"), ("p/1.patch", good)],
+            "patches = [\"p/series\"]",
+            "R019",
+            "p/series:2: there is no patch `p/2.patch`",
+        ),
+        (
+            &[("p/series", "1.patch -x\n"), ("p/1.patch", good)],
+            "patches = [\"p/series\"]",
+            "R028",
+            "p/series:1: `-x` is no option of a patch",
+        ),
+        (
+            &[("p/series", "../1.patch\n"), ("1.patch", good)],
+            "patches = [\"p/series\"]",
+            "R028",
+            "`../1.patch` leaves the folder",
+        ),
+        (
+            &[("p/series", "1.patch\n"), ("p/1.patch", good), ("p/2.patch", good)],
+            "patches = [\"p/*\"]",
+            "R028",
+            "`p/2.patch` is not in the list `p/series`",
+        ),
+        (
+            &[("p/series", "a-1.1.patch\n"), ("p/a-1.1.patch", good)],
+            "patches = [\"p/series\"]",
+            "R008",
+            "is for version 1.1, and `a` is 1.2",
+        ),
+        (
+            &[("p/1.patch", &good.replace("/f", ""))],
+            "patches = [\"p/*\"]",
+            "R028",
+            "nothing is left of the name `b` when 1 leading folder",
+        ),
+        (
+            &[("p/1.patch", good)],
+            "patches = [\"p/*\"]\n[[waive]]\npatch = \"2.patch\"\nreason = \"r\"",
+            "R028",
+            "there is no patch `2.patch` to waive",
+        ),
+    ];
+    for (files, says, code, words) in cases {
+        let recipe = format!("name = \"a\"\nversion = \"1.2\"\n{says}\n{SCRIPT}");
+        let mut all = vec![("recipes/a/recipe.toml".to_owned(), recipe.as_str())];
+        all.extend(files.iter().map(|(path, text)| (format!("recipes/a/{path}"), *text)));
+        let all: Vec<(&str, &str)> =
+            all.iter().map(|(path, text)| (path.as_str(), *text)).collect();
+        let (status, text) = Space::new(&all).fails(&["build", "a"]);
+        assert_eq!(status, 2, "{text}");
+        assert!(
+            text.starts_with("recipes/a/recipe.toml:") && text.contains(&format!("error[{code}]")),
+            "{text}"
+        );
+        assert!(text.contains(words), "should say `{words}`:\n{text}");
+        assert_eq!(text.matches("error[").count(), 1, "{text}");
+    }
+    // In order, the list's comments and options read: then the pins are what is missing.
+    let recipe = format!(
+        "name = \"a\"\npatches = [\"p/*\"]\n[[waive]]\npatch = \"p/b*\"\nreason = \"r\"\n{SCRIPT}"
+    );
+    let space = Space::new(&[
+        ("recipes/a/recipe.toml", &recipe),
+        ("recipes/a/p/series", "# two\nsub/1.patch -p0 # the first\nbinary.patch\n"),
+        ("recipes/a/p/sub/1.patch", &good.replace("a/f", "f").replace("b/f", "f")),
+        // What is left out need not be understood.
+        ("recipes/a/p/binary.patch", "GIT binary patch\n"),
+    ]);
+    let (_, text) = space.fails(&["--locked", "build", "a"]);
+    assert!(text.starts_with("error[L001]"), "{text}");
+    // Debian's patches in a form that is not read are not left out silently.
+    let sha = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    let file = |name: &str| {
+        format!(
+            "  {{ name = \"{name}\", path = \"pool/main/x/x/{name}\", size = 1, sha256 = \"{sha}\" }},\n"
+        )
+    };
+    let files = file("x_1.orig.tar.gz") + &file("x_1-1.diff.gz");
+    let lock = format!(
+        "version = 1\n\n[[source]]\nrecipe = \"a\"\nname = \"a\"\ndebian = \"x\"\nversion = \"1-1\"\nsuite = \"bookworm\"\nfiles = [\n{files}]\n"
+    );
+    let recipe = format!("name = \"a\"\nsource = {{ debian = \"x\", patches = true }}\n{SCRIPT}");
+    let space = Space::new(&[("recipes/a.toml", &recipe), ("osier.lock", &lock)]);
+    let (_, text) = space.fails(&["build", "a"]);
+    assert!(
+        text.starts_with("recipes/a.toml:2:10: error[R028]: Debian's changes of this source"),
+        "{text}"
+    );
+}
+
+#[test]
 fn pins_are_not_made_offline_or_when_locked() {
     let space = Space::new(&[("recipes/a.toml", &format!("name = \"a\"\n{SCRIPT}"))]);
     let (status, text) = space.fails(&["--locked", "build", "a"]);

@@ -14,6 +14,7 @@ use osier_build::{
     BuildError, CleanCheck, Component, ComponentId, ComponentResult, Engine, Environment, Event,
     Graph, Input, Provision, Results, Reuse, Settings, Step, StepId, View, Work,
 };
+use osier_patch::PatchReport;
 use osier_recipe::Jobs;
 use osier_sandbox::{Isolation, Launcher};
 use osier_store::{Key, Store, TreeNode};
@@ -94,6 +95,8 @@ pub(crate) struct Workshop {
     warned: Mutex<Vec<String>>,
     busy: Mutex<Option<(usize, f64, f64)>>,
     reused: AtomicUsize,
+    /// What became of patches, by step.
+    pub(crate) patched: Mutex<Vec<(String, Vec<PatchReport>)>>,
 }
 
 impl Workshop {
@@ -121,6 +124,7 @@ impl Workshop {
             warned: Mutex::default(),
             busy: Mutex::default(),
             reused: AtomicUsize::new(0),
+            patched: Mutex::default(),
         }
     }
 
@@ -201,6 +205,11 @@ impl Workshop {
             let label = match event {
                 Event::StepReused { .. } => {
                     self.reused.fetch_add(1, Ordering::Relaxed);
+                    return;
+                }
+                Event::StepPatched { component, step, patches } => {
+                    let label = format!("{component}:{step}");
+                    self.patched.lock().unwrap().push((label, patches));
                     return;
                 }
                 Event::StepFinished { component, step, .. } => format!("{component}:{step}"),

@@ -27,6 +27,7 @@ fn names(steps: &EffectiveSteps<'_>) -> Vec<String> {
 fn tables_add_to_the_plain_ones_in_order() {
     let text = "name='x'\npackages=['a','b']\nneeds=['n']\nenv={A='1',B='1',C='1'}\npatches=['p']\n\
         [target.arm64]\npackages=['b','c']\nneeds=['n','m:dev']\nenv={B='2',C='2'}\npatches=['q']\n\
+        [[target.arm64.waive]]\npatch='q'\napply='what-fits'\nreason='r'\n\
         [profile.debug]\npackages=['c','d']\nenv={C='3'}\n";
     let recipe = recipe(text);
     for (target, profile, packages, env) in [
@@ -48,6 +49,9 @@ fn tables_add_to_the_plain_ones_in_order() {
     assert_eq!(needs, ["n", "m:dev"]);
     let patches: Vec<_> = effective.patches.iter().map(|patch| patch.as_str()).collect();
     assert_eq!(patches, ["p", "q"]);
+    let [waiver] = effective.waivers.as_slice() else { panic!("{effective:?}") };
+    assert!(waiver.patch.value == "q" && waiver.what_fits && waiver.reason.value == "r");
+    assert!(recipe.effective(Target::X86_64, None).waivers.is_empty());
 }
 
 #[test]

@@ -112,6 +112,11 @@ pub(crate) const CASES: &[(&str, FileKind, &str)] = &[
         "name = \"x\"\n[[step]]\nrun = \"true\"\n[[step]]\nname = \"patch\"\n[[step]]\nname = \"a\"\nfrom = \"linux\"\nreuse = { file = [\".config\"] }\nchecks = [{ config = \"a\" }, { check = \"b\", c = 1 }]\n[[step]]\nname = \"b\"\nskip = true\nrun = \"x\"\n",
     ),
     (
+        "waivers",
+        Recipe,
+        "name = \"x\"\n[[waive]]\npatch = \"a.patch\"\n[[waive]]\npatch = \"../b.patch\"\napply = \"some\"\nreason = \" \"\n[[waive]]\npatch = \"c\"\nreason = \"r\"\n[[waive]]\npatch = \"c\"\nreason = \"r\"\n",
+    ),
+    (
         "values",
         Recipe,
         "name = \"x\"\nsummary = \"a\\u0000b\"\n[with]\nlist = [\"a b\", \"\"]\nbig = 99999999999999999999\n",
@@ -212,7 +217,7 @@ fn every_code_of_a_single_file_has_a_case() {
     use Code::{
         Cycle, MissingFile, MissingVariable, NameMismatch, NotText, UnknownComponent, UnknownKind,
     };
-    use Code::{UnknownOutput, UnknownVariable, UnsupportedTarget};
+    use Code::{UnknownOutput, UnknownVariable, UnsupportedTarget, WrongPatch};
     let elsewhere = [
         Cycle,
         MissingFile,
@@ -224,6 +229,7 @@ fn every_code_of_a_single_file_has_a_case() {
         UnknownOutput,
         UnknownVariable,
         UnsupportedTarget,
+        WrongPatch,
     ];
     let found: Vec<_> =
         CASES.iter().flat_map(|(_, kind, text)| errors(*kind, text, None)).collect();
