@@ -21,7 +21,7 @@ use crate::tree::FsTree;
 use files::{Data, Files};
 use format::{
     Bytes, CHUNKS, DEVICE, FIRST_OBJECT, GENERATION, Inode, Items, Key, NODE, NODE_BYTES,
-    ROOT_FOLDER, SECTOR, checksum, kind, name_hash, owner, use_of,
+    ROOT_FOLDER, SECTOR, SECTOR_BYTES, checksum, kind, name_hash, owner, use_of,
 };
 use trees::{Shape, Tree};
 
@@ -210,8 +210,7 @@ impl<'i> Plan<'i> {
         };
         // Now that it is known how much there is, the numbers can be.
         let end = tree.end();
-        let used_by = |tree: &Tree| tree.end() - tree.start;
-        self.chunks[0].used = used_by(&chunk_tree);
+        self.chunks[0].used = chunk_tree.end() - chunk_tree.start;
         let last = self.chunks.len() - 1;
         self.chunks[last].used = end - start;
         self.chunks[last].length = (end - start).next_multiple_of(MIB);

@@ -39,13 +39,22 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap())
 }
 
+/// An address in the image as one in memory.
+fn at(address: u64) -> usize {
+    usize::try_from(address).unwrap()
+}
+
+fn pattern() -> Content {
+    (0..300_000_u32).map(|at| at.to_le_bytes()[0]).collect()
+}
+
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap())
 }
 
 /// Reads all items of a tree, by its root's address, and checks the sum of each block.
 fn items(image: &[u8], root: u64) -> Vec<(Key, Vec<u8>)> {
-    let block = &image[root as usize..(root + NODE) as usize];
+    let block = &image[at(root)..at(root + NODE)];
     assert_eq!(u32_at(block, 0), checksum(&block[32..]), "the sum of {root}");
     assert_eq!(u64_at(block, 48), root);
     let key = |at| Key(u64_at(block, at), block[at + 8], u64_at(block, at + 9));
@@ -93,7 +102,7 @@ fn small() -> Vec<(ImagePath, Node<Content>)> {
                 attributes: Attributes { mode: 0o600, uid: 0, gid: 5 },
             },
         ),
-        (path("large"), file((0..300_000_u32).map(|at| at as u8).collect())),
+        (path("large"), file(pattern())),
         (path("small"), file(b"inside".to_vec())),
         (path("same"), Node::HardLink { file: path("large") }),
         (path("link"), Node::Symlink { target: b"small".to_vec() }),
@@ -135,10 +144,9 @@ fn the_bytes_of_files_are_where_the_extents_say_with_their_sums() {
         .into_iter()
         .find(|(Key(_, kind, _), item)| *kind == kind::EXTENT_DATA && item[20] == 1)
         .unwrap();
-    let (start, length) = (u64_at(&extent, 21) as usize, u64_at(&extent, 29) as usize);
+    let (start, length) = (at(u64_at(&extent, 21)), at(u64_at(&extent, 29)));
     assert_eq!(length, 300_000_usize.next_multiple_of(4096));
-    let expected: Vec<u8> = (0..300_000_u32).map(|at| at as u8).collect();
-    assert!(image[start..start + 300_000] == expected);
+    assert!(image[start..start + 300_000] == pattern());
     let sums = items(&image, roots[&owner::CHECKSUM]);
     let sums: Vec<u32> =
         sums.iter().flat_map(|(_, item)| item.chunks(4).map(|sum| u32_at(sum, 0))).collect();
@@ -149,7 +157,10 @@ fn the_bytes_of_files_are_where_the_extents_say_with_their_sums() {
 #[test]
 fn every_block_in_use_has_its_item_and_is_counted_once() {
     let mut nodes = small();
-    nodes.extend((0..9_000).map(|at| (path(&format!("f{at}")), file(vec![at as u8; at % 3_000]))));
+    nodes.extend(
+        (0..9_000_usize)
+            .map(|at| (path(&format!("f{at}")), file(vec![at.to_le_bytes()[0]; at % 3_000]))),
+    );
     let image = image(nodes, None).unwrap();
     let roots = roots(&image);
     let extents = items(&image, roots[&owner::EXTENT]);

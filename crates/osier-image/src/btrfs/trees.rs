@@ -145,9 +145,9 @@ mod tests {
 
     #[test]
     fn a_tree_has_the_shape_that_was_reckoned() {
-        for count in [0_u64, 1, 80, 81, 82, 5_000, 60_000] {
+        for count in [0_usize, 1, 80, 81, 82, 5_000, 60_000] {
             let items: Items = (0..count)
-                .map(|at| (Key(at, 1, 0), Bytes::new().zeros(50 + at as usize % 300)))
+                .map(|at| (Key(at as u64, 1, 0), Bytes::new().zeros(50 + at % 300)))
                 .collect();
             let tree = Tree::new(5, 1 << 20, &items);
             let bytes = tree.write(&items, &[1; 16], &[2; 16]);
