@@ -12,7 +12,8 @@ const FILES: &str = "name = \"files\"\noverlays = [\"overlay\"]\nmanifest = \"ma
     [[image]]\nname = \"root\"\nformat = \"ext4\"\n\
     [[image]]\nname = \"roomy\"\nformat = \"ext4\"\nsize = \"64M\"\n\
     [[image]]\nname = \"small\"\nformat = \"erofs\"\n\
-    [[image]]\nname = \"smaller\"\nformat = \"erofs\"\ncompression = \"xz\"\nlevel = 9\n";
+    [[image]]\nname = \"smaller\"\nformat = \"erofs\"\ncompression = \"xz\"\nlevel = 9\n\
+    [[image]]\nname = \"sound\"\nformat = \"btrfs\"\n";
 const MANIFEST: &str = "d dev 0755 root root\nc dev/console 0600 root root 5 1\nf etc/greeting 0644 root root\n\
     f etc/secret 4700 70000 70001\nh etc/also=etc/secret\n";
 
@@ -25,7 +26,7 @@ fn write_files(shop: &Workshop) -> Result<()> {
 
 /// Images are made without any right, are sound, and have the same bytes in another folder and store.
 pub(crate) fn images(store: &Path) -> Result<()> {
-    let names = ["root.ext4", "roomy.ext4", "small.erofs", "smaller.erofs"];
+    let names = ["root.ext4", "roomy.ext4", "small.erofs", "smaller.erofs", "sound.btrfs"];
     let mut first: Vec<Vec<u8>> = Vec::new();
     let other = store.with_file_name("proof-store-images");
     for (name, store) in [("images", store), ("images/again/in-another-folder", &other)] {
