@@ -17,6 +17,7 @@ mod prove_git;
 mod prove_graph;
 mod prove_jobs;
 mod prove_kill;
+mod prove_ovm;
 mod prove_patches;
 mod prove_reuse;
 mod prove_store;

@@ -12,6 +12,7 @@ use crate::prove_git;
 use crate::prove_graph::graph;
 use crate::prove_jobs::jobs;
 use crate::prove_kill;
+use crate::prove_ovm;
 use crate::prove_patches;
 use crate::prove_reuse;
 use crate::prove_store;
@@ -42,6 +43,8 @@ pub(crate) const NAMES: &[&str] = &[
     "reuse",
     "reuse-inputs",
     "toolchain",
+    "ovm",
+    "ovm-quick",
     "patches",
     "all",
 ];
@@ -68,6 +71,8 @@ pub(crate) fn run(name: &str) -> Result<()> {
         "kill-kernel" => &[prove_kill::kernel],
         "store" => &[prove_store::all],
         "toolchain" => &[prove_toolchain::run],
+        "ovm" => &[prove_ovm::all],
+        "ovm-quick" => &[prove_ovm::quick],
         "reuse" => &[prove_reuse::reuse],
         "reuse-inputs" => &[prove_reuse::inputs],
         "all" => &[

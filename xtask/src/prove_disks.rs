@@ -12,7 +12,8 @@ const FILES: &str = "name = \"files\"\noverlays = [\"overlay\"]\nmanifest = \"ma
     [[image]]\nname = \"root\"\nformat = \"ext4\"\n\
     [[image]]\nname = \"roomy\"\nformat = \"ext4\"\nsize = \"64M\"\n\
     [[image]]\nname = \"small\"\nformat = \"erofs\"\n\
-    [[image]]\nname = \"smaller\"\nformat = \"erofs\"\ncompression = \"xz\"\nlevel = 9\n";
+    [[image]]\nname = \"smaller\"\nformat = \"erofs\"\ncompression = \"xz\"\nlevel = 9\n\
+    [[image]]\nname = \"sound\"\nformat = \"btrfs\"\n";
 const MANIFEST: &str = "d dev 0755 root root\nc dev/console 0600 root root 5 1\nf etc/greeting 0644 root root\n\
     f etc/secret 4700 70000 70001\nh etc/also=etc/secret\n";
 
@@ -25,7 +26,7 @@ fn write_files(shop: &Workshop) -> Result<()> {
 
 /// Images are made without any right, are sound, and have the same bytes in another folder and store.
 pub(crate) fn images(store: &Path) -> Result<()> {
-    let names = ["root.ext4", "roomy.ext4", "small.erofs", "smaller.erofs"];
+    let names = ["root.ext4", "roomy.ext4", "small.erofs", "smaller.erofs", "sound.btrfs"];
     let mut first: Vec<Vec<u8>> = Vec::new();
     let other = store.with_file_name("proof-store-images");
     for (name, store) in [("images", store), ("images/again/in-another-folder", &other)] {
@@ -95,8 +96,7 @@ echo "osier-booted:$(cat /sys/firmware/qemu_fw_cfg/by_name/opt/osier/challenge/r
 reboot -f
 "#;
 const TOOLS: &str = "d proc 0755 root root\nd sys 0755 root root\nd mnt 0755 root root\nd dev 0755 root root\n\
-    c dev/console 0600 root root 5 1\nf init 0755 root root\nf bin/busybox 0755 root root\ns bin/*\ns sbin/reboot\n\
-    s usr/bin/head\ns usr/bin/tr\n";
+    c dev/console 0600 root root 5 1\nf init 0755 root root\nf bin/busybox 0755 root root\ns bin/*\ns sbin/reboot\n";
 
 /// Machines with disks: another system's image, kept and fresh ones, and a root file system without an initramfs.
 /// It compiles a kernel of its own, some four minutes of processor time.

@@ -73,7 +73,7 @@ pub fn boot_interactive(
     output: BorrowedFd<'_>,
 ) -> Result<Left, InteractiveError> {
     let challenge = Challenge::fresh()?;
-    let (call, _) = prepare(plan, &challenge)?;
+    let (call, _) = prepare(plan, &[], &challenge)?;
     let (ends, ours) = pipes()?;
     let mut output = File::from(output.try_clone_to_owned()?);
     output.write_all(format!("{LEAVE_NOTICE}\r\n").as_bytes())?;

@@ -229,6 +229,14 @@ pub enum MachineError {
         /// The guest's architecture.
         architecture: &'static str,
     },
+    /// A disk that is to be left out is none of the machine's.
+    #[error("machine {machine}: there is no disk {disk} to leave out")]
+    NoDisk {
+        /// The machine's name.
+        machine: String,
+        /// The name that no disk has.
+        disk: String,
+    },
     /// An initramfs needs a kernel that QEMU loads.
     #[error("machine {machine}: an initrd or a command line is given without a kernel")]
     NoKernel {
@@ -297,6 +305,23 @@ impl Machine {
             }
         }
         Ok(())
+    }
+
+    /// This machine without the disks of these names.
+    ///
+    /// # Errors
+    ///
+    /// The first name that no disk has.
+    pub fn without(&self, names: &[String]) -> Result<Machine, MachineError> {
+        let mut machine = self.clone();
+        for name in names {
+            let Some(place) = machine.disks.iter().position(|disk| disk.name == *name) else {
+                let (machine, disk) = (machine.name, name.clone());
+                return Err(MachineError::NoDisk { machine, disk });
+            };
+            machine.disks.remove(place);
+        }
+        Ok(machine)
     }
 
     fn check_disk(&self, disk: &Disk) -> Result<(), MachineError> {

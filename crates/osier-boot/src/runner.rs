@@ -163,6 +163,9 @@ pub fn boot(
 ) -> Result<BootReport, BootError> {
     plan.script.check()?;
     plan.machine.check()?;
+    for script in &plan.script.boots {
+        plan.machine.without(&script.without)?;
+    }
     fs::create_dir_all(&plan.folder)
         .map_err(|source| BootError::Log { path: plan.folder.clone(), source })?;
     let mut boots: Vec<BootRecord> = Vec::new();
@@ -207,7 +210,7 @@ fn boot_once(
 ) -> Result<BootRecord, BootError> {
     let challenge = Challenge::fresh()
         .map_err(|errno| BootError::Host { what: "draw random bytes", source: errno.into() })?;
-    let (call, command_line) = prepare(plan, &challenge)?;
+    let (call, command_line) = prepare(plan, &script.without, &challenge)?;
     let log = plan.folder.join(log_name(number, again));
     let (ends, ours) =
         pipes().map_err(|source| BootError::Host { what: "make the console's pipes", source })?;
@@ -263,6 +266,7 @@ fn boot_once(
 /// QEMU's call and the kernel's command line for one start.
 pub(crate) fn prepare(
     plan: &BootPlan<'_>,
+    without: &[String],
     challenge: &Challenge,
 ) -> Result<(QemuCall, String), BootError> {
     let initrd = match plan.initrd {
@@ -282,7 +286,7 @@ pub(crate) fn prepare(
         command_line: &command_line,
         challenge: initrd.is_none().then_some(challenge),
     };
-    let call = plan.machine.call(plan.accelerator, &payload)?;
+    let call = plan.machine.without(without)?.call(plan.accelerator, &payload)?;
     Ok((call, command_line))
 }
 

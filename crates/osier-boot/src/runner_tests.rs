@@ -83,7 +83,10 @@ impl Trial {
             *self.renewed.lock().unwrap() += 1;
             Ok(())
         };
-        let boots = self.boots.iter().map(|actions| BootScript { actions: actions.clone() });
+        let boots = self
+            .boots
+            .iter()
+            .map(|actions| BootScript { without: Vec::new(), actions: actions.clone() });
         let plan = BootPlan {
             machine: machine(),
             accelerator: Accelerator::Tcg,
@@ -373,7 +376,10 @@ fn wrong_plans_are_errors_before_anything_starts() {
     let folder = tempfile::tempdir().unwrap();
     let emulator = ShellEmulator::new(&["exit 0"]);
     let plan = |change: &dyn Fn(&mut BootPlan<'_>)| {
-        let boots = vec![BootScript { actions: vec![booted(), end(GuestEnding::Reboot)] }];
+        let boots = vec![BootScript {
+            without: Vec::new(),
+            actions: vec![booted(), end(GuestEnding::Reboot)],
+        }];
         let mut plan = BootPlan {
             machine: machine(),
             accelerator: Accelerator::Tcg,

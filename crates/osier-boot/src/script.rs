@@ -23,6 +23,8 @@ pub struct Script {
 /// What happens in one boot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct BootScript {
+    /// The disks of the machine that are not attached in this boot.
+    pub without: Vec<String>,
     /// At least one; the last one, and no other, is [`Action::End`].
     pub actions: Vec<Action>,
 }

@@ -9,7 +9,7 @@ fn end() -> Action {
 }
 
 fn script(actions: Vec<Action>) -> Script {
-    Script { boots: vec![BootScript { actions }] }
+    Script { boots: vec![BootScript { without: Vec::new(), actions }] }
 }
 
 #[test]

@@ -234,7 +234,7 @@ impl Bench {
             append: append.to_owned(),
             initrd: Some(&combine),
             renew_disks: None,
-            script: Script { boots: vec![BootScript { actions }] },
+            script: Script { boots: vec![BootScript { without: Vec::new(), actions }] },
             patience: 1.0,
             no_progress: Duration::from_secs(15),
             folder: self.folder.path().join("logs"),

@@ -2,13 +2,14 @@
 //!
 //! The flow: [`Area`]s (overlays and components) and a [`Manifest`] go through [`compose`] and
 //! become an [`FsTree`], which [`CpioWriter`] writes through a [`Compressor`]. For disk images
-//! [`write_tar`] hands the tree to the tools that make file systems.
+//! [`write_tar`] hands the tree to the tools that make file systems; [`write_btrfs`] makes one.
 //!
 //! Everything here is a function of its arguments: no process, no clock, no randomness, no
 //! environment. The content of files is a handle `C` of the caller's choice (a digest, a path,
 //! the bytes themselves) that a callback opens when the bytes are wanted.
 
 mod accounts;
+mod btrfs;
 mod compose;
 mod compression;
 mod content;
@@ -22,6 +23,7 @@ mod tar;
 mod tree;
 
 pub use accounts::{AccountError, AccountProblem, Accounts};
+pub use btrfs::{BTRFS_VERSION, BtrfsError, BtrfsIdentity, write_btrfs};
 pub use compose::{
     Area, ComposeError, ComposeOptions, Composition, Difference, Entry, Origin, OverlayDelivery,
     Place, Role, Shadowed, Undelivered, compose,

@@ -58,6 +58,33 @@ pub fn check(wanted: &Wanted, result: &Config) -> Vec<NotHonoured> {
         .collect()
 }
 
+/// The symbols that stand for an architecture as a whole, of Linux.
+const ARCHITECTURES: &[&str] = &[
+    "ARM",
+    "ARM64",
+    "LOONGARCH",
+    "MIPS",
+    "PPC",
+    "PPC64",
+    "RISCV",
+    "S390",
+    "SPARC",
+    "X86",
+    "X86_32",
+    "X86_64",
+];
+
+/// Finds among wishes that are not honoured those for an architecture that the configuration is not for: fragments with
+/// such a wish were written for another machine, and what else they wish for is not there for that reason.
+pub fn foreign(dropped: &[NotHonoured]) -> Vec<&NotHonoured> {
+    let foreign = |wish: &&NotHonoured| {
+        wish.wanted == Value::Yes
+            && wish.got != Some(Value::Yes)
+            && ARCHITECTURES.contains(&wish.symbol.as_str())
+    };
+    dropped.iter().filter(foreign).collect()
+}
+
 /// Writes the smallest fragment that leads from `base` to `edited`, sorted by symbol.
 ///
 /// A symbol that one of the two does not mention counts as `n` there.
@@ -114,6 +141,20 @@ pub(crate) mod tests {
         assert_eq!(
             NotHonoured { reason, ..findings[4].clone() }.to_string(),
             "f:4: `CONFIG_YA=y` is not honoured: the result does not mention it, because `PCI` is n"
+        );
+    }
+
+    #[test]
+    fn a_fragment_for_another_architecture_is_known_by_its_symbol() {
+        let wanted = merge(&[
+            config("common", "CONFIG_PCI=y\nCONFIG_NONE=y\n# CONFIG_X86 is not set\n"),
+            config("arm", "CONFIG_ARM64=y\nCONFIG_SERIAL_AMBA_PL011=y\n"),
+        ]);
+        let findings = check(&wanted, &config("r", "CONFIG_X86=y\nCONFIG_PCI=y\n"));
+        let found: Vec<String> = foreign(&findings).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            found,
+            ["arm:1: `CONFIG_ARM64=y` is not honoured: the result does not mention it"]
         );
     }
 

@@ -2,7 +2,7 @@
 //!
 //! The flow: fragments are read by [`Config::parse`] and joined by [`merge`]; what they want goes
 //! to the project's own Kconfig tools as [`Wanted::allconfig_text`]; [`check`] compares it with the
-//! configuration that comes out. [`difference`] turns an edited configuration into a fragment, and
+//! configuration that comes out, and [`foreign`] tells what was meant for another architecture. [`difference`] turns an edited configuration into a fragment, and
 //! [`amend`] brings it into one that is there.
 //! Linux and busybox write the same form.
 
@@ -11,7 +11,7 @@ mod config;
 mod merge;
 mod value;
 
-pub use check::{NotHonoured, check, difference};
+pub use check::{NotHonoured, check, difference, foreign};
 pub use config::{Config, ParseError, Problem, Setting};
 pub use merge::{Override, Wanted, Wish, amend, merge};
 pub use value::{Number, Value};

@@ -19,6 +19,8 @@ pub struct Boot {
 /// One of several boots.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BootRun {
+    /// The disks of the machine that are not attached.
+    pub without: Vec<Spanned<String>>,
     /// What is awaited and sent, in order; nothing follows an [`Action::End`].
     pub script: Vec<Spanned<Action>>,
 }
@@ -81,9 +83,10 @@ pub(crate) fn boot(walk: &mut Walk, node: &Node<'_>) -> Boot {
 fn runs(walk: &mut Walk, node: &Node<'_>) -> Vec<BootRun> {
     let mut runs = Vec::new();
     for (table, span) in walk::tables(node) {
-        let mut run = BootRun { script: Vec::new() };
+        let mut run = BootRun { without: Vec::new(), script: Vec::new() };
         walk.table(table, &span, &tables::BOOT_RUN, &mut run, |run, walk, key, node| match key {
             "script" => run.script = script(walk, node),
+            "without" => run.without = walk::texts(node),
             _ => walk::unread("boot.run", key),
         });
         runs.push(run);

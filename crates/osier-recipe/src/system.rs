@@ -10,7 +10,7 @@ use crate::words::list;
 use crate::{Boot, BootRun, Code, Diagnostic, Origin, Spanned, Target, tables};
 
 /// Bytes of an ext4 block.
-const EXT4_BLOCK: u64 = 4096;
+const DISK_BLOCK: u64 = 4096;
 
 /// One parsed system; no defaults are applied to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,6 +87,8 @@ pub enum Format {
     Ext4,
     /// A disk with an EROFS file system, which is read-only.
     Erofs,
+    /// A disk with a btrfs file system.
+    Btrfs,
 }
 
 /// How an image is compressed.
@@ -386,12 +388,12 @@ impl Image {
     }
 
     fn check_size(&self, walk: &mut Walk, size: u64, node: &Node<'_>) {
-        if self.format != Format::Ext4 {
+        if !matches!(self.format, Format::Ext4 | Format::Btrfs) {
             let message =
                 format!("an image of the format {} is as large as its files", self.format.as_str());
             let error = walk.error(Code::Conflict, &node.span(), message);
             error.hints.push("leave `size` out".into());
-        } else if !size.is_multiple_of(EXT4_BLOCK) {
+        } else if !size.is_multiple_of(DISK_BLOCK) {
             let error =
                 walk.error(Code::WrongForm, &node.span(), "the size is not a multiple of 4K");
             error.hints.push("write a size in `M`".into());
@@ -406,6 +408,7 @@ impl Image {
         let suffix = match (self.format, self.compression) {
             (Format::Ext4, _) => "ext4",
             (Format::Erofs, _) => "erofs",
+            (Format::Btrfs, _) => "btrfs",
             (Format::Initramfs, Compression::Gzip) => "cpio.gz",
             (Format::Initramfs, Compression::Xz) => "cpio.xz",
             (Format::Initramfs, Compression::Zstd) => "cpio.zst",
@@ -418,7 +421,9 @@ impl Image {
 impl Format {
     /// Reads a format's name.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Initramfs, Self::Ext4, Self::Erofs].into_iter().find(|kind| kind.as_str() == text)
+        [Self::Initramfs, Self::Ext4, Self::Erofs, Self::Btrfs]
+            .into_iter()
+            .find(|kind| kind.as_str() == text)
     }
 
     /// The format's name.
@@ -427,6 +432,7 @@ impl Format {
             Self::Initramfs => "initramfs",
             Self::Ext4 => "ext4",
             Self::Erofs => "erofs",
+            Self::Btrfs => "btrfs",
         }
     }
 
@@ -435,7 +441,7 @@ impl Format {
         use Compression::{Gzip, Lz4, None, Xz, Zstd};
         match self {
             Self::Initramfs => &[Zstd, Gzip, Xz, None],
-            Self::Ext4 => &[None],
+            Self::Ext4 | Self::Btrfs => &[None],
             Self::Erofs => &[Lz4, Xz, Zstd, None],
         }
     }

@@ -25,8 +25,18 @@ use crate::verbs::{catch_interrupt, out_folder};
 use crate::workplace::{Workplace, launcher};
 
 /// The packages of the tool that boots x86_64 machines.
-pub(crate) const QEMU_X86: Tool<'static> =
-    Tool { suite: None, packages: &["qemu-system-x86", "seabios"] };
+const QEMU_X86: Tool<'static> = Tool { suite: None, packages: &["qemu-system-x86", "seabios"] };
+
+/// The packages of the tool that boots aarch64 machines.
+const QEMU_ARM: Tool<'static> = Tool { suite: None, packages: &["qemu-system-arm"] };
+
+/// The tool that boots machines of an architecture.
+pub(crate) fn qemu(architecture: Target) -> &'static Tool<'static> {
+    match architecture {
+        Target::X86_64 => &QEMU_X86,
+        Target::Aarch64 => &QEMU_ARM,
+    }
+}
 
 /// The machine of a system that names none.
 const DEFAULT_MACHINE: &str = "q35";
@@ -80,6 +90,8 @@ pub(crate) fn boot(
     let mut others = Vec::new();
     for target in &targets {
         let file = machine_file(&project, &system, *target)?;
+        fits(&file, *target)?;
+        disks::left_out(&project, &system, *target, &file)?;
         let on_disks = disks::systems(&project, &file)?;
         others.extend(on_disks.into_iter().map(|(other, _)| (other, *target)));
         machine(&file, &disks::attached(&file, Path::new("/")))?;
@@ -122,7 +134,7 @@ fn boot_target(
             format!("the system `{}` names no kernel", system.name),
         ));
     };
-    let environment = crate::pins::tool(project, &QEMU_X86, network)?;
+    let environment = crate::pins::tool(project, qemu(file.architecture), network)?;
     let events = |event| workplace.reporter.event(event);
     let root = system::engine(workplace, store, launcher, &events)
         .root(&environment)
@@ -223,6 +235,19 @@ fn boot_target(
     Ok(())
 }
 
+/// Checks that a machine runs what is built for a target.
+fn fits(file: &MachineFile, target: Target) -> Outcome<()> {
+    if file.architecture == target {
+        return Ok(());
+    }
+    let message = format!(
+        "the machine `{}` is of the architecture {}, and the system is built for {target}",
+        file.name, file.architecture
+    );
+    let hint = format!("name a machine of that architecture in `[target.{target}.boot]`");
+    Err(Problem::new("B000", Exit::Usage, message).hint(hint))
+}
+
 /// Finds out once for each boot of this host whether KVM can be used.
 fn accelerator(
     workplace: &Workplace,
@@ -312,6 +337,7 @@ fn script(runs: &[BootRun]) -> Script {
     let seconds =
         |within: &Option<u64>, default: u64| Duration::from_secs(within.unwrap_or(default));
     let boots = runs.iter().map(|run| BootScript {
+        without: run.without.iter().map(|disk| disk.value.clone()).collect(),
         actions: run
             .script
             .iter()
@@ -339,5 +365,5 @@ fn script(runs: &[BootRun]) -> Script {
     }
     let booted = Action::Booted { within: Duration::from_secs(60) };
     let end = Action::End { how: GuestEnding::Kill, within: Duration::from_secs(30) };
-    Script { boots: vec![BootScript { actions: vec![booted, end] }] }
+    Script { boots: vec![BootScript { without: Vec::new(), actions: vec![booted, end] }] }
 }

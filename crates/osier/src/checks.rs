@@ -1,7 +1,7 @@
 //! The checks that kinds can name.
 
 use osier_build::{Check, Component, Finding, StepCheck};
-use osier_kconfig::Config;
+use osier_kconfig::{Config, NotHonoured};
 use osier_store::LayerStack;
 
 /// All checks there are.
@@ -57,10 +57,62 @@ impl StepCheck for KconfigHonoured {
             Err(errors) => return errors.iter().map(|error| place(&path, error)).collect(),
         };
         let dropped = osier_kconfig::check(&osier_kconfig::merge(&fragments), &config);
-        dropped.iter().flat_map(|symbol| finding(symbol.to_string())).collect()
+        findings(&dropped, component.variables.get("TARGET").map(String::as_str))
     }
+}
+
+/// Says what is not honoured; of a fragment for another architecture that alone, not each of its symbols.
+fn findings(dropped: &[NotHonoured], target: Option<&str>) -> Vec<Finding> {
+    let foreign = osier_kconfig::foreign(dropped);
+    let mut findings: Vec<Finding> = foreign
+        .iter()
+        .map(|wish| {
+            let more = dropped.iter().filter(|other| other.fragment == wish.fragment).count() - 1;
+            let target = target.unwrap_or("another one");
+            Finding {
+                message: format!("{wish}; the fragment is for another architecture, and this is built for {target}; {more} more of its symbols are not honoured"),
+                place: None,
+                hint: Some(
+                    "name a fragment in the recipe's `[target.TARGET.with]` for the targets that it is for"
+                        .to_owned(),
+                ),
+            }
+        })
+        .collect();
+    let explained =
+        |wish: &&NotHonoured| foreign.iter().all(|known| known.fragment != wish.fragment);
+    findings.extend(dropped.iter().filter(explained).flat_map(|wish| finding(wish.to_string())));
+    findings
 }
 
 fn place(file: &str, message: &dyn std::fmt::Display) -> Finding {
     Finding { message: message.to_string(), place: Some(file.to_owned()), hint: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fragment_for_another_architecture_is_said_once() {
+        let config = |name, text| Config::parse(name, text).unwrap();
+        let wanted = osier_kconfig::merge(&[
+            config("virt.config", "CONFIG_PCI=y\nCONFIG_NO_SUCH=y\n"),
+            config(
+                "aarch64.config",
+                "CONFIG_ARM64=y\nCONFIG_RTC_DRV_PL031=y\nCONFIG_SERIAL_AMBA_PL011=y\n",
+            ),
+        ]);
+        let result = config(".config", "CONFIG_X86_64=y\nCONFIG_PCI=y\n");
+        let findings = findings(&osier_kconfig::check(&wanted, &result), Some("x86_64"));
+        let said: Vec<&str> = findings.iter().map(|finding| finding.message.as_str()).collect();
+        assert_eq!(
+            said,
+            [
+                "aarch64.config:1: `CONFIG_ARM64=y` is not honoured: the result does not mention it; the fragment is for another architecture, and this is built for x86_64; 2 more of its symbols are not honoured",
+                "virt.config:2: `CONFIG_NO_SUCH=y` is not honoured: the result does not mention it",
+            ]
+        );
+        assert!(findings[0].hint.as_ref().is_some_and(|hint| hint.contains("[target.")));
+    }
 }

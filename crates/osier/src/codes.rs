@@ -156,8 +156,8 @@ pub(crate) const PAGES: &[Page] = &[
     },
     Page {
         code: "I003",
-        title: "the tool that makes a disk image failed",
-        text: "The image is made by mke2fs or mkfs.erofs and then checked by e2fsck or fsck.erofs; the screen shows the last lines of the one that failed. `Could not allocate block` and `No space left` mean that the system's `size` for the image is too small: give it a larger one, or leave it out and osier reckons it from the files.",
+        title: "a disk image could not be made",
+        text: "The image is made by mke2fs, mkfs.erofs or, for btrfs, osier itself, and then checked by e2fsck, fsck.erofs or btrfs check; the screen shows the last lines of the one that failed. `Could not allocate block` and `No space left` mean that the system's `size` for the image is too small: give it a larger one, or leave it out and osier reckons it from the files.",
     },
     Page {
         code: "I004",

@@ -1,21 +1,25 @@
-//! Disk images of a system's root file system, made by pinned tools in the sandbox.
+//! Disk images of a system's root file system, made by pinned tools in the sandbox, or checked by them.
 //!
 //! The tool is given the root file system as a tar archive, so that owners, modes and devices are the
-//! manifest's although nothing here has the right to make them.
+//! manifest's although nothing here has the right to make them. Where a tool takes no archive osier writes the image
+//! and the tool checks it.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write as _};
+use std::path::Path;
 
 use osier_build::Environment;
-use osier_image::{Ext4Size, TAR_VERSION, write_tar};
+use osier_image::{
+    BTRFS_VERSION, BtrfsError, BtrfsIdentity, Ext4Size, FsTree, TAR_VERSION, write_btrfs, write_tar,
+};
 use osier_recipe::{Compression, Format, Image};
 use osier_sandbox::Launcher;
-use osier_store::{Digest, IoContext, Key, KeyBuilder, Record};
+use osier_store::{Digest, IoContext, Key, KeyBuilder, Record, Store};
 
 use crate::compose::{self, IMAGE_TIME, Parts};
 use crate::network::Network;
 use crate::pins::Tool;
-use crate::problem::Outcome;
+use crate::problem::{Exit, Outcome, Problem};
 use crate::project::Project;
 use crate::system;
 use crate::tool::Bench;
@@ -26,6 +30,7 @@ const SUITE: Option<&str> = Some("trixie");
 static E2FSPROGS: Tool<'static> =
     Tool { suite: SUITE, packages: &["e2fsprogs", "libarchive13t64"] };
 static EROFS_UTILS: Tool<'static> = Tool { suite: SUITE, packages: &["erofs-utils"] };
+static BTRFS_PROGS: Tool<'static> = Tool { suite: SUITE, packages: &["btrfs-progs"] };
 
 /// Where the tool sees the archive and the image.
 const INSIDE: &str = "/image";
@@ -36,6 +41,7 @@ pub(crate) fn tool(format: Format) -> Option<&'static Tool<'static>> {
         Format::Initramfs => None,
         Format::Ext4 => Some(&E2FSPROGS),
         Format::Erofs => Some(&EROFS_UTILS),
+        Format::Btrfs => Some(&BTRFS_PROGS),
     }
 }
 
@@ -43,8 +49,12 @@ pub(crate) fn tool(format: Format) -> Option<&'static Tool<'static>> {
 pub(crate) fn key(environment: &Environment, parts: &Parts, image: &Image) -> Key {
     let (format, compression) = (image.format.as_str(), erofs_compression(image));
     let size = image.size.map_or_else(|| "fitting".to_owned(), |size| size.to_string());
+    let writer = match image.format {
+        Format::Btrfs => BTRFS_VERSION,
+        Format::Initramfs | Format::Ext4 | Format::Erofs => TAR_VERSION,
+    };
     let fields: [(&str, &[u8]); 4] = [
-        ("tar", TAR_VERSION.as_bytes()),
+        ("tar", writer.as_bytes()),
         ("tool", &environment.key.0),
         ("compression", compression.as_deref().unwrap_or("none").as_bytes()),
         ("size", size.as_bytes()),
@@ -78,25 +88,24 @@ pub(crate) fn make(
     let scratch = store.scratch("image")?;
     let folder = scratch.path().join("files");
     fs::create_dir(&folder).at("make", &folder)?;
-    let archive = folder.join("root.tar");
-    let mut out = BufWriter::new(File::create(&archive).at("make", &archive)?);
-    if let Err(error) = write_tar(&mut out, &tree, IMAGE_TIME, |file| compose::content(store, file))
-    {
-        return Err(compose::write_problem(store, &error)?);
-    }
-    out.flush().at("write", &archive)?;
-    let mut written = File::open(&archive).at("open", &archive)?;
-    let (digest, _) = Digest::of_reader(&mut written).at("read", &archive)?;
     let place = folder.join("disk");
-    File::create(&place).at("make", &place)?;
-
-    let [identity, seed] = identities(format, &digest);
     let commands = match image.format {
-        Format::Erofs => erofs(compression.as_deref(), &identity),
-        Format::Ext4 | Format::Initramfs => {
-            let fitting = || Ext4Size::fitting(&tree);
-            let size = image.size.map_or_else(fitting, |size| Ext4Size::given(&tree, size));
-            ext4(size, &identity, &seed)
+        Format::Btrfs => {
+            btrfs(store, &tree, &place, image, &Digest(key.0))?;
+            // It says nothing of a sound image but what it did.
+            vec!["btrfs check --readonly --check-data-csum disk".to_owned()]
+        }
+        Format::Ext4 | Format::Erofs | Format::Initramfs => {
+            let digest = archive(store, &tree, &folder.join("root.tar"))?;
+            File::create(&place).at("make", &place)?;
+            let [identity, seed] = identities(format, &digest).map(text);
+            if image.format == Format::Erofs {
+                erofs(compression.as_deref(), &identity)
+            } else {
+                let fitting = || Ext4Size::fitting(&tree);
+                let size = image.size.map_or_else(fitting, |size| Ext4Size::given(&tree, size));
+                ext4(size, &identity, &seed)
+            }
         }
     };
     let bench = Bench { launcher, store, root, folder: &folder, inside: INSIDE, time: IMAGE_TIME };
@@ -158,20 +167,62 @@ fn erofs_compression(image: &Image) -> Option<String> {
     Some(format!("{name}{level}"))
 }
 
+/// Writes a tree as the archive that tools read; gives its digest.
+fn archive(store: &Store, tree: &FsTree<Digest>, place: &Path) -> Outcome<Digest> {
+    let mut out = BufWriter::new(File::create(place).at("make", place)?);
+    if let Err(error) = write_tar(&mut out, tree, IMAGE_TIME, |file| compose::content(store, file))
+    {
+        return Err(compose::write_problem(store, &error)?);
+    }
+    out.flush().at("write", place)?;
+    let mut written = File::open(place).at("open", place)?;
+    Ok(Digest::of_reader(&mut written).at("read", place)?.0)
+}
+
+/// Writes a tree as a btrfs image, whose identities follow from what it is made of.
+fn btrfs(
+    store: &Store,
+    tree: &FsTree<Digest>,
+    place: &Path,
+    image: &Image,
+    made_of: &Digest,
+) -> Outcome<()> {
+    let [file_system, device] = identities("btrfs", made_of);
+    let [chunks, _] = identities("btrfs chunks", made_of);
+    let identity = BtrfsIdentity { file_system, device, chunks };
+    let mut out = BufWriter::new(File::create(place).at("make", place)?);
+    let open = |file: &Digest| compose::content(store, file);
+    match write_btrfs(&mut out, tree, IMAGE_TIME, &identity, image.size, open) {
+        Ok(_) => Ok(()),
+        Err(BtrfsError::Content(error)) => Err(compose::write_problem(store, &error)?),
+        Err(error) => {
+            let message = format!("{} could not be made: {error}", image.file_name());
+            Err(Problem::new("I003", Exit::Failed, message)
+                .hint("a larger `size` gives its files more room"))
+        }
+    }
+}
+
 /// Draws two UUIDs from the content of an image: equal content has equal ones.
-fn identities(format: &str, archive: &Digest) -> [String; 2] {
+fn identities(format: &str, content: &Digest) -> [[u8; 16]; 2] {
     let mut key = KeyBuilder::new("image-identity", 1);
-    key.field("format", format.as_bytes()).field("archive", &archive.0);
+    key.field("format", format.as_bytes()).field("archive", &content.0);
     let drawn = key.finish().0;
-    [&drawn[..16], &drawn[16..]].map(|half| {
-        let mut half: Vec<u8> = half.to_vec();
+    let mut halves = [[0; 16]; 2];
+    for (half, drawn) in halves.iter_mut().zip(drawn.chunks_exact(16)) {
+        half.copy_from_slice(drawn);
         // Version 8 of RFC 9562, the one for values of one's own making.
         half[6] = half[6] & 0x0f | 0x80;
         half[8] = half[8] & 0x3f | 0x80;
-        let hex: String = half.iter().map(|byte| format!("{byte:02x}")).collect();
-        let (a, b, c, d, e) = (&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]);
-        format!("{a}-{b}-{c}-{d}-{e}")
-    })
+    }
+    halves
+}
+
+/// Writes a UUID the usual way.
+fn text(identity: [u8; 16]) -> String {
+    let hex: String = identity.iter().map(|byte| format!("{byte:02x}")).collect();
+    let (a, b, c, d, e) = (&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]);
+    format!("{a}-{b}-{c}-{d}-{e}")
 }
 
 #[cfg(test)]
@@ -183,9 +234,10 @@ mod tests {
         let (one, other) = (Digest::of(b"one"), Digest::of(b"other"));
         let [identity, seed] = identities("ext4", &one);
         assert_ne!(identity, seed);
-        assert_eq!([identity.clone(), seed], identities("ext4", &one));
+        assert_eq!([identity, seed], identities("ext4", &one));
         assert_ne!(identity, identities("ext4", &other)[0]);
         assert_ne!(identity, identities("erofs", &one)[0]);
+        let identity = text(identity);
         let shape: String =
             identity.chars().map(|c| if c.is_ascii_hexdigit() { 'x' } else { c }).collect();
         assert_eq!(shape, "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx");

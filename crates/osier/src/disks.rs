@@ -6,7 +6,9 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use osier_boot::Bus;
-use osier_recipe::{Backing, Code, Diagnostic, Format, Image, MachineFile, System, Target};
+use osier_recipe::{
+    Backing, Code, Diagnostic, Format, Image, MachineFile, Spanned, System, Target,
+};
 use osier_sandbox::Launcher;
 use osier_store::Digest;
 
@@ -77,7 +79,7 @@ pub(crate) fn systems(
                 project,
                 match known.as_slice() {
                     [] => error.hint(format!(
-                        "add an `[[image]]` of the format `ext4` or `erofs` to the system `{name}`"
+                        "add an `[[image]]` of the format `ext4`, `erofs` or `btrfs` to the system `{name}`"
                     )),
                     known => error.hint(format!("its disk images are: {}", known.join(", "))),
                 },
@@ -85,6 +87,25 @@ pub(crate) fn systems(
         })?;
     }
     Ok(systems)
+}
+
+/// Checks that the disks that boots leave out are the machine's.
+pub(crate) fn left_out(
+    project: &Project<'_>,
+    system: &System,
+    target: Target,
+    machine: &MachineFile,
+) -> Outcome<()> {
+    let known = || machine.disks.iter().map(|disk| disk.name.as_str());
+    let foreign = |name: &&Spanned<String>| known().all(|disk| disk != name.as_str());
+    let effective = system.effective(target);
+    let Some(name) = effective.runs.iter().flat_map(|run| &run.without).find(foreign) else {
+        return Ok(());
+    };
+    let what = format!("disk of the machine `{}`", machine.name);
+    let error =
+        Diagnostic::unknown(Code::UnknownName, &what, &system.origin, &name.span, name, known());
+    Err(wrong(project, error))
 }
 
 /// Finds the image of a system that goes onto a disk: the named one or the first that can.

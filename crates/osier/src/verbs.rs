@@ -7,7 +7,7 @@ use osier_build::Wanted;
 use osier_recipe::{System, Target};
 use osier_store::{Digest, IoContext, Key, Store};
 
-use crate::boot::{self, QEMU_X86};
+use crate::boot;
 use crate::disk_image;
 use crate::disks;
 use crate::network::Network;
@@ -67,10 +67,10 @@ pub(crate) fn fetch(
     let (name, mut components) = wanted(&project, &project.goal(name)?)?;
     let mut tools: Vec<&Tool<'_>> = Vec::new();
     if let Goal::System(system, entry) = project.goal(Some(&name))? {
-        tools.push(&QEMU_X86);
         let mut systems = vec![(system, entry)];
         for target in &project.targets {
             let machine = boot::machine_file(&project, &systems[0].0, *target)?;
+            tools.push(boot::qemu(machine.architecture));
             for (other, entry) in disks::systems(&project, &machine)? {
                 components.extend(project.wanted_by(&other, *target));
                 systems.push((other, entry));

@@ -490,6 +490,31 @@ fn wrong_disks_of_a_machine_are_shown_before_anything_is_built() {
     }
 }
 
+#[test]
+fn a_machine_that_does_not_fit_is_told_before_anything_is_built() {
+    let machine = |name: &str, architecture: &str, board: &str| {
+        format!(
+            "name = \"{name}\"\narchitecture = \"{architecture}\"\nboard = \"{board}\"\nconsole = \"ttyS0\"\n[[disk]]\nname = \"data\"\nblank = \"1M\"\n"
+        )
+    };
+    let runs = "[[boot.run]]\nwithout = [\"date\"]\nscript = [{ end = \"poweroff\" }]\n";
+    let space = Space::new(&[
+        ("machines/pc.toml", &machine("pc", "x86_64", "q35")),
+        (
+            "systems/s/system.toml",
+            &format!(
+                "name = \"s\"\n[boot]\nmachine = \"pc\"\n{runs}[target.aarch64.boot]\nmachine = \"pc\"\n"
+            ),
+        ),
+    ]);
+    let (status, text) = space.fails(&["boot", "s", "--target", "x86_64"]);
+    let wanted = "error[R027]: unknown disk of the machine `pc` `date`\n  |\n5 | without = [\"date\"]\n  |            ^^^^^^\n  = hint: did you mean `data`?\n";
+    assert!(status == 2 && text.contains(wanted), "{text}");
+    let (status, text) = space.fails(&["boot", "s", "--target", "aarch64"]);
+    let wanted = "error[B000]: the machine `pc` is of the architecture x86_64, and the system is built for aarch64\n  hint: name a machine of that architecture in `[target.aarch64.boot]`\n";
+    assert!(status == 2 && text.contains(wanted), "{text}");
+}
+
 /// Pins the build environment of a recipe `a` to nothing, so that plans need no network.
 fn pin_nothing(space: &Space) {
     let (_, text) = space.fails(&["--locked", "build", "a"]);

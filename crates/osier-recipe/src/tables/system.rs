@@ -42,8 +42,8 @@ pub static IMAGE: Table = Table::new(
         Key::new("name", Form(&NAME), "The image's name.", "\"initrd\"").required(),
         Key::new(
             "format",
-            Choice(&["initramfs", "ext4", "erofs"]),
-            "What it is: an initramfs, or a disk with the file system `ext4` or `erofs` (read-only, compressed).",
+            Choice(&["initramfs", "ext4", "erofs", "btrfs"]),
+            "What it is: an initramfs, or a disk with the file system `ext4`, `erofs` (read-only, compressed) or `btrfs`.",
             "\"initramfs\"",
         )
         .required(),
@@ -51,7 +51,7 @@ pub static IMAGE: Table = Table::new(
             "compression",
             Choice(&["gzip", "xz", "zstd", "lz4", "none"]),
             "How it is compressed. Without it `zstd` for an initramfs, which can be `gzip`, `xz` or `none` too, and `lz4` \
-             for erofs, which can be `xz` (Linux 5.16), `zstd` (Linux 6.10) or `none` too. ext4 is not compressed.",
+             for erofs, which can be `xz` (Linux 5.16), `zstd` (Linux 6.10) or `none` too. ext4 and btrfs are not compressed.",
             "\"zstd\"",
         ),
         Key::new(
@@ -63,7 +63,7 @@ pub static IMAGE: Table = Table::new(
         Key::new(
             "size",
             Form(&SIZE),
-            "The size of an ext4 image. Without it what its files need and some room.",
+            "The size of an ext4 or btrfs image. Without it what its files need; an ext4 one has some room then, a btrfs one none.",
             "\"64M\"",
         ),
         Key::new(
@@ -101,13 +101,21 @@ pub static BOOT_TABLE: Table = Table::new(
 pub static BOOT_RUN: Table = Table::new(
     "boot.run",
     "One boot.",
-    &[Key::new(
-        "script",
-        Array(&Nested(&ACTION)),
-        "What is awaited and sent, in order.",
-        "[{ booted = true }, { send = \"poweroff\\n\" }, { end = \"poweroff\" }]",
-    )
-    .required()],
+    &[
+        Key::new(
+            "script",
+            Array(&Nested(&ACTION)),
+            "What is awaited and sent, in order.",
+            "[{ booted = true }, { send = \"poweroff\\n\" }, { end = \"poweroff\" }]",
+        )
+        .required(),
+        Key::new(
+            "without",
+            Array(&Form(&NAME)),
+            "Disks of the machine that are not attached in this boot.",
+            "[\"data\"]",
+        ),
+    ],
 );
 
 /// One action of a boot's script.
