@@ -107,6 +107,11 @@ fn command_of(shop: &Workshop, step: &str) -> Result<(String, Vec<String>)> {
     let log = shop.good(&["log", step])?;
     let script = log.lines().find_map(|line| line.strip_prefix("+ make"));
     let script = script.context("the log shows no make")?;
+    Ok((format!("make{script}"), environment_of(shop, step)?))
+}
+
+/// Gives the environment of a step.
+pub(crate) fn environment_of(shop: &Workshop, step: &str) -> Result<Vec<String>> {
     let text = shop.good(&["shell", step, "--then", "leave", "--", "env", "-0"])?;
     let environment = text.split('\0').filter(|variable| variable.contains('='));
     let environment = environment.map(|variable| match variable.rsplit_once('\n') {
@@ -114,11 +119,16 @@ fn command_of(shop: &Workshop, step: &str) -> Result<(String, Vec<String>)> {
         Some((_, variable)) => variable.to_owned(),
         None => variable.to_owned(),
     });
-    Ok((format!("make{script}"), environment.collect()))
+    Ok(environment.collect())
 }
 
-/// Runs the command in a plain folder that holds the root as the step finds it.
-fn by_hand(shop: &Workshop, component: &str, script: &str, environment: &[String]) -> Result<f64> {
+/// Runs the command in a plain folder that holds the root as it is after a component's `configure`; gives its cost.
+pub(crate) fn by_hand(
+    shop: &Workshop,
+    component: &str,
+    script: &str,
+    environment: &[String],
+) -> Result<f64> {
     let folder: PathBuf = shop.project.join("by-hand");
     if folder.exists() {
         fs::remove_dir_all(&folder)?;
@@ -127,7 +137,7 @@ fn by_hand(shop: &Workshop, component: &str, script: &str, environment: &[String
     let step = format!("{component}:configure");
     let mut packed = Command::new(root().join("target/release/osier"))
         .args(["shell", &step, "--then", "leave", "--"])
-        .args(["tar", "-C", "/", "--one-file-system", "-cf", "-", "."])
+        .args(["tar", "-C", "/", "--exclude=./dev", "--exclude=./proc", "-cf", "-", "."])
         .current_dir(&shop.project)
         .env("OSIER_STORE", &shop.store)
         .stdin(Stdio::null())

@@ -1,4 +1,4 @@
-//! Chores of the repository: `cargo xtask ci`, `test`, `generate`, `check`, `bench [builds]`, `prove NAME`.
+//! Chores of the repository: `cargo xtask ci`, `test`, `generate`, `check`, `bench [builds | c-only]`, `prove NAME`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 
 mod bench;
 mod bench_builds;
+mod bench_c_only;
 mod check;
 mod person;
 mod prove;
@@ -36,9 +37,10 @@ fn main() -> Result<()> {
         ["check"] => check::all(),
         ["bench"] => bench::all(),
         ["bench", "builds"] => bench_builds::all(),
+        ["bench", "c-only"] => bench_c_only::all(),
         ["prove", name] => prove::run(name),
         _ => bail!(
-            "usage: cargo xtask ci | test | generate | check | bench [builds] | prove NAME ({})",
+            "usage: cargo xtask ci | test | generate | check | bench [builds | c-only] | prove NAME ({})",
             prove::NAMES.join(", ")
         ),
     }

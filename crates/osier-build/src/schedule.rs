@@ -68,7 +68,7 @@ struct Run<'e, 'g> {
     killers: BTreeMap<StepId, Killer>,
     failures: Vec<Failure>,
     fatal: Option<BuildError>,
-    new_times: Vec<(String, Duration, Duration)>,
+    steps_run: usize,
     /// The processor time of all programs that steps have run.
     cpu: Duration,
     sender: mpsc::Sender<(StepId, News)>,
@@ -108,7 +108,7 @@ impl Engine<'_> {
             killers: BTreeMap::new(),
             failures: Vec::new(),
             fatal: None,
-            new_times: Vec::new(),
+            steps_run: 0,
             cpu: Duration::ZERO,
             sender,
             wake: Arc::new(wake),
@@ -116,7 +116,6 @@ impl Engine<'_> {
         let (begun, own) = (Instant::now(), own_processor_time());
         std::thread::scope(|scope| run.go(scope, &inbox));
         run.sum_up(begun.elapsed(), own_processor_time().saturating_sub(own));
-        Times::append(self.store, &run.new_times)?;
         self.store.sync()?;
         if self.interrupted.load(Ordering::Relaxed) {
             return Err(BuildError::Interrupted);
@@ -325,7 +324,13 @@ impl<'e, 'g> Run<'e, 'g> {
         let layers = layers.map(|key| self.engine.store.layer_path(key)).collect();
         self.state.layers[id.0 as usize] = Some(layers);
         self.state.ran[step.component.0 as usize] = true;
-        self.new_times.push((self.graph.label(id), used.wall, used.cpu));
+        self.steps_run += 1;
+        // At once, so that a build that is killed leaves them to the next one.
+        if let Err(error) =
+            Times::append(self.engine.store, &self.graph.label(id), used.wall, used.cpu)
+        {
+            self.fatal = Some(error.into());
+        }
         let component = self.graph.component(step.component).name.clone();
         if used.called_with_a_number {
             let message = "called make with `-j`, and so beside the jobs that osier gives: leave it away, or give the step \
@@ -363,14 +368,14 @@ impl<'e, 'g> Run<'e, 'g> {
 
     /// Tells how busy the processors were. `own` is what osier itself used meanwhile, for unpacking and hashing.
     fn sum_up(&self, wall: Duration, own: Duration) {
-        if self.new_times.is_empty() {
+        if self.steps_run == 0 {
             return;
         }
         let all = std::thread::available_parallelism().map_or(1, usize::from);
         let processors = all.min(self.engine.settings.jobs.max(1));
         let (seconds, cpu) = (wall.as_secs_f64(), (self.cpu + own).as_secs_f64());
         (self.engine.events)(Event::StepsEnded {
-            steps: self.new_times.len(),
+            steps: self.steps_run,
             seconds,
             cpu,
             processors,

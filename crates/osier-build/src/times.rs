@@ -42,23 +42,20 @@ impl Times {
         self.0.get(label).copied()
     }
 
-    /// Records the times of steps that are worth an estimate.
+    /// Records the time of a step, where it is worth an estimate.
     pub(crate) fn append(
         store: &Store,
-        steps: &[(String, Duration, Duration)],
+        label: &str,
+        wall: Duration,
+        cpu: Duration,
     ) -> Result<(), FileError> {
-        let long = steps.iter().filter(|(_, wall, _)| wall.as_secs_f64() >= 0.5);
-        let text: String = long
-            .map(|(label, wall, cpu)| {
-                format!("{label} {:.1} {:.1}\n", wall.as_secs_f64(), cpu.as_secs_f64())
-            })
-            .collect();
-        if text.is_empty() {
+        let (wall, cpu) = (wall.as_secs_f64(), cpu.as_secs_f64());
+        if wall < 0.5 {
             return Ok(());
         }
         let path = Self::path(store);
         let mut file =
             fs::OpenOptions::new().append(true).create(true).open(&path).at("open", &path)?;
-        file.write_all(text.as_bytes()).at("write", &path)
+        file.write_all(format!("{label} {wall:.1} {cpu:.1}\n").as_bytes()).at("write", &path)
     }
 }

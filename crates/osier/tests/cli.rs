@@ -588,3 +588,20 @@ fn doctor_tries_this_machine() {
     let text = Space::new(&[]).prints(&["doctor"]);
     assert!(text.contains("ok      a whole sandbox"), "{text}");
 }
+
+#[test]
+fn the_locks_of_the_examples_are_complete() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    let mut tried = 0;
+    for example in fs::read_dir(examples).unwrap() {
+        let (space, example) = (Space::new(&[]), example.unwrap());
+        let mut copy = Command::new("cp");
+        copy.arg("-rT").arg(example.path()).arg(space.project());
+        assert!(copy.status().unwrap().success());
+        let name = example.file_name().into_string().unwrap();
+        let text = space.prints(&["graph", &name, "--target", "x86_64"]);
+        assert!(text.contains("busybox@x86_64"), "{text}");
+        tried += 1;
+    }
+    assert!(tried > 0);
+}
