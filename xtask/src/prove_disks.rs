@@ -63,7 +63,7 @@ pub(crate) fn images(store: &Path) -> Result<()> {
 
 /// What the library's smallest kernel lacks for disks, and for a challenge without an initramfs.
 const FRAGMENT: &str = "CONFIG_PCI=y\nCONFIG_BLOCK=y\nCONFIG_BLK_DEV=y\nCONFIG_VIRTIO_MENU=y\nCONFIG_VIRTIO_PCI=y\nCONFIG_VIRTIO_BLK=y\n\
-    CONFIG_EXT4_FS=y\nCONFIG_MISC_FILESYSTEMS=y\nCONFIG_EROFS_FS=y\nCONFIG_EROFS_FS_ZIP=y\nCONFIG_EROFS_FS_ZIP_LZMA=y\n\
+    CONFIG_EXT4_FS=y\nCONFIG_MISC_FILESYSTEMS=y\nCONFIG_EROFS_FS=y\nCONFIG_EROFS_FS_ZIP=y\nCONFIG_EROFS_FS_ZIP_LZMA=y\nCONFIG_BTRFS_FS=y\n\
     CONFIG_DEVTMPFS_MOUNT=y\nCONFIG_FW_CFG_SYSFS=y\nCONFIG_FW_CFG_SYSFS_CMDLINE=y\n";
 const MACHINE: &str = "architecture = \"x86_64\"\nboard = \"q35\"\nconsole = \"ttyS0\"\n";
 const DISKS: &str = "[[disk]]\nname = \"root\"\nsystem = \"files\"\nread_only = true\n\
@@ -170,7 +170,7 @@ pub(crate) fn disks(store: &Path) -> Result<()> {
     }
     println!("prove disks: another system's images, a kept and a fresh disk over two boots");
 
-    for format in ["ext4", "erofs"] {
+    for format in ["ext4", "erofs", "btrfs"] {
         let own = "root=/dev/vda init=/init qemu_fw_cfg.ioport=12@0x510:0:1:4";
         shop.write(
             &format!("machines/{format}.toml"),
