@@ -141,8 +141,9 @@ pub(crate) fn parts(store: &Path) -> Result<()> {
     let shop = Workshop::new("toolchain-parts", store)?;
     std::fs::copy(root().join("osier.lock"), shop.project.join("osier.lock"))?;
     let begun = std::time::Instant::now();
-    let names = ["mpc", "musl-headers@aarch64", "linux-headers@aarch64", "zlib", "xz", "attr"];
-    shop.good(&[["--locked", "build"].as_slice(), &names].concat())?;
+    for name in ["mpc", "musl-headers@aarch64", "linux-headers@aarch64", "zlib", "xz", "attr"] {
+        shop.good(&["--locked", "build", name])?;
+    }
     shop.write(
         "recipes/ends.toml",
         r#"name = "ends"
