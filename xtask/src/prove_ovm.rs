@@ -18,6 +18,7 @@ use serde_json::Value;
 use crate::root;
 
 const TARGETS: [&str; 2] = ["x86_64", "aarch64"];
+const SYSTEMS: [&str; 2] = ["ovm-initrd", "ovm-rootfs"];
 /// The longest that one run may take, in seconds.
 const LONGEST: u64 = 75 * 60;
 
@@ -150,13 +151,16 @@ impl Workplace {
         let mut run = Run::default();
         self.good(&[&["build", "ovm-rootfs"], both.as_slice()].concat())?;
         images(&self.project().join("out"), "", &mut run.images)?;
-        let finished = events.iter().filter(|event| event["event"] == "component_finished");
-        let names: BTreeSet<&str> =
-            finished.filter_map(|event| event["component"].as_str()).collect();
-        for name in names {
-            let text = self.good(&["build", name])?;
-            let outputs = text.lines().filter(|line| line.starts_with(&format!("{name}:")));
-            run.components.insert(name.to_owned(), outputs.map(str::to_owned).collect());
+        for (system, target) in SYSTEMS.iter().flat_map(|one| TARGETS.map(|target| (one, target))) {
+            let text = self.good(&["--json", "graph", system, "--target", target])?;
+            let graph: Value = serde_json::from_str(&text).context("the graph is JSON")?;
+            for component in graph["components"].as_array().context("components are a list")? {
+                let outputs = component["outputs"].as_array().context("outputs are a list")?;
+                ensure!(!outputs.is_empty(), "{} is not built", component["name"]);
+                let said = |output: &Value| format!("{} {}", output["name"], output["digest"]);
+                let name = component["name"].as_str().context("a component has a name")?;
+                run.components.insert(name.to_owned(), outputs.iter().map(said).collect());
+            }
         }
         Ok(run)
     }
@@ -187,15 +191,21 @@ fn number(value: &Value, key: &str) -> f64 {
     value[key].as_f64().unwrap_or_default()
 }
 
-/// Prints what became of each boot of a system.
+/// Prints what became of each boot of a system, with what its init said of the disks.
 fn verdicts(report: &Value) -> Result<()> {
     let machine = report["machine"]["name"].as_str().context("the machine has a name")?;
-    let accelerator = &report["accelerator"];
+    let accelerator = report["accelerator"].as_str().context("something ran it")?;
     for boot in report["boots"].as_array().context("boots are a list")? {
-        let (number_of, summary) = (&boot["boot"], &boot["diagnosis"]["summary"]);
-        let seconds = number(boot, "seconds");
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let console = fs::read(text(&boot["serial_log"]))?;
+        let console = String::from_utf8_lossy(&console);
+        let said: Vec<&str> = console.lines().filter(|line| line.starts_with("ovm: ")).collect();
         println!(
-            "prove ovm: {machine} ({accelerator}), boot {number_of}: {summary}, in {seconds:.1} s"
+            "prove ovm: {machine} ({accelerator}), boot {}: {}, {}; over in {:.1} s",
+            boot["boot"],
+            text(&boot["diagnosis"]["summary"]),
+            said.join(", ").trim(),
+            number(boot, "seconds")
         );
     }
     ensure!(report["passed"] == true, "{machine} did not do what its script says");
