@@ -9,16 +9,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, Metadata};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
 use osier_store::{
     BlobError, FileError, IoContext, Key, KeyBuilder, LayerEntry, LayerKind, LayerStack, Store,
     Tree, TreeNode,
 };
-use rustix::fs::{CWD, FileType, Mode, XattrFlags, mknodat};
+use rustix::fs::XattrFlags;
 
 use crate::reuse::{is_opaque, list, same_content};
+use crate::upper::{Moment, make_folder, make_parents, set_mode, whiteout};
 
 /// Most layers that an edited step lies on beside those of the steps below, before they are made one. Each build of an
 /// edited source adds two.
@@ -104,13 +105,20 @@ impl SourceEdit {
         upper: &Path,
     ) -> Result<(), BlobError> {
         let base = Path::new("build").join(&self.name);
+        let moment = Moment::now();
         for Change { path, node } in &self.changes {
             let path = base.join(OsStr::from_bytes(path));
             make_parents(below, upper, &path)?;
             let place = upper.join(&path);
             match node {
-                None => whiteout(&place)?,
-                Some(TreeNode::Folder { mode }) => make_folder(&place, *mode)?,
+                None => {
+                    whiteout(&place)?;
+                    continue;
+                }
+                Some(TreeNode::Folder { mode }) => {
+                    make_folder(&place, *mode)?;
+                    continue;
+                }
                 Some(TreeNode::Symlink { target }) => {
                     symlink(OsStr::from_bytes(target), &place).at("make", &place)?;
                 }
@@ -120,9 +128,11 @@ impl SourceEdit {
                     fs::copy(&blob, &place).at("copy", &blob)?;
                     let old = below.find(&path)?.filter(|old| old.kind == LayerKind::File);
                     let mode = old.map_or(*mode, |old| kept_mode(old.metadata.mode(), *mode));
-                    set_mode(&place, mode)?;
+                    // As the patch step leaves what it writes.
+                    set_mode(&place, mode | 0o600)?;
                 }
             }
+            moment.stamp(&place)?;
         }
         Ok(())
     }
@@ -141,33 +151,6 @@ fn kept_mode(old: u32, new: u32) -> u32 {
         (true, false) => old & !0o111,
         _ => old,
     }
-}
-
-fn set_mode(place: &Path, mode: u32) -> Result<(), FileError> {
-    fs::set_permissions(place, fs::Permissions::from_mode(mode)).at("set the mode of", place)
-}
-
-fn make_folder(place: &Path, mode: u32) -> Result<(), FileError> {
-    fs::DirBuilder::new().mode(0o700).create(place).at("make", place)?;
-    set_mode(place, mode)
-}
-
-/// Makes the folders above a path, with the modes that they have below.
-fn make_parents(below: &LayerStack, upper: &Path, path: &Path) -> Result<(), FileError> {
-    let parents: Vec<&Path> = path.ancestors().skip(1).collect();
-    for parent in parents.into_iter().rev().filter(|parent| !parent.as_os_str().is_empty()) {
-        let place = upper.join(parent);
-        if !place.is_dir() {
-            let like = below.find(parent)?.filter(|like| like.kind == LayerKind::Folder);
-            make_folder(&place, like.map_or(0o755, |like| like.metadata.mode() & 0o7777))?;
-        }
-    }
-    Ok(())
-}
-
-/// Hides what lies below.
-fn whiteout(place: &Path) -> Result<(), FileError> {
-    mknodat(CWD, place, FileType::CharacterDevice, Mode::empty(), 0).at("make", place)
 }
 
 /// What has to be known of a step that notices changed sources by their times.
@@ -314,6 +297,7 @@ pub(crate) fn lay_on_top(
     upper: &Path,
 ) -> Result<(), FileError> {
     let below = LayerStack::new(layers.to_vec());
+    let moment = Moment::now();
     for Difference { path, from } in differences {
         make_parents(&below, upper, path)?;
         let place = upper.join(path);
@@ -327,6 +311,7 @@ pub(crate) fn lay_on_top(
         } else {
             fs::copy(from, &place).at("copy", from)?;
         }
+        moment.stamp(&place)?;
     }
     Ok(())
 }

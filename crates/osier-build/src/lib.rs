@@ -31,6 +31,7 @@ mod times;
 mod timing;
 mod tokens;
 mod unpack;
+mod upper;
 mod why;
 
 pub use clean_check::CleanCheck;

@@ -1,15 +1,18 @@
 //! Turning what a person has changed into a patch of the recipe, proved by putting it on the source.
 
+use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use osier_build::{Change, SourceEdit, Work};
+use osier_patch::{Node, Pair};
+use osier_recipe::glob_matches;
 use osier_sandbox::Launcher;
 use osier_store::{Digest, IoContext as _, LayerKind, Tree, TreeNode};
 
 use super::state::{Edit, without_empty_folders};
-use super::unified::{self, Kind, Pair, Side};
 use super::{Made, made, source_of};
 use crate::library::{Entry, Shelf};
 use crate::network::Network;
@@ -59,11 +62,11 @@ pub(super) fn run(
         super::plan::is_the_same(&graph, id, edit)?;
     }
     let pairs = pairs(project, &base, &changes)?;
-    let (text, lines) = unified::write(&pairs).map_err(|unsaid| {
+    let written = osier_patch::write(&pairs).map_err(|unsaid| {
         let message = format!("what was changed in {recipe} cannot be said in a patch");
         let mut problem = Problem::new("E005", Exit::Usage, message);
         for one in unsaid {
-            let path = String::from_utf8_lossy(&one.path).escape_debug().to_string();
+            let path = one.path.to_string_lossy().escape_debug().to_string();
             problem.body.push_str(&format!("    | {path}: {}\n", one.why));
         }
         problem.hint(format!(
@@ -72,7 +75,7 @@ pub(super) fn run(
         ))
     })?;
     let mut adding = Adding::default();
-    let added = adding.add(project, recipe, message, &text).and_then(|patch| {
+    let added = adding.add(project, recipe, message, &written.text).and_then(|patch| {
         let wrong = proved(project, edit, &patch, &source, &now, network, launcher)?;
         if wrong.is_empty() {
             return Ok(());
@@ -92,8 +95,8 @@ pub(super) fn run(
     for line in &adding.said {
         report(project, line);
     }
-    for line in &lines {
-        report(project, &format!("         {} {}", line.word, line.path));
+    for file in &written.files {
+        report(project, &format!("         {file}"));
     }
     report(project, &format!("  done   the patch gives exactly the edited source; {ended}"));
     report(project, &kept);
@@ -106,24 +109,20 @@ fn pairs(project: &Project<'_>, base: &Made, changes: &[Change]) -> Outcome<Vec<
     let store = project.store;
     let mut pairs = Vec::new();
     // What a folder that is gone held is gone file by file.
-    let mut add = |path: &[u8], old: Option<Side>, new: Option<Side>| {
-        if old.is_some() || new.is_some() {
-            pairs.push(Pair { path: path.to_vec(), old, new });
-        }
+    let mut add = |path: &[u8], old: Option<Node>, new: Option<Node>| {
+        pairs.push(Pair { path: PathBuf::from(OsStr::from_bytes(path)), old, new });
     };
     for Change { path, node } in changes {
         let new = match node {
             None | Some(TreeNode::Folder { .. }) => None,
-            Some(TreeNode::Symlink { target }) => {
-                Some(Side { kind: Kind::Symlink, content: target.clone() })
-            }
+            Some(TreeNode::Symlink { target }) => Some(Node::Symlink { target: target.clone() }),
             Some(TreeNode::File { mode, content, .. }) => {
                 let bytes = store.read_blob(content);
-                let bytes = bytes.map_err(|error| Problem::new("M001", Exit::Machine, error))?;
-                Some(Side { kind: file_kind(*mode), content: bytes })
+                let content = bytes.map_err(|error| Problem::new("M001", Exit::Machine, error))?;
+                Some(Node::File { content, mode: *mode })
             }
         };
-        let place = base.folder.join(std::ffi::OsStr::from_bytes(path));
+        let place = base.folder.join(OsStr::from_bytes(path));
         match base.layers.find(&place)? {
             Some(old) if old.kind == LayerKind::Folder => {
                 for below in base.layers.walk(&place)? {
@@ -136,25 +135,19 @@ fn pairs(project: &Project<'_>, base: &Made, changes: &[Change]) -> Outcome<Vec<
             None => add(path, None, new),
         }
     }
-    pairs.sort_by(|one, two| one.path.cmp(&two.path));
     Ok(pairs)
 }
 
-fn file_kind(mode: u32) -> Kind {
-    if mode & 0o111 == 0 { Kind::Plain } else { Kind::Executable }
-}
-
-fn old_side(host: &Path, kind: LayerKind) -> Outcome<Option<Side>> {
+fn old_side(host: &Path, kind: LayerKind) -> Outcome<Option<Node>> {
     Ok(match kind {
         LayerKind::Folder | LayerKind::Special => None,
         LayerKind::Symlink => {
             let target = fs::read_link(host).at("read", host)?;
-            Some(Side { kind: Kind::Symlink, content: target.as_os_str().as_bytes().to_vec() })
+            Some(Node::Symlink { target: target.into_os_string().into_vec() })
         }
         LayerKind::File => {
-            use std::os::unix::fs::MetadataExt as _;
-            let mode = fs::symlink_metadata(host).at("read", host)?.mode();
-            Some(Side { kind: file_kind(mode), content: fs::read(host).at("read", host)? })
+            let mode = fs::symlink_metadata(host).at("read", host)?.permissions().mode() & 0o7777;
+            Some(Node::File { content: fs::read(host).at("read", host)?, mode })
         }
     })
 }
@@ -209,15 +202,21 @@ impl Adding {
         own_recipe::write(&patch, [head.as_bytes(), b"\n\n", text].concat())?;
         self.undo.push(Undo::Remove(patch.clone()));
         self.said.push(format!("  wrote  {}", Workplace::shown(&patch)));
+        let path = |name: &str| match below {
+            "" => name.to_owned(),
+            below => format!("{below}/{name}"),
+        };
         let series = place.join(SERIES);
-        if series.is_file() {
+        let is_read = effective.patches.iter().any(|pattern| glob_matches(pattern, &path(SERIES)));
+        if is_read && series.is_file() {
             let old = fs::read(&series).at("read", &series)?;
             let end: &[u8] = if old.is_empty() || old.ends_with(b"\n") { b"" } else { b"\n" };
             own_recipe::write(&series, [&old, end, name.as_bytes(), b"\n"].concat())?;
             self.undo.push(Undo::Write(series.clone(), old));
             self.said.push(format!("  added  {name} to {}", Workplace::shown(&series)));
+            return Ok(path(&name));
         }
-        let path = if below.is_empty() { name } else { format!("{below}/{name}") };
+        let path = path(&name);
         let old = fs::read_to_string(&file).at("read", &file)?;
         match own_recipe::with_patch(&old, target, project.profile.as_deref(), &path, PATTERN) {
             Named::Already => {}

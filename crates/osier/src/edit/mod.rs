@@ -4,7 +4,6 @@ mod finish;
 mod folder;
 mod plan;
 mod state;
-mod unified;
 
 use std::path::Path;
 
