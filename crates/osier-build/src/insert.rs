@@ -1,10 +1,12 @@
 //! Putting the steps of edits into a planned graph.
 
+use std::sync::Arc;
+
 use osier_recipe::Jobs;
 use osier_store::{Key, KeyBuilder};
 
 use crate::edited::SourceEdit;
-use crate::graph::{ComponentId, Graph, Step, StepId, View, Work};
+use crate::graph::{ComponentId, Environment, Graph, Step, StepId, View, Work};
 
 /// The name of the step that lays out what a person has changed.
 const EDIT: &str = "edit";
@@ -87,6 +89,9 @@ impl Graph {
         let chain = self.chain(self.source_step(component)?);
         let mut owner = self.component(component).clone();
         (owner.needs, owner.tools, owner.outputs) = Default::default();
+        let key = owner.environment.key;
+        owner.environment =
+            Arc::new(Environment { key, request: Vec::new(), packages: Vec::new() });
         owner.steps.clear();
         let mut graph = Self { goals: vec![ComponentId(0)], ..Self::default() };
         for step in chain.iter().map(|step| self.step(*step)) {

@@ -47,7 +47,7 @@ pub(super) fn is_the_same(graph: &Graph, id: ComponentId, edit: &Edit) -> Outcom
     }
     let component = graph.component(id);
     let message = format!(
-        "{} is edited in {}, and its patched source is another one than when that began",
+        "{} is edited in {}, and its patched source is another one than that which is edited there",
         component.name,
         edit.folder.display()
     );
@@ -100,33 +100,38 @@ pub(super) fn changes(project: &Project<'_>, edit: &Edit) -> Outcome<usize> {
     Ok(changes.iter().filter(|change| !is_folder(&change.node)).count())
 }
 
-/// Says which components of a graph are edited, one line each.
-pub(crate) fn notes(project: &Project<'_>, graph: &Graph) -> Outcome<Vec<String>> {
-    let mut notes = Vec::new();
+/// Says which components of a graph are edited, one line each, and whether it makes a difference.
+fn told(project: &Project<'_>, graph: &Graph) -> Outcome<Vec<(bool, String)>> {
+    let mut told = Vec::new();
     for edit in state::all(project)? {
         let ids = of_recipe(graph, &edit.recipe);
         if ids.is_empty() {
             continue;
         }
         let is_edited = ids.iter().any(|id| graph.is_edited(*id));
-        let folder = edit.folder.display();
-        notes.push(match is_edited {
-            true => format!(
-                "{} is edited: it is built from {folder}, not from its recipe alone",
-                edit.recipe
-            ),
-            false => format!("{} is edited in {folder}, where nothing is changed", edit.recipe),
-        });
+        let (recipe, folder) = (&edit.recipe, edit.folder.display());
+        let note = match is_edited {
+            true => {
+                format!("{recipe} is edited: it is built from {folder}, not from its recipe alone")
+            }
+            false => format!("{recipe} is edited in {folder}, where nothing is changed"),
+        };
+        told.push((is_edited, note));
     }
-    Ok(notes)
+    Ok(told)
+}
+
+/// Says which components of a graph are edited, one line each.
+pub(crate) fn notes(project: &Project<'_>, graph: &Graph) -> Outcome<Vec<String>> {
+    Ok(told(project, graph)?.into_iter().map(|(_, note)| note).collect())
 }
 
 /// What this command has warned of.
 static WARNED: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
-/// Warns of the components of a graph that are edited, of each once in a command.
+/// Warns of the components of a graph that are not what their recipes say, of each once in a command.
 pub(crate) fn warn(project: &Project<'_>, graph: &Graph) -> Outcome<()> {
-    for note in notes(project, graph)? {
+    for (_, note) in told(project, graph)?.into_iter().filter(|(is_edited, _)| *is_edited) {
         let mut warned = WARNED.lock().unwrap_or_else(PoisonError::into_inner);
         if !warned.contains(&note) {
             project.workplace.reporter.warn(&note);
