@@ -76,6 +76,27 @@ fn tree(store: &Store, entries: &[(&str, &str)]) -> Tree {
 }
 
 #[test]
+fn files_are_laid_out_as_by_a_patch_with_one_time_and_their_own_modes() {
+    let space = Space::new();
+    let before = tree(&space.store, &[("a.in", "1"), ("locked", "2"), ("tool", "!3"), ("z", "4")]);
+    let now = tree(
+        &space.store,
+        &[("a.in", "!11"), ("in/new", "5"), ("link", "->z"), ("locked", "22"), ("tool", "33")],
+    );
+    let source = space.unpacked("source", &before);
+    for (name, mode) in [("a.in", 0o664), ("locked", 0o444), ("tool", 0o775)] {
+        set_mode(&source.join("build/source").join(name), mode).unwrap();
+    }
+    let upper = space.edited("edit", &before, &now, std::slice::from_ref(&source));
+    let found = |name: &str| fs::symlink_metadata(upper.join("build/source").join(name)).unwrap();
+    let modes = ["a.in", "in/new", "locked", "tool"].map(|name| found(name).mode() & 0o7777);
+    assert_eq!(modes, [0o775, 0o644, 0o644, 0o664]);
+    let times = ["a.in", "in/new", "link", "locked", "tool"].map(|name| found(name).modified());
+    let times: BTreeSet<_> = times.into_iter().map(Result::unwrap).collect();
+    assert_eq!(times.len(), 1, "make takes none for older than another");
+}
+
+#[test]
 fn an_edit_lists_what_differs() {
     let space = Space::new();
     let before =

@@ -273,3 +273,180 @@ fn what_a_patch_cannot_say_stops_the_finish_and_nothing_else() {
     );
     assert_eq!(space.prints(&["edit", "--list"]), "nothing is edited\n");
 }
+
+/// Begins to edit, and changes what a patch can say: lines, a mode, a link, what comes and what goes.
+fn change_all(space: &Space) {
+    space.prints(&["edit", "a", "work/a"]);
+    let work = source(space);
+    fs::write(work.join("src/main.c"), "int main = 1;\n").unwrap();
+    fs::write(work.join("src/new file"), "no end").unwrap();
+    fs::set_permissions(work.join("read-only"), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::remove_file(work.join("run")).unwrap();
+    symlink("src/main.c", work.join("link")).unwrap();
+    fs::create_dir(work.join("empty")).unwrap();
+}
+
+/// What is in a project but the folders of edits, by path.
+fn files(space: &Space) -> Vec<(String, String)> {
+    let mut files = Vec::new();
+    let mut waiting = vec![space.project()];
+    while let Some(folder) = waiting.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.strip_prefix(space.project()).unwrap().display().to_string();
+            if path.is_dir() {
+                if name != "work" {
+                    waiting.push(path);
+                }
+            } else {
+                files.push((name, fs::read_to_string(path).unwrap()));
+            }
+        }
+    }
+    files.sort();
+    files
+}
+
+const WHOLE_PATCH: &str = "Say more
+
+With a reason.
+
+diff --git a/link b/link
+new file mode 120000
+--- /dev/null
++++ b/link
+@@ -0,0 +1,1 @@
++src/main.c
+\\ No newline at end of file
+diff --git a/read-only b/read-only
+old mode 100644
+new mode 100755
+diff --git a/run b/run
+deleted file mode 100755
+--- a/run
++++ /dev/null
+@@ -1,1 +0,0 @@
+-#!/bin/sh
+diff --git a/src/main.c b/src/main.c
+--- a/src/main.c
++++ b/src/main.c
+@@ -1,1 +1,1 @@
+-int main;
++int main = 1;
+diff --git a/src/new file b/src/new file
+new file mode 100644
+--- /dev/null
++++ b/src/new file\t
+@@ -0,0 +1,1 @@
++no end
+\\ No newline at end of file
+";
+
+#[test]
+fn a_finished_edit_is_a_patch_of_the_recipe() {
+    let space = space();
+    change_all(&space);
+    let text = space.prints(&["edit", "--finish", "a", "-m", "Say more\n\nWith a reason."]);
+    let told = "  moved  recipes/a.toml to recipes/a/recipe.toml, as a patch lies beside its recipe
+  wrote  recipes/a/patches/0001-say-more.patch
+  added  it to `patches` in recipes/a/recipe.toml:4
+         new link
+         mode of read-only
+         deleted run
+         changed src/main.c
+         new src/new file
+  done   the patch gives exactly the edited source; a is built as its recipe says again
+";
+    assert!(text.starts_with(told), "{text}");
+    let patch = space.project().join("recipes/a/patches/0001-say-more.patch");
+    assert_eq!(fs::read_to_string(&patch).unwrap(), WHOLE_PATCH);
+    assert_eq!(space.prints(&["edit", "--list"]), "nothing is edited\n");
+    assert!(!space.prints(&["status", "a"]).contains("edited"));
+
+    // The next edit begins with it, and its patch comes after it.
+    space.prints(&["edit", "a", "work/b"]);
+    let work = space.project().join("work/b");
+    assert_eq!(fs::read_to_string(work.join("src/main.c")).unwrap(), "int main = 1;\n");
+    assert!(fs::symlink_metadata(work.join("link")).unwrap().is_symlink());
+    assert!(!work.join("run").exists());
+    fs::remove_file(work.join("link")).unwrap();
+    fs::create_dir(work.join("link")).unwrap();
+    fs::write(work.join("link/file"), "").unwrap();
+    let text = space.prints(&["edit", "--finish", "a"]);
+    assert!(text.starts_with("  wrote  recipes/a/patches/0002-edit.patch\n         deleted link\n         new link/file\n"), "{text}");
+    space.prints(&["edit", "a", "work/c"]);
+    assert!(space.project().join("work/c/link/file").is_file());
+}
+
+#[test]
+fn a_finish_that_was_killed_is_finished_by_the_next_one() {
+    let space = space();
+    change_all(&space);
+    let (edits, kept) = (space.project().join(".osier/edits"), space.folder.path().join("kept"));
+    let copy = |from: &std::path::Path, to: &std::path::Path| {
+        fs::create_dir_all(to).unwrap();
+        for name in ["edit.json", "source.tree"] {
+            fs::copy(from.join(name), to.join(name)).unwrap();
+        }
+    };
+    copy(&edits.join("a"), &kept);
+    space.prints(&["edit", "--finish", "a"]);
+    // The patch is there, and so is the edit.
+    copy(&kept, &edits.join("a"));
+    let (status, text) = space.fails(&["build", "a"]);
+    assert_eq!(status, 2);
+    assert!(text.contains("error[E004]"), "{text}");
+    let text = space.prints(&["edit", "--finish", "a"]);
+    assert!(text.starts_with("  done   the recipe has all changes already"), "{text}");
+    assert_eq!(fs::read_dir(space.project().join("recipes/a/patches")).unwrap().count(), 1);
+}
+
+#[test]
+fn a_list_of_patches_takes_the_new_one_at_its_end() {
+    let space = space();
+    let (alone, recipe) =
+        (space.project().join("recipes/a.toml"), space.project().join("recipes/a/recipe.toml"));
+    fs::create_dir_all(space.project().join("recipes/a/quilt")).unwrap();
+    let text = fs::read_to_string(&alone).unwrap();
+    let text = text.replace("[[step]]", "patches = [\"quilt/series\"]\n[[step]]");
+    fs::write(&recipe, &text).unwrap();
+    fs::remove_file(alone).unwrap();
+    let first = "--- a/src/main.c\n+++ b/src/main.c\n@@ -1 +1 @@\n-int main;\n+int first;\n";
+    fs::write(space.project().join("recipes/a/quilt/zz.patch"), first).unwrap();
+    fs::write(space.project().join("recipes/a/quilt/series"), "# a list\nzz.patch").unwrap();
+    space.prints(&["edit", "a", "work/a"]);
+    fs::write(source(&space).join("src/main.c"), "int second;\n").unwrap();
+    let told = space.prints(&["edit", "--finish", "a"]);
+    assert!(told.contains("  added  0001-edit.patch to recipes/a/quilt/series\n"), "{told}");
+    let series = fs::read_to_string(space.project().join("recipes/a/quilt/series")).unwrap();
+    assert_eq!(series, "# a list\nzz.patch\n0001-edit.patch\n");
+    assert_eq!(fs::read_to_string(recipe).unwrap(), text, "the recipe names the list");
+}
+
+#[test]
+fn what_cannot_be_given_to_the_recipe_leaves_all_as_it_was() {
+    let space = space();
+    let alone = space.project().join("recipes/a.toml");
+    let text = fs::read_to_string(&alone).unwrap();
+    // A patch whose name begins with a digit would come before the one that is there.
+    let named = text.replace("[[step]]", "patches = [\"*.patch\"]\n[[step]]");
+    fs::create_dir_all(space.project().join("recipes/a")).unwrap();
+    fs::write(space.project().join("recipes/a/recipe.toml"), named).unwrap();
+    let first = "--- a/src/main.c\n+++ b/src/main.c\n@@ -1 +1 @@\n-int main;\n+int first;\n";
+    fs::write(space.project().join("recipes/a/zz.patch"), first).unwrap();
+    fs::remove_file(alone).unwrap();
+    change_all(&space);
+    let before = files(&space);
+    let (status, text) = space.fails(&["edit", "--finish", "a"]);
+    assert_eq!(status, 2);
+    assert!(text.contains("error[E006]: 0001-edit.patch would not be the last patch"), "{text}");
+    assert!(text.contains("hint: the recipe and the edit are as they were"), "{text}");
+    assert_eq!(files(&space), before);
+    // Words that would be read as a patch of their own.
+    let words = "--message=x\n@@ -1 +1 @@";
+    let (status, text) = space.fails(&["edit", "--finish", "a", words]);
+    assert_eq!(status, 2);
+    assert!(text.contains("0001-x.patch:2: a hunk begins here"), "{text}");
+    assert!(text.contains("hint: the recipe and the edit are as they were"), "{text}");
+    assert_eq!(files(&space), before);
+}
