@@ -192,12 +192,12 @@ pub(crate) const PAGES: &[Page] = &[
     Page {
         code: "E005",
         title: "something that was changed cannot be said in a patch",
-        text: "Patches have lines of text: a binary file cannot be new or changed, and a name cannot have control characters. Each such file is listed, and nothing was written.",
+        text: "Patches have lines of text: a binary file cannot be new or changed. Nor can a patch put a file in the place of a folder. Each such file is listed, and nothing was written.",
     },
     Page {
         code: "E006",
         title: "a patch could not be given to the recipe",
-        text: "The patch is put on the source as the next build will, and the result is compared with the edited source; where they differ, or the recipe would not put it on last, all is as it was before. An empty file, for one, cannot be left behind by every way of patching.",
+        text: "The patch is put on the source as the next build will, and the result is compared with the edited source; where they differ, or the recipe would not put it on last, all is as it was before.",
     },
     Page {
         code: "B000",
