@@ -13,6 +13,7 @@ mod person;
 mod prove;
 mod prove_changes;
 mod prove_disks;
+mod prove_edit;
 mod prove_git;
 mod prove_graph;
 mod prove_jobs;

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::prove_changes::changes;
 use crate::prove_disks::{disks, images};
+use crate::prove_edit::edit;
 use crate::prove_git;
 use crate::prove_graph::graph;
 use crate::prove_jobs::jobs;
@@ -47,6 +48,7 @@ pub(crate) const NAMES: &[&str] = &[
     "ovm",
     "ovm-quick",
     "patches",
+    "edit",
     "all",
 ];
 
@@ -65,6 +67,7 @@ pub(crate) fn run(name: &str) -> Result<()> {
         "git" => &[prove_git::run],
         "jobs" => &[jobs],
         "patches" => &[prove_patches::patches],
+        "edit" => &[edit],
         "kill-quick" => &[prove_kill::quick],
         // Not among all of them: they take long, or compile kernels of their own.
         "disks" => &[disks],
@@ -90,6 +93,7 @@ pub(crate) fn run(name: &str) -> Result<()> {
             jobs,
             prove_patches::patches,
             prove_toolchain::parts,
+            edit,
             prove_store::all,
             prove_kill::quick,
         ],

@@ -38,14 +38,23 @@ impl Engine<'_> {
         for (id, outputs) in before {
             let component = graph.component(id).name.clone();
             let now = results.get(&id).map(|result| result.outputs.as_slice()).unwrap_or_default();
-            let mut differences = Vec::new();
-            for ((name, old), (_, new)) in outputs.iter().zip(now).filter(|(old, new)| old != new) {
-                let paths = self.differences(old, new)?;
-                differences.extend(paths.into_iter().map(|path| format!("{name}:{path}")));
-            }
-            checks.push(CleanCheck { component, differences });
+            checks.push(CleanCheck { component, differences: self.compared(&outputs, now)? });
         }
         Ok((results, checks))
+    }
+
+    /// Lists the installed paths in which the outputs of two builds differ, each as `OUTPUT:PATH`.
+    pub fn compared(
+        &self,
+        before: &[(String, Digest)],
+        now: &[(String, Digest)],
+    ) -> Result<Vec<String>, BuildError> {
+        let mut differences = Vec::new();
+        for ((name, old), (_, new)) in before.iter().zip(now).filter(|(old, new)| old != new) {
+            let paths = self.differences(old, new)?;
+            differences.extend(paths.into_iter().map(|path| format!("{name}:{path}")));
+        }
+        Ok(differences)
     }
 
     fn differences(&self, old: &Digest, new: &Digest) -> Result<Vec<String>, BlobError> {

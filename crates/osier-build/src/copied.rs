@@ -46,7 +46,7 @@ impl Stamp {
 impl CopiedRoot {
     /// Copies layers, the topmost first, into an empty folder.
     pub(crate) fn new(root: &Path, layers: &[PathBuf]) -> Result<Self, FileError> {
-        lay_out(&LayerStack::new(layers.to_vec()), root)?;
+        copy_out(&LayerStack::new(layers.to_vec()), Path::new(""), root)?;
         for name in PASSING {
             let folder = root.join(name);
             if !folder.is_dir() {
@@ -62,7 +62,7 @@ impl CopiedRoot {
     pub(crate) fn put(&self, layers: &[PathBuf], place: &str) -> Result<(), FileError> {
         let to = self.root.join(place);
         fs::create_dir_all(&to).at("make", &to)?;
-        lay_out(&LayerStack::new(layers.to_vec()), &to)
+        copy_out(&LayerStack::new(layers.to_vec()), Path::new(""), &to)
     }
 
     /// Takes down what the root is like; the step runs after this.
@@ -99,6 +99,10 @@ impl CopiedRoot {
             if inside {
                 self.make_parents(upper, path)?;
                 let gone = self.place(upper, path);
+                // What was laid there before the step ran is gone with it.
+                if gone.symlink_metadata().is_ok() {
+                    osier_store::remove_tree(&gone)?;
+                }
                 mknodat(CWD, &gone, FileType::CharacterDevice, Mode::empty(), 0)
                     .at("make", &gone)?;
             }
@@ -129,9 +133,9 @@ fn make_like(like: &Path, folder: &Path) -> Result<(), FileError> {
     fs::set_permissions(folder, Permissions::from_mode(mode)).at("set the mode of", folder)
 }
 
-/// Copies the merged view of layers into a folder, with modes and times.
-fn lay_out(stack: &LayerStack, to: &Path) -> Result<(), FileError> {
-    let entries = stack.walk(Path::new(""))?;
+/// Copies what layers show together below a folder into one of the host that is there, with modes and times.
+pub fn copy_out(stack: &LayerStack, folder: &Path, to: &Path) -> Result<(), FileError> {
+    let entries = stack.walk(folder)?;
     let mut folders: Vec<(PathBuf, &LayerEntry)> = Vec::new();
     for entry in &entries {
         let place = to.join(OsStr::from_bytes(&entry.path));

@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use osier_sandbox::{Isolation, Launcher};
-use osier_store::{BlobError, Digest, FileError, IoContext, Key, Record, Store};
+use osier_store::{BlobError, Digest, FileError, IoContext, Key, LayerStack, Record, Store};
 
 use crate::graph::{Component, ComponentId, Environment, Graph, StepCheck, StepId};
 use crate::places::Places;
 use crate::schedule::{Ended, Wire};
 use crate::state::{Job, State, index, recorded_layers};
-use crate::step_run::{GoesOn, SOURCE_DATE, StepCall, StepEnd, StepUse};
+use crate::step_run::{GoesOn, SOURCE_DATE, StepCall, StepEnd, StepUse, Top};
 use crate::why::Basis;
 use crate::{Event, Failure, FailureCause};
 
@@ -310,6 +310,8 @@ impl Engine<'_> {
         let failed = self.store.failed_path(&key).join("upper");
         let mut layers = state.stack(id);
         let (upper, state_of) = if failed.is_dir() {
+            let on = crate::failure::went_on_from(self.store, &key);
+            layers.splice(0..0, on.iter().map(|key| self.store.layer_path(key)));
             (failed, EnteredState::Failed)
         } else {
             let upper = scratch.path().join("upper");
@@ -329,6 +331,8 @@ impl Engine<'_> {
             run: true,
             jobs: self.settings.jobs.max(1),
             reuse: None,
+            edits: None,
+            written: Vec::new(),
             below: layers,
             own: None,
             needs: state.inputs(&component.needs).unwrap_or_default(),
@@ -343,6 +347,16 @@ impl Engine<'_> {
             return Err(EnterError::Degraded);
         }
         Ok(Entered { spec, state: state_of, key, scratch })
+    }
+
+    /// Gives the layers of a step that is done and of those below it, the topmost first; nothing where one is missing.
+    pub fn layers_of(&self, graph: &Graph, id: StepId) -> Option<LayerStack> {
+        let keys = self.survey(graph).keys;
+        let mut layers = Vec::new();
+        for step in graph.chain(id).into_iter().rev() {
+            layers.extend(recorded_layers(self.store, keys.get(&step)?)?);
+        }
+        Some(LayerStack::new(layers))
     }
 
     /// Runs a step if it has to run, and takes the outputs if it is its component's last.
@@ -369,24 +383,21 @@ impl Engine<'_> {
         let interrupted = || self.interrupted.load(Ordering::Relaxed);
         let run = |call: &StepCall<'_>| call.run(self.launcher, self.checks, wire, &interrupted);
         let mut call = self.call(job)?;
-        let Some(reuse) = &job.reuse else { return run(&call) };
-        let record = Record::Reusable(reuse.class, job.key, reuse.below);
-        let found = match self.settings.reuse {
-            true => crate::reuse::find(self.store, &job.key, reuse).map_err(BuildError::from)?,
-            false => None,
-        };
+        let found = if self.settings.reuse { self.earlier(job)? } else { None };
         let mut used = None;
-        if let Some(on) = found {
+        if let Some(goes_on) = found {
             (self.events)(Event::StepReused {
                 component: job.component.name.clone(),
                 step: job.step.name.clone(),
             });
-            call.layers.splice(0..0, on.iter().map(|key| self.store.layer_path(key)));
-            call.goes_on = Some(GoesOn { on, reuse: reuse.clone() });
+            call.layers.splice(0..0, goes_on.on.iter().map(|key| self.store.layer_path(key)));
+            let is_edited = matches!(goes_on.top, Top::Edits(_));
+            call.goes_on = Some(goes_on);
             match run(&call) {
                 Ok(done) => used = Some(done),
-                // Whatever the reason: only a clean run may say that a step fails.
-                Err(StepEnd::Failed(_)) => {}
+                // Whatever the reason: only a clean run may say that a step of a recipe fails. Who edits a source waits for
+                // the compiler's word on it.
+                Err(StepEnd::Failed(_)) if !is_edited => {}
                 Err(end) => return Err(end),
             }
         }
@@ -394,8 +405,24 @@ impl Engine<'_> {
             Some(used) => used,
             None => run(&self.call(job)?)?,
         };
-        self.store.index().append(record).map_err(BuildError::from)?;
+        let reuse = job.reuse.as_ref().map(|call| (call.class, call.below));
+        let edits = job.edits.as_ref().map(|call| (call.class, call.below));
+        for (class, below) in reuse.into_iter().chain(edits) {
+            let record = Record::Reusable(class, job.key, below);
+            self.store.index().append(record).map_err(BuildError::from)?;
+        }
         Ok(used)
+    }
+
+    /// Finds an earlier run of a step that it may go on from.
+    fn earlier<'g>(&self, job: &Job<'g>) -> Result<Option<GoesOn<'g>>, BuildError> {
+        if let Some(call) = job.edits.as_ref().filter(|call| call.edit.is_some()) {
+            let found = crate::edited::find(self.store, &job.key, call)?;
+            return Ok(found.map(|(on, top)| GoesOn { on, top: Top::Edits(top) }));
+        }
+        let Some(call) = &job.reuse else { return Ok(None) };
+        let found = crate::reuse::find(self.store, &job.key, call)?;
+        Ok(found.map(|on| GoesOn { on, top: Top::Files(call.clone()) }))
     }
 
     /// Gathers all that a step needs to run: its build environment, proto area and tools as folders.
@@ -428,6 +455,7 @@ impl Engine<'_> {
             jobs: job.jobs,
             isolation: self.settings.isolation,
             goes_on: None,
+            written: job.written.clone(),
         })
     }
 }
@@ -467,6 +495,7 @@ impl Engine<'_> {
                 last_lines: Vec::new(),
                 log: None,
                 layer_kept: false,
+                on: Vec::new(),
             }])
         })?;
         self.store.put_root(&environment.key, &base)?;

@@ -49,6 +49,11 @@ pub enum FailureCause {
         /// What became of every patch of the component, in order.
         patches: Vec<PatchReport>,
     },
+    /// A person has changed files that a script before has written, in a place where the one would hide the other.
+    WrittenBefore {
+        /// The files, below the source's folder.
+        files: Vec<String>,
+    },
     /// The disk is full.
     DiskFull {
         /// What was being written.
@@ -74,6 +79,7 @@ impl FailureCause {
             Self::DiskFull { .. } => "S007",
             Self::Machine { .. } => "S008",
             Self::Patches { .. } => "S010",
+            Self::WrittenBefore { .. } => "S011",
         }
     }
 
@@ -96,6 +102,9 @@ impl FailureCause {
                     (1, _) => format!("1 of {all} patches does not fit the source"),
                     _ => format!("{count} of {all} patches do not fit the source"),
                 }
+            }
+            Self::WrittenBefore { files } => {
+                format!("would hide what a step before has written: {}", files.join(", "))
             }
             Self::MissingOutput { message }
             | Self::Source { message }
@@ -157,6 +166,9 @@ pub struct Failure {
     pub log: Option<PathBuf>,
     /// Whether the layer was kept, so that a shell can enter it.
     pub layer_kept: bool,
+    /// The keys of the layers that it lies on beside those of the steps below, the topmost first: what it went on from.
+    #[serde(default)]
+    pub on: Vec<String>,
 }
 
 impl Failure {
@@ -173,6 +185,7 @@ impl Failure {
             last_lines: Vec::new(),
             log: None,
             layer_kept: false,
+            on: Vec::new(),
         }
     }
 
@@ -292,6 +305,14 @@ pub fn kept_failures(store: &osier_store::Store) -> Result<Vec<(Key, Failure)>, 
     Ok(failures)
 }
 
+/// Gives the layers that a kept failure lies on beside those of the steps below, the topmost first.
+pub(crate) fn went_on_from(store: &osier_store::Store, key: &Key) -> Vec<Key> {
+    let record = fs::read(store.failed_path(key).join("record.json")).unwrap_or_default();
+    let failure: Option<Failure> = serde_json::from_slice(&record).ok();
+    let on = failure.map(|failure| failure.on).unwrap_or_default();
+    on.iter().filter_map(|key| key.parse().ok()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -340,6 +361,7 @@ mod tests {
             last_lines: Vec::new(),
             log: None,
             layer_kept: false,
+            on: Vec::new(),
         };
         failure.read_log(&log);
         assert_eq!(failure.first_error.unwrap().number, 2);

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use osier_recipe::Jobs;
 use osier_store::{Digest, Key, LayerStack};
 
+use crate::edited::SourceEdit;
+
 /// Names a component of a graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ComponentId(pub u32);
@@ -29,7 +31,7 @@ pub struct Graph {
 }
 
 /// A recipe in one role, for one target, in one profile.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Component {
     /// The recipe's name, and the target where a toolchain compiles it: `busybox`, `busybox@aarch64`.
     pub name: String,
@@ -111,7 +113,7 @@ pub struct Package {
 }
 
 /// One stage of a component.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Step {
     /// Whose stage it is.
     pub component: ComponentId,
@@ -153,6 +155,8 @@ pub struct Reuse {
     pub files: Vec<PathBuf>,
     /// Variables that may differ, and with them the files beside the recipe that they name.
     pub variables: Vec<String>,
+    /// Whether files of the source may differ while a person edits it.
+    pub edits: bool,
 }
 
 /// What a step does.
@@ -162,6 +166,8 @@ pub enum Work {
     Unpack(SourceTree),
     /// Puts patches on the sources.
     Patch(Patching),
+    /// Lays what a person has changed over the source.
+    Edit(SourceEdit),
     /// Runs a shell script in the sandbox.
     Script {
         /// The text, given to `sh -eu`.
@@ -350,7 +356,9 @@ impl Step {
     pub fn folder(&self) -> PathBuf {
         match &self.work {
             Work::Script { folder, .. } => PathBuf::from(folder),
-            Work::Unpack(source) => PathBuf::from(format!("/build/{}", source.name)),
+            Work::Unpack(SourceTree { name, .. }) | Work::Edit(SourceEdit { name, .. }) => {
+                PathBuf::from(format!("/build/{name}"))
+            }
             Work::Patch(patching) => PathBuf::from(format!("/build/{}", patching.source)),
         }
     }

@@ -1,17 +1,18 @@
 //! What a step's key covers.
 //!
-//! | part | unpack | patch | script |
-//! | --- | --- | --- | --- |
-//! | version of the step format; of how patches are applied | yes | yes | yes |
-//! | key of the step below | yes | yes | yes |
-//! | names, digests and places of the source's archives | yes | by the step below | by the step below |
-//! | patches: path, content, options, order; what of them is waived | | yes | by the step below |
-//! | script, working folder, how it gets its jobs | | | yes |
-//! | variables of the component: name, version, target, `env`, the kind's variables | | | yes |
-//! | key of the build environment | | | yes |
-//! | output digest and name of each need and tool | | | yes |
-//! | content, path and executable bit of each file beside the recipe | | | yes |
-//! | name, version and arguments of each check | yes | yes | yes |
+//! | part | unpack | patch | edit | script |
+//! | --- | --- | --- | --- | --- |
+//! | version of the step format; of how patches are applied | yes | yes | yes | yes |
+//! | key of the step below | yes | yes | yes | yes |
+//! | names, digests and places of the source's archives | yes | by the step below | by the step below | by the step below |
+//! | patches: path, content, options, order; what of them is waived | | yes | by the step below | by the step below |
+//! | path, type, mode and content of each file that a person has changed | | | yes | by the step below |
+//! | script, working folder, how it gets its jobs | | | | yes |
+//! | variables of the component: name, version, target, `env`, the kind's variables | | | | yes |
+//! | key of the build environment | | | | yes |
+//! | output digest and name of each need and tool | | | | yes |
+//! | content, path and executable bit of each file beside the recipe | | | | yes |
+//! | name, version and arguments of each check | yes | yes | | yes |
 //!
 //! It never covers a path of this machine, a user, a host name, the clock or the number of jobs. The
 //! names of the component and the step are in it only where the step can see them.
@@ -49,6 +50,7 @@ pub(crate) fn step_key(
     let key = match step.work {
         Work::Unpack(_) => KeyBuilder::new("unpack", STEP_FORMAT),
         Work::Patch(_) => KeyBuilder::new("patch", PATCH_FORMAT),
+        Work::Edit(_) => KeyBuilder::new("edit", STEP_FORMAT),
         Work::Script { .. } => KeyBuilder::new("script", STEP_FORMAT),
     };
     finish(key, component, step, below, needs, tools, checks, &Except::default())
@@ -76,6 +78,21 @@ pub(crate) fn reuse_key(
         key.field("may differ", file.as_os_str().as_encoded_bytes());
     }
     finish(key, component, step, base, needs, tools, checks, &except)
+}
+
+/// Computes what the runs of a step have in common that can go on from one another while a person edits the source.
+///
+/// `base` is the key of the step that an edit lies on.
+pub(crate) fn edits_key(
+    component: &Component,
+    step: &Step,
+    base: &Key,
+    needs: &[KnownInput],
+    tools: &[KnownInput],
+    checks: &[&dyn StepCheck],
+) -> Key {
+    let key = KeyBuilder::new("reuse while edited", STEP_FORMAT);
+    finish(key, component, step, Some(base), needs, tools, checks, &Except::default())
 }
 
 /// What is left out of a key.
@@ -112,6 +129,7 @@ fn finish(
                 key.field("strip", &archive.strip.to_le_bytes());
             }
         }
+        Work::Edit(edit) => edit.key(&mut key),
         Work::Patch(patching) => {
             for source in &patching.debian {
                 key.field("debian", source.as_bytes());
@@ -186,9 +204,10 @@ mod tests {
     use std::collections::BTreeMap;
     use std::sync::Arc;
 
-    use osier_store::LayerStack;
+    use osier_store::{LayerStack, TreeNode};
 
     use super::*;
+    use crate::edited::{Change as FileChange, SourceEdit};
     use crate::graph::{
         Archive, Check, ComponentId, Environment, FileInput, Finding, Output, OwnPatch, Patching,
         SourceTree, View, Waiver,
@@ -301,14 +320,14 @@ mod tests {
         fn work(&mut self) -> (&mut String, &mut String, &mut Jobs, &mut Option<u64>) {
             match &mut self.step.work {
                 Work::Script { text, folder, jobs, memory } => (text, folder, jobs, memory),
-                Work::Unpack(_) | Work::Patch(_) => panic!("not a script"),
+                Work::Unpack(_) | Work::Patch(_) | Work::Edit(_) => panic!("not a script"),
             }
         }
 
         fn archive(&mut self) -> &mut Archive {
             match &mut self.step.work {
                 Work::Unpack(source) => &mut source.archives[0],
-                Work::Script { .. } | Work::Patch(_) => panic!("not an unpacking"),
+                Work::Script { .. } | Work::Patch(_) | Work::Edit(_) => panic!("not an unpacking"),
             }
         }
 
@@ -330,7 +349,26 @@ mod tests {
         fn patching(&mut self) -> &mut Patching {
             match &mut self.step.work {
                 Work::Patch(patching) => patching,
-                Work::Script { .. } | Work::Unpack(_) => panic!("not a patching"),
+                Work::Script { .. } | Work::Unpack(_) | Work::Edit(_) => panic!("not a patching"),
+            }
+        }
+
+        fn edit() -> Self {
+            let file =
+                TreeNode::File { mode: 0o644, content: Digest([5; 32]), size: 1, hard_link: None };
+            let change = |path: &[u8], node| FileChange { path: path.to_vec(), node };
+            let mut inputs = Self::new(Work::Edit(SourceEdit {
+                name: "part".into(),
+                changes: vec![change(b"a", Some(file)), change(b"b", None)],
+            }));
+            inputs.step.view = View::Nothing;
+            inputs
+        }
+
+        fn change(&mut self, number: usize) -> &mut FileChange {
+            match &mut self.step.work {
+                Work::Edit(edit) => &mut edit.changes[number],
+                Work::Script { .. } | Work::Unpack(_) | Work::Patch(_) => panic!("not an edit"),
             }
         }
     }
@@ -462,6 +500,67 @@ mod tests {
     }
 
     #[test]
+    fn each_input_of_an_edit_changes_its_key() {
+        let file = |mode, byte| {
+            Some(TreeNode::File { mode, content: Digest([byte; 32]), size: 1, hard_link: None })
+        };
+        let link = || Some(TreeNode::Symlink { target: b"b".to_vec() });
+        let base = Inputs::edit().key();
+        let changed = |change: &dyn Fn(&mut Inputs)| {
+            let mut inputs = Inputs::edit();
+            change(&mut inputs);
+            inputs.key()
+        };
+        let keys = [
+            base,
+            Inputs::script().key(),
+            Inputs::unpack().key(),
+            changed(&|inputs| inputs.below = Some(Key([9; 32]))),
+            changed(&|inputs| inputs.change(0).path = b"c".to_vec()),
+            changed(&|inputs| inputs.change(0).node = file(0o644, 6)),
+            changed(&|inputs| inputs.change(0).node = file(0o755, 5)),
+            changed(&|inputs| inputs.change(0).node = link()),
+            changed(&|inputs| inputs.change(0).node = None),
+            changed(&|inputs| inputs.change(1).node = Some(TreeNode::Folder { mode: 0o755 })),
+            changed(&|inputs| match &mut inputs.step.work {
+                Work::Edit(edit) => drop(edit.changes.pop()),
+                _ => panic!("not an edit"),
+            }),
+            changed(&|inputs| match &mut inputs.step.work {
+                Work::Edit(edit) => edit.name = "other".into(),
+                _ => panic!("not an edit"),
+            }),
+        ];
+        assert_eq!(keys.iter().collect::<BTreeSet<_>>().len(), keys.len());
+        // The person's folder is no part of it.
+        assert_eq!(changed(&|inputs| inputs.step.origin = "/elsewhere".into()), base);
+    }
+
+    #[test]
+    fn what_goes_on_while_edited_agrees_in_all_but_the_source() {
+        let key = |inputs: &Inputs, base| {
+            let (component, step) = (&inputs.component, &inputs.step);
+            edits_key(component, step, base, &inputs.needs, &inputs.tools, &[&inputs.check])
+        };
+        let base = key(&Inputs::script(), &Key([2; 32]));
+        assert_ne!(base, key(&Inputs::script(), &Key([3; 32])), "what the edit lies on");
+        let mut inputs = Inputs::script();
+        inputs.below = Some(Key([9; 32]));
+        assert_eq!(key(&inputs, &Key([2; 32])), base, "the edit itself");
+        let changes: [fn(&mut Inputs); 4] = [
+            |inputs| inputs.work().0.push('x'),
+            |inputs| drop(inputs.component.variables.insert("CFLAGS".into(), "-O1".into())),
+            |inputs| inputs.needs[0].digest = Digest([9; 32]),
+            |inputs| inputs.component.files[0].content = (*b"y").into(),
+        ];
+        for (number, change) in changes.into_iter().enumerate() {
+            let mut inputs = Inputs::script();
+            change(&mut inputs);
+            assert_ne!(key(&inputs, &Key([2; 32])), base, "change {number}");
+        }
+    }
+
+    #[test]
     fn what_a_step_cannot_see_is_not_in_its_key() {
         let changes: &[Change] = &[
             ("the place of the recipe", |inputs| inputs.component.origin = "elsewhere".into()),
@@ -469,6 +568,13 @@ mod tests {
             ("the place of a file", |inputs| inputs.component.files[0].origin = "elsewhere".into()),
             ("the name of the step", |inputs| inputs.step.name = "other".into()),
             ("the memory that it needs", |inputs| *inputs.work().3 = Some(1)),
+            ("what it may go on from", |inputs| {
+                inputs.step.reuse = Some(Reuse {
+                    files: vec!["/build/part/.config".into()],
+                    variables: vec!["CFLAGS".into()],
+                    edits: true,
+                });
+            }),
         ];
         let base = Inputs::script().key();
         for (what, change) in changes {

@@ -8,10 +8,12 @@
 mod budget;
 mod clean_check;
 mod copied;
+mod edited;
 mod engine;
 mod event;
 mod failure;
 mod graph;
+mod insert;
 mod key;
 mod memory;
 mod outlook;
@@ -29,9 +31,12 @@ mod times;
 mod timing;
 mod tokens;
 mod unpack;
+mod upper;
 mod why;
 
 pub use clean_check::CleanCheck;
+pub use copied::copy_out;
+pub use edited::{Change, SourceEdit};
 pub use engine::{
     BuildError, ComponentResult, Engine, EnterError, Entered, EnteredState, Provision, Results,
     Settings, Survey,
@@ -43,6 +48,7 @@ pub use graph::{
     Input, Output, OwnPatch, Package, Patching, Reuse, SourceTree, Step, StepCheck, StepId, View,
     Waiver, Work,
 };
+pub use insert::Edits;
 pub use memory::of_machine as machine_memory;
 pub use outlook::Took;
 pub use patches::patch_fits;

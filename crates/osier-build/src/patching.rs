@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use osier_patch::{
     Allowance, Found, Node, ParseError, Patch, PatchReport, Problem, Queued, Source, classify,
@@ -14,11 +13,11 @@ use osier_patch::{
 };
 use osier_recipe::glob_matches;
 use osier_store::{FileError, IoContext, Key, LayerEntry, LayerKind, LayerStack, Store};
-use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps};
 
 use crate::graph::{Patching, Waiver};
 use crate::patches::LIST;
 use crate::step_run::StepCall;
+use crate::upper::{self, Moment};
 use crate::{Failure, FailureCause};
 
 /// The folder of a step's root that sources lie in.
@@ -193,66 +192,42 @@ fn debian(sources: &Sources<'_>, source: &str) -> Result<Vec<Read>, FileError> {
     Ok(read)
 }
 
-/// Writes changes into a layer's folder, in the form of an overlay's upper one. All get one time, so that make does not
-/// take a file for older than what is made from it only because it stands later in a patch.
+/// Writes changes into a layer's folder, with one time for all.
 fn write(
     upper: &Path,
     stack: &LayerStack,
     changes: &BTreeMap<PathBuf, Option<Node>>,
 ) -> Result<(), FileError> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let now = Timespec {
-        tv_sec: i64::try_from(now.as_secs()).unwrap_or_default(),
-        tv_nsec: now.subsec_nanos().into(),
-    };
-    let times = Timestamps { last_access: now, last_modification: now };
+    let moment = Moment::now();
     let gone = emptied(stack, changes)?;
+    let is_made_below = |folder: &Path| {
+        let below = changes.range(folder.to_path_buf()..);
+        let mut below = below.take_while(|(path, _)| path.starts_with(folder));
+        below.any(|(_, node)| node.is_some())
+    };
     for (path, node) in changes {
         let (path, node) = match path.ancestors().filter(|above| gone.contains(*above)).last() {
             Some(folder) => (folder, &None),
             None => (path.as_path(), node),
         };
         let host = upper.join(BUILD).join(path);
-        folders(upper, stack, &Path::new(BUILD).join(path))?;
+        upper::make_parents(stack, upper, &Path::new(BUILD).join(path))?;
         match node {
             Some(Node::File { content, mode }) => {
                 fs::write(&host, content).at("write", &host)?;
-                fs::set_permissions(&host, fs::Permissions::from_mode(mode | 0o600))
-                    .at("set the mode of", &host)?;
+                upper::set_mode(&host, mode | 0o600)?;
             }
             Some(Node::Symlink { target }) => {
                 symlink(OsStr::from_bytes(target), &host).at("link", &host)?;
             }
+            // A folder in its place hides it as well.
+            None if is_made_below(path) => continue,
             None => {
-                let whiteout = FileType::CharacterDevice;
-                match rustix::fs::mknodat(CWD, &host, whiteout, Mode::empty(), 0) {
-                    // Another file of the same folder has removed it.
-                    Err(rustix::io::Errno::EXIST) => {}
-                    made => made.at("make", &host)?,
-                }
+                upper::whiteout(&host)?;
                 continue;
             }
         }
-        rustix::fs::utimensat(CWD, &host, &times, AtFlags::SYMLINK_NOFOLLOW)
-            .at("set the time of", &host)?;
-    }
-    Ok(())
-}
-
-/// Makes the folders above a path like those below.
-fn folders(upper: &Path, stack: &LayerStack, path: &Path) -> Result<(), FileError> {
-    let mut above: Vec<&Path> = path.ancestors().skip(1).collect();
-    above.pop();
-    for folder in above.into_iter().rev() {
-        let host = upper.join(folder);
-        if host.is_dir() {
-            continue;
-        }
-        let like = stack.find(folder)?.filter(|entry| entry.kind == LayerKind::Folder);
-        let mode = like.map_or(0o755, |entry| entry.metadata.mode() & 0o7777);
-        fs::create_dir(&host).at("make", &host)?;
-        fs::set_permissions(&host, fs::Permissions::from_mode(mode | 0o700))
-            .at("set the mode of", &host)?;
+        moment.stamp(&host)?;
     }
     Ok(())
 }

@@ -500,6 +500,7 @@ impl<'a> Planning<'_, 'a> {
             let reuse = step.reuse.as_ref().map(|reuse| Reuse {
                 files: reuse.files.iter().map(|file| Path::new(&folder).join(&**file)).collect(),
                 variables: reuse.variables.iter().map(|name| name.value.clone()).collect(),
+                edits: reuse.edits,
             });
             let written = place(step.run.origin, &step.run.value.span);
             add(

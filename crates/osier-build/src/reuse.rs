@@ -121,7 +121,7 @@ fn same(one: &Path, other: &Path, place: &Path, files: &[PathBuf]) -> Result<boo
     Ok(true)
 }
 
-fn list(folder: &Path) -> Result<BTreeMap<OsString, Metadata>, FileError> {
+pub(crate) fn list(folder: &Path) -> Result<BTreeMap<OsString, Metadata>, FileError> {
     let mut names = BTreeMap::new();
     for entry in fs::read_dir(folder).at("list", folder)? {
         let entry = entry.at("list", folder)?;
@@ -131,12 +131,12 @@ fn list(folder: &Path) -> Result<BTreeMap<OsString, Metadata>, FileError> {
     Ok(names)
 }
 
-fn is_opaque(folder: &Path) -> bool {
+pub(crate) fn is_opaque(folder: &Path) -> bool {
     let mut value = [0u8; 4];
     matches!(rustix::fs::lgetxattr(folder, "user.overlay.opaque", &mut value), Ok(1) if value[0] == b'y')
 }
 
-fn same_content(one: &Path, other: &Path) -> Result<bool, FileError> {
+pub(crate) fn same_content(one: &Path, other: &Path) -> Result<bool, FileError> {
     let (mut mine, mut theirs) =
         (File::open(one).at("open", one)?, File::open(other).at("open", other)?);
     let (mut left, mut right) = (vec![0; 64 << 10], vec![0; 64 << 10]);

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use osier_store::{Digest, Key, Store};
 
 use crate::Event;
+use crate::edited::EditCall;
 use crate::engine::{ComponentResult, Engine};
-use crate::graph::{Component, ComponentId, Graph, Step, StepId};
-use crate::key::{KnownInput, reuse_key, step_key};
+use crate::graph::{Component, ComponentId, Graph, Step, StepId, View, Work};
+use crate::key::{KnownInput, edits_key, reuse_key, step_key};
 use crate::reuse::ReuseCall;
 
 /// The scheduler's knowledge of one build.
@@ -39,6 +40,10 @@ pub(crate) struct Job<'g> {
     pub(crate) jobs: usize,
     /// How to find an earlier run to go on from, where the step may.
     pub(crate) reuse: Option<ReuseCall<'g>>,
+    /// The same while a person edits the source.
+    pub(crate) edits: Option<EditCall>,
+    /// The layers of the component's scripts that the step lies on, where it lays out an edit.
+    pub(crate) written: Vec<PathBuf>,
     /// The layers below, the topmost first.
     pub(crate) below: Vec<PathBuf>,
     /// The layers of the component's own steps, the topmost first, where this step is the last one.
@@ -232,8 +237,13 @@ impl<'g> State<'g> {
         });
         let needs = self.inputs(&component.needs).unwrap_or_default();
         let tools = self.inputs(&component.tools).unwrap_or_default();
-        let reuse =
-            if run { self.reuse_call(engine, id, component, step, &needs, &tools) } else { None };
+        // What was made by hand is recorded under no key, and nothing recorded may come from it.
+        let by_hand = self.graph.chain(id).iter().any(|step| engine.hand_made.contains_key(step));
+        let (mut reuse, mut edits) = (None, None);
+        if run && !by_hand {
+            reuse = self.reuse_call(engine, component, step, &needs, &tools);
+            edits = self.edit_call(engine, component, step, &needs, &tools);
+        }
         Some(Job {
             component,
             step,
@@ -241,6 +251,8 @@ impl<'g> State<'g> {
             run,
             jobs: 1,
             reuse,
+            edits,
+            written: self.written(id),
             below: self.stack(id),
             own,
             needs,
@@ -248,21 +260,52 @@ impl<'g> State<'g> {
         })
     }
 
+    /// Gathers what it takes to find an earlier run of a step that notices changed sources by their times.
+    fn edit_call(
+        &self,
+        engine: &Engine<'_>,
+        component: &Component,
+        step: &'g Step,
+        needs: &[KnownInput],
+        tools: &[KnownInput],
+    ) -> Option<EditCall> {
+        step.reuse.as_ref().filter(|reuse| reuse.edits)?;
+        let id = step.below?;
+        let below = self.graph.step(id);
+        let key_of = |step: StepId| self.keys[step.0 as usize];
+        let (base, edit) = match below.work {
+            Work::Edit(_) => {
+                let layers = self.layers[id.0 as usize].as_deref()?;
+                let [layer] = layers else { return None };
+                (below.below?, Some((layer.clone(), self.stack(id))))
+            }
+            _ => (id, None),
+        };
+        let base = key_of(base)?;
+        let class = edits_key(component, step, &base, needs, tools, engine.checks);
+        Some(EditCall { class, base, below: key_of(id)?, edit })
+    }
+
+    /// The layers of the scripts below an edit, down to the source.
+    fn written(&self, id: StepId) -> Vec<PathBuf> {
+        if !matches!(self.graph.step(id).work, Work::Edit(_)) {
+            return Vec::new();
+        }
+        let chain = self.graph.chain(id).into_iter().rev().skip(1);
+        let scripts = chain.take_while(|step| self.graph.step(*step).view == View::All);
+        scripts.flat_map(|step| self.layers[step.0 as usize].clone().unwrap_or_default()).collect()
+    }
+
     /// Gathers what it takes to find an earlier run of a step; nothing where the step starts clean.
     fn reuse_call(
         &self,
         engine: &Engine<'_>,
-        id: StepId,
         component: &Component,
         step: &'g Step,
         needs: &[KnownInput],
         tools: &[KnownInput],
     ) -> Option<ReuseCall<'g>> {
-        let reuse = step.reuse.as_ref()?;
-        // What was made by hand is recorded under no key, and nothing recorded may come from it.
-        if self.graph.chain(id).iter().any(|step| engine.hand_made.contains_key(step)) {
-            return None;
-        }
+        let reuse = step.reuse.as_ref().filter(|reuse| !reuse.files.is_empty())?;
         let below = step.below?;
         let base = self.graph.step(below).below.and_then(|base| self.keys[base.0 as usize]);
         let class = reuse_key(component, step, reuse, base.as_ref(), needs, tools, engine.checks);

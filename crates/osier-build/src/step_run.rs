@@ -14,6 +14,7 @@ use osier_store::{FileError, IoContext, Key, LayerStack, Scratch, Store};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::copied::CopiedRoot;
+use crate::edited::{Difference, SourceEdit};
 use crate::failure::write_record;
 use crate::graph::{Archive, Component, SourceTree, Step, StepCheck, Work};
 use crate::reuse::ReuseCall;
@@ -51,6 +52,8 @@ pub(crate) struct StepCall<'a> {
     pub(crate) isolation: Isolation,
     /// What it goes on from, where it does not start clean; `layers` has these layers on top.
     pub(crate) goes_on: Option<GoesOn<'a>>,
+    /// The layers of scripts that an edit lies on.
+    pub(crate) written: Vec<PathBuf>,
 }
 
 /// An earlier run that a step goes on from.
@@ -58,7 +61,15 @@ pub(crate) struct GoesOn<'a> {
     /// The earlier run's layers, the topmost first.
     pub(crate) on: Vec<Key>,
     /// What is laid on top of them.
-    pub(crate) reuse: ReuseCall<'a>,
+    pub(crate) top: Top<'a>,
+}
+
+/// What is laid on top of an earlier run.
+pub(crate) enum Top<'a> {
+    /// Files of the step below.
+    Files(ReuseCall<'a>),
+    /// What a person has changed since.
+    Edits(Vec<Difference>),
 }
 
 /// What a step that ended well used.
@@ -120,10 +131,12 @@ impl StepCall<'_> {
         fs::create_dir(&upper)
             .at("make", &upper)
             .map_err(|error| StepEnd::Failed(self.file(&error)))?;
-        if let Some(GoesOn { reuse, .. }) = &self.goes_on {
-            crate::reuse::lay_on_top(reuse, &upper)
-                .map_err(|error| StepEnd::Failed(self.file(&error)))?;
-        }
+        let laid = match self.goes_on.as_ref().map(|goes_on| &goes_on.top) {
+            None => Ok(()),
+            Some(Top::Files(reuse)) => crate::reuse::lay_on_top(reuse, &upper),
+            Some(Top::Edits(changed)) => crate::edited::lay_on_top(changed, &self.layers, &upper),
+        };
+        laid.map_err(|error| StepEnd::Failed(self.file(&error)))?;
         let mut patches = Vec::new();
         let cpu = match &self.step.work {
             Work::Unpack(source) => {
@@ -141,11 +154,21 @@ impl StepCall<'_> {
                     return Err(StepEnd::Failed(failure));
                 }
             },
+            Work::Edit(edit) => {
+                self.edit(edit, &upper)?;
+                Duration::ZERO
+            }
             Work::Script { .. } => match self.script(launcher, checks, wire, &scratch, &upper) {
                 Ok(cpu) => cpu,
                 Err(_) if interrupted() => return Err(StepEnd::Interrupted),
-                Err(failure) if self.goes_on.is_some() => return Err(StepEnd::Failed(failure)),
+                Err(failure)
+                    if matches!(&self.goes_on, Some(GoesOn { top: Top::Files(_), .. })) =>
+                {
+                    return Err(StepEnd::Failed(failure));
+                }
                 Err(mut failure) => {
+                    let on = self.goes_on.as_ref().map(|goes_on| goes_on.on.as_slice());
+                    failure.on = on.unwrap_or_default().iter().map(Key::to_string).collect();
                     self.keep_failed(&upper, &mut failure);
                     return Err(StepEnd::Failed(failure));
                 }
@@ -210,6 +233,17 @@ impl StepCall<'_> {
         Ok(())
     }
 
+    /// Lays out what a person has changed, unless a script before has written the same files.
+    fn edit(&self, edit: &SourceEdit, upper: &Path) -> Result<(), StepEnd> {
+        let files = edit.written_by(&self.written);
+        if !files.is_empty() {
+            let cause = FailureCause::WrittenBefore { files };
+            return Err(StepEnd::Failed(Box::new(self.failure(cause))));
+        }
+        let below = LayerStack::new(self.layers.clone());
+        Ok(edit.lay_out(self.store, &below, upper).map_err(BuildError::from)?)
+    }
+
     /// Describes the sandbox of this step, for running it and for entering it by hand alike.
     ///
     /// In the degraded mode the root is a copy, of which the changes have to be taken afterwards.
@@ -233,6 +267,10 @@ impl StepCall<'_> {
             Isolation::Degraded => {
                 let path = scratch.join("root");
                 fs::create_dir(&path).at("make", &path)?;
+                // An overlay would show what is laid on top of an earlier run; here it has to be copied too.
+                if self.goes_on.is_some() {
+                    lowers.insert(0, upper.to_path_buf());
+                }
                 let mut copied = CopiedRoot::new(&path, &lowers)?;
                 copied.put(&self.proto, "proto")?;
                 for (name, folder) in &self.tools {

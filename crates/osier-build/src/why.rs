@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
-use osier_store::{Digest, FileError, IoContext, Key, Store};
+use osier_store::{Digest, FileError, IoContext, Key, Store, TreeNode};
 
+use crate::edited::Change;
 use crate::graph::{Component, Graph, StepCheck, Waiver, Work};
 use crate::key::KnownInput;
 use crate::places::Places;
@@ -34,6 +35,7 @@ struct Ingredient {
 
 const SCRIPT: &str = "the script of ";
 const FILE: &str = "the file ";
+const EDIT: &str = "the edit of ";
 
 pub(crate) fn variable_name(name: &str) -> String {
     format!("the variable {name}")
@@ -82,7 +84,7 @@ impl Basis<'_> {
         let component = self.component;
         let mut list = Vec::new();
         let mut add = |name: String, value: String, place: &str| {
-            let text = name.starts_with(SCRIPT) || name.starts_with(FILE);
+            let text = [SCRIPT, FILE, EDIT].iter().any(|word| name.starts_with(word));
             list.push(Ingredient { name, value, place: place.to_owned(), text });
         };
         if let Some(below) = self.below {
@@ -100,6 +102,22 @@ impl Basis<'_> {
                     if let Some(folder) = &source.folder {
                         let name = format!("the source folder {}", source.name);
                         add(name, folder.to_string(), &step.origin);
+                    }
+                }
+                Work::Edit(edit) => {
+                    for Change { path, node } in &edit.changes {
+                        let path = String::from_utf8_lossy(path);
+                        let value = match node {
+                            None => "gone".to_owned(),
+                            Some(TreeNode::Folder { .. }) => "folder".to_owned(),
+                            Some(TreeNode::Symlink { target }) => {
+                                format!("link to {}", String::from_utf8_lossy(target))
+                            }
+                            Some(TreeNode::File { mode, content, .. }) => {
+                                format!("{content} {mode:o}")
+                            }
+                        };
+                        add(format!("{EDIT}{path}"), value, &format!("{}/{path}", step.origin));
                     }
                 }
                 // Told behind the files, as a new patch is a file first.
@@ -201,7 +219,7 @@ impl Basis<'_> {
                 Some(value) if one.text => {
                     let line = changed_line(self.store, value, &one.value);
                     let place = match line {
-                        Some(line) if one.name.starts_with(FILE) => {
+                        Some(line) if one.name.starts_with(FILE) || one.name.starts_with(EDIT) => {
                             format!("{}:{}", one.place, line + 1)
                         }
                         line => place(line.unwrap_or(0)),

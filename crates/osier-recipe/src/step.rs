@@ -49,6 +49,8 @@ pub struct Reuse {
     pub files: Vec<Spanned<String>>,
     /// Variables that may differ, and with them the files that they name.
     pub variables: Vec<Spanned<String>>,
+    /// Whether files of the source may differ while somebody edits it.
+    pub edits: bool,
 }
 
 /// A built-in check and its arguments.
@@ -140,8 +142,12 @@ fn reuse(walk: &mut Walk, node: &Node<'_>) -> Option<Spanned<Reuse>> {
     walk.table(table, &span, &tables::REUSE_TABLE, &mut reuse, |reuse, _, key, node| match key {
         "files" => reuse.files = walk::texts(node),
         "variables" => reuse.variables = walk::texts(node),
+        "edits" => reuse.edits = walk::boolean(node),
         _ => walk::unread("reuse", key),
     });
+    if reuse.files.is_empty() && !reuse.edits {
+        walk.error(Code::MissingKey, &span, "`reuse` needs `files`, or `edits = true`");
+    }
     Some(Spanned::new(reuse, span))
 }
 

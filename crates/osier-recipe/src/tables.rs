@@ -132,7 +132,7 @@ static REUSE: Key = Key::new(
     "reuse",
     Nested(&REUSE_TABLE),
     "The step may start from what it made in an earlier build. Without it every run of the step starts clean.",
-    "{ files = [\".config\"], variables = [\"fragments\"] }",
+    "{ files = [\".config\"], variables = [\"fragments\"], edits = true }",
 );
 
 /// One step in a recipe.
@@ -202,13 +202,19 @@ pub static REUSE_TABLE: Table = Table::new(
             Set(&Form(&PATH)),
             "Files below the source's folder that may differ from the earlier build.",
             "[\".config\"]",
-        )
-        .required(),
+        ),
         Key::new(
             "variables",
             Set(&Form(&VARIABLE)),
             "Variables that may differ, and with them the files beside the recipe that they name: only steps below use them.",
             "[\"fragments\"]",
+        ),
+        Key::new(
+            "edits",
+            Boolean,
+            "While somebody edits the source (`osier edit`), the steps before this one are not run again and this one goes on \
+             from what it made of the source as it was: it must notice changed files by their times. Without it `false`.",
+            "true",
         ),
     ],
 );

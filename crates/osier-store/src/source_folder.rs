@@ -84,13 +84,18 @@ impl Store {
     ///
     /// Files become 0644, or 0755 where anybody may run them, folders 0755. Devices, pipes and sockets are errors.
     pub fn take_folder(&self, folder: &Path) -> Result<Digest, FileError> {
+        self.take_folder_without(folder, &[])
+    }
+
+    /// Takes a folder over as [`Store::take_folder`] does, but for what has one of these names directly in it.
+    pub fn take_folder_without(&self, folder: &Path, names: &[&str]) -> Result<Digest, FileError> {
         let taken = since_1970(SystemTime::now());
         let folder = fs::canonicalize(folder).at("open", folder)?;
         let records = self.root().join("folders");
         let place = records.join(Digest::of(folder.as_os_str().as_bytes()).to_string());
         let known = fs::read(&place).ok().and_then(|bytes| Record::decode(&bytes));
 
-        let mut entries = walk(&folder)?;
+        let mut entries = walk(&folder, names)?;
         if let Some(known) = &known {
             let same = self.recognise(known, &mut entries)?;
             // As many entries, each of them found: nothing was added, nothing is gone.
@@ -199,8 +204,8 @@ fn since_1970(time: SystemTime) -> Time {
     (i64::try_from(since.as_secs()).unwrap_or(i64::MAX), since.subsec_nanos())
 }
 
-/// Lists all that is below a folder, without reading any file.
-fn walk(folder: &Path) -> Result<Vec<Entry>, FileError> {
+/// Lists all that is below a folder, without reading any file. What has one of these names directly in it is left out.
+fn walk(folder: &Path, without: &[&str]) -> Result<Vec<Entry>, FileError> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let open = |path: &Path| -> Result<OwnedFd, FileError> {
         rustix::fs::open(path, flags, Mode::empty()).at("list", path)
@@ -214,6 +219,9 @@ fn walk(folder: &Path) -> Result<Vec<Entry>, FileError> {
             let found = found.at("list", &host)?;
             let name = found.file_name();
             if matches!(name.to_bytes(), b"." | b"..") {
+                continue;
+            }
+            if below.is_empty() && without.iter().any(|left| name.to_bytes() == left.as_bytes()) {
                 continue;
             }
             let mut path = below.clone();
@@ -521,6 +529,20 @@ mod tests {
             assert_eq!(second, space.afresh(), "{what}");
             assert_eq!(space.take(), second, "{what}");
         }
+    }
+
+    #[test]
+    fn what_is_named_is_left_out_at_the_top_alone() {
+        let space = Space::new();
+        let all = space.take();
+        fs::create_dir_all(space.folder().join(".git/objects")).unwrap();
+        fs::create_dir_all(space.folder().join("dir/.git")).unwrap();
+        fs::write(space.folder().join(".git/HEAD"), "x").unwrap();
+        let taken = space.store.take_folder_without(&space.folder(), &[".git"]).unwrap();
+        let tree = space.store.tree(&taken).unwrap();
+        assert!(tree.get(b".git").is_none() && tree.get(b"dir/.git").is_some());
+        fs::remove_dir(space.folder().join("dir/.git")).unwrap();
+        assert_eq!(space.store.take_folder_without(&space.folder(), &[".git"]).unwrap(), all);
     }
 
     #[test]

@@ -118,6 +118,28 @@ pub(crate) enum Verb {
         #[arg(long, value_name = "FILE")]
         fragment: Option<PathBuf>,
     },
+    /// Edit a component's source in a folder of yours: builds use it, until --finish makes a patch of the changes.
+    Edit {
+        /// The component.
+        component: Option<String>,
+        /// The folder for the unpacked and patched source; it must not be there yet, or be empty.
+        folder: Option<PathBuf>,
+        /// Make a patch of the changes, add it to the recipe, and build what the recipe says again.
+        #[arg(long, conflicts_with_all = ["folder", "drop", "afresh", "list"])]
+        finish: bool,
+        /// What the patch is for, in a few words: its first line and its name.
+        #[arg(long, short, value_name = "TEXT")]
+        message: Option<String>,
+        /// Build what the recipe says again; the folder stays as it is.
+        #[arg(long, conflicts_with_all = ["folder", "afresh", "list"])]
+        drop: bool,
+        /// Let the next build start clean from the edited source, without an earlier build's objects.
+        #[arg(long, conflicts_with_all = ["folder", "list"])]
+        afresh: bool,
+        /// Show what is edited, and where.
+        #[arg(long, conflicts_with_all = ["component", "folder"])]
+        list: bool,
+    },
     /// Print the log of a step.
     Log {
         /// COMPONENT or COMPONENT:STEP; the last failed step where none is named.

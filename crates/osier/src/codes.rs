@@ -60,6 +60,11 @@ pub(crate) const PAGES: &[Page] = &[
         text: "osier never applies a patch with fuzz: every line that a hunk names must be there as it is named. All patches of the component are tried, each on what the earlier ones left, and the screen shows what each conflicting hunk expects and what is there; `osier log COMPONENT:patch` has it in full, `osier shell COMPONENT:patch` enters the source with all that fits applied. Begin with the first conflict: later ones over the same file often go with it. A patch that is in the source already is no conflict and can be removed; one that is in by half has to be cut down to the rest. Make the patch anew for this version, or let it pass by a `[[waive]]` with a reason: such a patch is left out, or applied as far as it fits, and reported as waived.",
     },
     Page {
+        code: "S011",
+        title: "an edited file was written by a step of the recipe",
+        text: "While a source is edited (`osier edit`), the steps before the one that compiles are not run again. A file that one of them has written cannot be edited there: the one would hide the other. osier begins such a build afresh by itself, from the edited source.",
+    },
+    Page {
         code: "M001",
         title: "a file could not be read or written",
         text: "The message names the path and what the kernel said.",
@@ -163,6 +168,36 @@ pub(crate) const PAGES: &[Page] = &[
         code: "I004",
         title: "a system cannot be measured: it is not built, or has no image",
         text: "`osier size` reads what is in the store and builds nothing. The components that are missing are listed; `osier build SYSTEM` makes them.",
+    },
+    Page {
+        code: "E001",
+        title: "the folder in which a source is edited is gone, or is no folder",
+        text: "`osier edit COMPONENT FOLDER` makes builds use that folder. Put it back where it was, or give the edit up by `osier edit --drop COMPONENT`. `osier edit --list` shows all of them.",
+    },
+    Page {
+        code: "E002",
+        title: "a source cannot be edited in this folder",
+        text: "The folder must not be there yet, or be empty, and must lie neither in osier's store nor among the project's recipes, kinds, systems and machines, nor in the folder of another edit. A component is edited in one folder at a time.",
+    },
+    Page {
+        code: "E003",
+        title: "the source of this component cannot be edited",
+        text: "It has no source of its own, or the source is a folder of the project, where it can be changed directly.",
+    },
+    Page {
+        code: "E004",
+        title: "an edit does not belong to the source any more, or its record is damaged",
+        text: "A patch is made of what differs from the source as it was when the edit began. Since then its pin, its address or its patches were changed. Take that back, finish the edit, and change it then.",
+    },
+    Page {
+        code: "E005",
+        title: "something that was changed cannot be said in a patch",
+        text: "Patches have lines of text: a binary file cannot be new or changed. Nor can a patch put a file in the place of a folder. Each such file is listed, and nothing was written.",
+    },
+    Page {
+        code: "E006",
+        title: "a patch could not be given to the recipe",
+        text: "The patch is put on the source as the next build will, and the result is compared with the edited source; where they differ, or the recipe would not put it on last, all is as it was before.",
     },
     Page {
         code: "B000",

@@ -2,8 +2,6 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use osier_kconfig::Config;
@@ -11,13 +9,13 @@ use osier_recipe::{Editor, Recipe, Target, Value, glob_matches};
 use osier_sandbox::Root;
 use osier_store::{IoContext, LayerStack};
 
-use crate::library::{BesideKind, Entry, Shelf};
+use crate::library::{BesideKind, Shelf};
 use crate::network::Network;
 use crate::pins::Tool;
 use crate::problem::{Exit, Outcome, Problem};
 use crate::project::{Project, split_target};
 use crate::workplace::{Workplace, launcher};
-use crate::{console, pins, system, terminal};
+use crate::{console, own_recipe, pins, system, terminal};
 
 /// The fragment beside a recipe that osier writes.
 const FRAGMENT: &str = "local.config";
@@ -89,7 +87,7 @@ pub(crate) fn run(workplace: &Workplace, component: &str, fragment: Option<&Path
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
                 read => read.at("read", file)?,
             };
-            write(file, &osier_kconfig::amend(&old, &changes))?;
+            own_recipe::write(file, osier_kconfig::amend(&old, &changes))?;
             workplace.reporter.result(format!("  wrote  {}", Workplace::shown(file)));
             say_changes(workplace, &difference);
             let message =
@@ -138,19 +136,6 @@ fn parse(name: &str, text: &str) -> Outcome<Config> {
     })
 }
 
-/// Writes a file whole or not at all.
-fn write(path: &Path, text: &str) -> Outcome<()> {
-    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let folder = folder.unwrap_or(Path::new("."));
-    let mut beside = tempfile::NamedTempFile::new_in(folder).at("make a file in", folder)?;
-    beside.write_all(text.as_bytes()).at("write", beside.path())?;
-    let mode = fs::metadata(path).map_or(0o644, |known| known.permissions().mode());
-    fs::set_permissions(beside.path(), fs::Permissions::from_mode(mode))
-        .at("set the mode of", beside.path())?;
-    beside.persist(path).map_err(|error| error.error).at("rename", path)?;
-    Ok(())
-}
-
 /// Shows each changed symbol, where they are few.
 fn say_changes(workplace: &Workplace, difference: &str) {
     const MANY: usize = 30;
@@ -179,7 +164,7 @@ fn keep(
     let folder = match entry.folder() {
         Some(folder) => folder.to_path_buf(),
         None if entry.is_built_in() => {
-            let folder = take_over(project, &entry, component)?;
+            let folder = own_recipe::take_over(project, &entry, component)?;
             let shown = Workplace::shown(&folder);
             report(format!(" copied  the built-in recipe to {shown}, which counts from now on"));
             folder
@@ -198,7 +183,7 @@ fn keep(
         }
         read => read.at("read", &path)?,
     };
-    write(&path, &osier_kconfig::amend(&old, changes))?;
+    own_recipe::write(&path, osier_kconfig::amend(&old, changes))?;
     report(format!("  wrote  {}", Workplace::shown(&path)));
     say_changes(workplace, difference);
 
@@ -207,7 +192,7 @@ fn keep(
     match listed(&entry.text, target, project.profile.as_deref()) {
         Listed::Already => {}
         Listed::Added { text, line } => {
-            write(&recipe, &text)?;
+            own_recipe::write(&recipe, &text)?;
             report(format!("  added  \"{FRAGMENT}\" to `{VARIABLE}` in {shown}:{line}"));
         }
         Listed::ByHand => {
@@ -222,38 +207,6 @@ fn keep(
     }
     report(format!("   next  osier build {component}"));
     Ok(())
-}
-
-/// Copies a built-in recipe with all that lies beside it into the project, whole or not at all.
-fn take_over(project: &Project<'_>, entry: &Entry, component: &str) -> Outcome<PathBuf> {
-    let shelf = project.workplace.project.join("recipes");
-    fs::create_dir_all(&shelf).at("make", &shelf)?;
-    let beside = tempfile::Builder::new()
-        .prefix(".new-")
-        .tempdir_in(&shelf)
-        .at("make a folder in", &shelf)?;
-    for file in entry.beside("")?.into_values() {
-        let place = beside.path().join(&file.path);
-        match file.kind {
-            BesideKind::Folder => fs::create_dir_all(&place).at("make", &place)?,
-            BesideKind::Symlink(_) => {}
-            BesideKind::File { content, executable } => {
-                let parent = place.parent().unwrap_or(beside.path());
-                fs::create_dir_all(parent).at("make", parent)?;
-                fs::write(&place, &content).at("write", &place)?;
-                let mode = if executable { 0o755 } else { 0o644 };
-                fs::set_permissions(&place, fs::Permissions::from_mode(mode))
-                    .at("set the mode of", &place)?;
-            }
-        }
-    }
-    let folder = shelf.join(component);
-    fs::set_permissions(beside.path(), fs::Permissions::from_mode(0o755))
-        .at("set the mode of", beside.path())?;
-    fs::rename(beside.path(), &folder).at("rename", beside.path())?;
-    // It has another name now.
-    let _ = beside.keep();
-    Ok(folder)
 }
 
 /// Whether a recipe lists the fragment.

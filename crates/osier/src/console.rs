@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use osier_build::{Engine, EnterError, Entered, EnteredState, Graph, StepId, Work};
 use osier_sandbox::Status;
-use osier_store::{Key, KeyBuilder};
+use osier_store::{Key, KeyBuilder, Store};
 
 use crate::cli::Then;
 use crate::network::Network;
@@ -142,6 +142,11 @@ pub(crate) fn shell(
             let results = system::build_graph(&project, &graph, &network, &launcher, component);
             results.map(|_| workplace.reporter.result(format!("{component} is built")))
         }
+        Then::Retry if went_on(&store, survey.keys.get(&step))? => {
+            let message = format!("{label} went on from an earlier build's objects");
+            Err(Problem::new("C002", Exit::Usage, message)
+                .hint("change the edited source itself and build again"))
+        }
         Then::Retry => {
             let Work::Script { text, .. } = &graph.step(step).work else {
                 return Err(Problem::new(
@@ -173,6 +178,12 @@ pub(crate) fn shell(
             Ok(())
         }
     }
+}
+
+/// Whether what a failed step has left lies on an earlier build's objects.
+fn went_on(store: &Store, key: Option<&Key>) -> Outcome<bool> {
+    let failures = osier_build::kept_failures(store)?;
+    Ok(failures.iter().any(|(failed, failure)| Some(failed) == key && !failure.on.is_empty()))
 }
 
 /// A key for what was made by hand, which no recipe ever has: it is new each time.

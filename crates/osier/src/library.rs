@@ -64,8 +64,8 @@ pub(crate) struct Entry {
 
 #[derive(Debug, Clone)]
 enum Place {
-    /// A file of its own, without files beside it.
-    Alone,
+    /// A file of its own, without files beside it; on disk it lies here.
+    Alone(Option<PathBuf>),
     Disk(PathBuf),
     Packed(String),
 }
@@ -140,7 +140,11 @@ impl Library {
                     Place::Disk(shelf.join(name)),
                     format!("{folder}/{name}/{inside}"),
                 ),
-                (shelf.join(format!("{name}.toml")), Place::Alone, format!("{folder}/{name}.toml")),
+                (
+                    shelf.join(format!("{name}.toml")),
+                    Place::Alone(Some(shelf.join(format!("{name}.toml")))),
+                    format!("{folder}/{name}.toml"),
+                ),
             ];
             let mut found: Option<Entry> = None;
             for (path, place, label) in tries {
@@ -175,7 +179,7 @@ impl Library {
             place: if file.path == own {
                 Place::Packed(format!("{folder}/{name}/"))
             } else {
-                Place::Alone
+                Place::Alone(None)
             },
         }))
     }
@@ -214,13 +218,21 @@ impl Entry {
     pub(crate) fn folder(&self) -> Option<&Path> {
         match &self.place {
             Place::Disk(folder) => Some(folder),
-            Place::Alone | Place::Packed(_) => None,
+            Place::Alone(_) | Place::Packed(_) => None,
         }
     }
 
     /// Whether the definition and the files beside it are part of the program.
     pub(crate) fn is_built_in(&self) -> bool {
-        matches!(self.place, Place::Packed(_))
+        matches!(self.place, Place::Packed(_) | Place::Alone(None))
+    }
+
+    /// The definition's file on disk, where it has no folder of its own.
+    pub(crate) fn alone(&self) -> Option<&Path> {
+        match &self.place {
+            Place::Alone(file) => file.as_deref(),
+            Place::Disk(_) | Place::Packed(_) => None,
+        }
     }
 
     /// Gives the label of a file beside the definition.
@@ -277,7 +289,7 @@ impl Entry {
     ) -> Result<BTreeMap<String, BesideFile>, FileError> {
         let mut files = BTreeMap::new();
         match &self.place {
-            Place::Alone => {}
+            Place::Alone(_) => {}
             Place::Disk(folder) => list_disk(&folder.join(below), "", wanted, &mut files)?,
             Place::Packed(prefix) => {
                 let prefix =

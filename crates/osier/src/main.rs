@@ -10,12 +10,14 @@ mod console;
 mod disk_image;
 mod disks;
 mod doctor;
+mod edit;
 mod emulator;
 mod git;
 mod graph;
 mod library;
 mod network;
 mod new;
+mod own_recipe;
 mod patching;
 mod pins;
 mod problem;
@@ -91,6 +93,12 @@ fn run(cli: Cli) -> Outcome<()> {
         Verb::Log { step } => store_verbs::log(&workplace, step.as_deref()),
         Verb::Status { name } => verbs::status(&workplace, name.as_deref()),
         Verb::Why { component } => why::run(&workplace, &component),
+        Verb::Edit { component, folder, finish, message, drop, afresh, list } => {
+            let (component, folder) = (component.as_deref(), folder.as_deref());
+            let message = message.as_deref();
+            let asked = edit::Asked { component, folder, finish, message, drop, afresh, list };
+            edit::run(&workplace, &asked)
+        }
         Verb::Graph { name, format, out } => {
             graph::run(&workplace, name.as_deref(), format, out.as_deref())
         }

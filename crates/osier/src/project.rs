@@ -230,8 +230,19 @@ impl<'a> Project<'a> {
             .map_err(|wrong| diagnosed(&wrong, |_| Some(entry.text.clone())))
     }
 
-    /// Plans components; pins that are missing are made first, unless that is refused.
+    /// Plans components, with what is edited of their sources; pins that are missing are made first, unless that is refused.
     pub(crate) fn plan(&mut self, wanted: &[Wanted], network: &Network<'_>) -> Outcome<Graph> {
+        let mut graph = self.plan_pinned(wanted, network)?;
+        crate::edit::apply(self, &mut graph)?;
+        Ok(graph)
+    }
+
+    /// Plans components as their recipes say, whatever is edited.
+    pub(crate) fn plan_pinned(
+        &mut self,
+        wanted: &[Wanted],
+        network: &Network<'_>,
+    ) -> Outcome<Graph> {
         for _ in 0..2 {
             let planner = Planner {
                 definitions: self,

@@ -307,6 +307,13 @@ pub(crate) fn failure_screen(failure: &Failure) -> String {
     if failure.log.is_some() {
         let _ = writeln!(text, "  look      osier log {name}");
     }
+    if !failure.on.is_empty() {
+        let recipe = failure.component.split('@').next().unwrap_or_default();
+        let _ = writeln!(
+            text,
+            "  edited    it went on from an earlier build's objects; `osier edit --afresh {recipe}` starts clean"
+        );
+    }
     if failure.layer_kept {
         let _ = writeln!(text, "  enter     osier shell {name}");
     }

@@ -3,13 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use osier_build::{ComponentId, Engine, Environment, Graph, Results, Survey, Wanted, Work};
+use osier_build::{
+    CleanCheck, ComponentId, Engine, Environment, Graph, Results, Survey, Wanted, Work,
+};
 use osier_image::Compression;
 use osier_recipe::{ComponentRef, Image, System, Target};
 use osier_sandbox::Launcher;
 use osier_store::{Digest, Key, Store, TreeNode};
 
 use crate::compose;
+use crate::edit;
 use crate::library::Entry;
 use crate::network::{Download, Network, Place};
 use crate::problem::{Exit, Outcome, Problem};
@@ -121,9 +124,46 @@ pub(crate) fn build_graph(
     let (downloads, space) = downloads(project, graph, &survey.open, &survey.steps);
     network.fetch(&downloads, space)?;
     crate::git::fetch(project, &downloads, network)?;
-    let results = engine.run(graph).map_err(build_problem)?;
+    let results = engine.run(graph).map_err(|error| hidden(project, graph, error))?;
     note_use(store, graph, &engine.survey(graph), note)?;
     Ok(results)
+}
+
+/// Lets builds of an edited source begin afresh where an edit would hide what a step has written.
+fn hidden(project: &Project<'_>, graph: &Graph, error: osier_build::BuildError) -> Problem {
+    let osier_build::BuildError::Failed(failures) = &error else { return build_problem(error) };
+    let is_hidden = |failure: &&osier_build::Failure| {
+        matches!(failure.cause, osier_build::FailureCause::WrittenBefore { .. })
+    };
+    let Some(failure) = failures.iter().find(is_hidden) else { return build_problem(error) };
+    let id = graph.find(&failure.component);
+    let recipe = id.map_or("", |id| graph.component(id).recipe.as_str());
+    match edit::begin_afresh(project, recipe, &failure.cause.summary()) {
+        Ok(()) => Problem::new(edit::AGAIN, Exit::Failed, failure.headline())
+            .hint("run the same command again: it begins afresh"),
+        Err(problem) => problem,
+    }
+}
+
+/// Plans and builds components; once more where an edited source has to be begun afresh.
+pub(crate) fn build_wanted(
+    project: &mut Project<'_>,
+    wanted: &[Wanted],
+    network: &Network<'_>,
+    launcher: &Launcher,
+    note: &str,
+) -> Outcome<(Graph, Results)> {
+    let mut tries = 0;
+    loop {
+        let graph = project.plan(wanted, network)?;
+        edit::warn(project, &graph)?;
+        tries += 1;
+        match build_graph(project, &graph, network, launcher, note) {
+            Ok(results) => return Ok((graph, results)),
+            Err(problem) if problem.code == edit::AGAIN && tries < 3 => {}
+            Err(problem) => return Err(problem),
+        }
+    }
 }
 
 /// Builds components, and once more from clean layers those that went on from an earlier build's objects.
@@ -133,12 +173,23 @@ pub(crate) fn clean_check(
     network: &Network<'_>,
     launcher: &Launcher,
 ) -> Outcome<()> {
-    let graph = project.plan(components, network)?;
-    build_graph(project, &graph, network, launcher, "clean-check")?;
+    let (edited, before) = build_wanted(project, components, network, launcher, "clean-check")?;
     let (workplace, store) = (project.workplace, project.store);
     let events = |event| workplace.reporter.event(event);
     let mut engine = engine(workplace, store, launcher, &events);
-    let (_, checks) = engine.clean_check(&graph).map_err(build_problem)?;
+    // Of an edited source the clean build is one of which every step sees the edit.
+    let mut graph = project.plan_pinned(components, network)?;
+    edit::put_in_graph(project, &mut graph, true)?;
+    build_graph(project, &graph, network, launcher, "clean-check")?;
+    let (results, mut checks) = engine.clean_check(&graph).map_err(build_problem)?;
+    for id in edited.ids().filter(|id| edited.is_edited(*id)) {
+        let outputs = |results: &Results| {
+            results.get(&id).map(|result| result.outputs.clone()).unwrap_or_default()
+        };
+        let compared = engine.compared(&outputs(&before), &outputs(&results));
+        let differences = compared.map_err(build_problem)?;
+        checks.push(CleanCheck { component: edited.component(id).name.clone(), differences });
+    }
     if checks.is_empty() {
         workplace.reporter.say("everything here comes from clean builds");
     }
@@ -161,6 +212,12 @@ pub(crate) fn clean_check(
             problem.body.push_str(&format!("    | {} {path}\n", check.component));
         }
     }
+    if edited.find(&first.component).is_some_and(|id| edited.is_edited(id)) {
+        let recipe = first.component.split('@').next().unwrap_or_default();
+        return Err(problem.hint(format!(
+            "`osier edit --afresh {recipe}` lets the next build start from the edited source"
+        )));
+    }
     Err(problem.hint(
         "the clean result is in the store now; take `reuse` off the step in its kind or recipe",
     ))
@@ -176,7 +233,7 @@ fn note_use(store: &Store, graph: &Graph, survey: &Survey, note: &str) -> Outcom
     let packages = environments.values().flat_map(|environment| &environment.packages);
     let archives = graph.steps.iter().flat_map(|step| match &step.work {
         Work::Unpack(source) => source.archives.as_slice(),
-        Work::Patch(_) | Work::Script { .. } => &[],
+        Work::Patch(_) | Work::Edit(_) | Work::Script { .. } => &[],
     });
     let layers = survey.keys.values().flat_map(|key| {
         // What a layer went on from is used with it.
@@ -283,8 +340,7 @@ pub(crate) fn build_components(
     let [(first, _), _, ..] = systems else { return Ok(()) };
     let wanted = systems.iter().flat_map(|(system, target)| project.wanted_by(system, *target));
     let wanted: BTreeSet<Wanted> = wanted.collect();
-    let graph = project.plan(&Vec::from_iter(wanted), network)?;
-    build_graph(project, &graph, network, launcher, &first.name)?;
+    build_wanted(project, &Vec::from_iter(wanted), network, launcher, &first.name)?;
     Ok(())
 }
 
@@ -297,9 +353,9 @@ fn attempt(
     launcher: &Launcher,
 ) -> Outcome<Built> {
     let effective = system.effective(target);
-    let graph = project.plan(&project.wanted_by(system, target), network)?;
     let note = format!("{}-{target}", system.name);
-    let results = build_graph(project, &graph, network, launcher, &note)?;
+    let wanted = project.wanted_by(system, target);
+    let (graph, results) = build_wanted(project, &wanted, network, launcher, &note)?;
     let store = project.store;
     let kernel = match effective.kernel {
         None => None,

@@ -149,8 +149,9 @@ pub(crate) fn build(
             }
         }
         Goal::Component(name) => {
-            let graph = project.plan(&project.wanted(&name)?, &network)?;
-            let results = system::build_graph(&project, &graph, &network, &launcher, &name)?;
+            let wanted = project.wanted(&name)?;
+            let (graph, results) =
+                system::build_wanted(&mut project, &wanted, &network, &launcher, &name)?;
             for (id, output, digest) in graph.goals.iter().flat_map(|id| {
                 let outputs = results.get(id).map(|result| result.outputs.as_slice());
                 outputs.unwrap_or_default().iter().map(|(output, digest)| (*id, output, digest))
@@ -173,6 +174,7 @@ pub(crate) fn build(
             }
         }
     }
+    crate::edit::remind(workplace);
     Ok(())
 }
 
@@ -250,6 +252,9 @@ pub(crate) fn status(workplace: &Workplace, name: Option<&str>) -> Outcome<()> {
         survey.done.len(),
         graph.components.len()
     ));
+    for note in crate::edit::notes(&project, &graph)? {
+        workplace.reporter.result(format!("  {note}"));
+    }
     for (id, result) in &survey.done {
         if result.reused {
             let name = &graph.component(*id).name;

@@ -22,6 +22,9 @@ pub(crate) fn run(workplace: &Workplace, component: &str) -> Outcome<()> {
     // Without places the sentence still names the input and its file.
     let places = |component: &Component| places(&project, component).unwrap_or_default();
     workplace.reporter.result(engine.why(&graph, id, &places));
+    for note in crate::edit::notes(&project, &graph)? {
+        workplace.reporter.result(format!("  {note}"));
+    }
     Ok(())
 }
 

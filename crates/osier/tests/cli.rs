@@ -1,6 +1,8 @@
 //! What a person sees: the program itself, on small projects, without a network.
 #![expect(clippy::unwrap_used, reason = "a failure in a helper is a failure of its test")]
 
+mod editing;
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};

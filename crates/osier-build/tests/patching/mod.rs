@@ -107,6 +107,17 @@ fn patches_change_edit_make_and_remove() {
 }
 
 #[test]
+fn a_file_becomes_a_folder() {
+    let shop = Workshop::new();
+    let patch = "diff --git a/gone b/gone\ndeleted file mode 100644\n--- a/gone\n+++ /dev/null\n@@ -1 +0,0 @@\n-old\n\
+        diff --git a/gone/in b/gone/in\nnew file mode 100644\n--- /dev/null\n+++ b/gone/in\n@@ -0,0 +1 @@\n+made\n";
+    let graph = graph(&shop, SOURCE, &[("1.patch", patch)], &[]);
+    let (list, reports) = built(&shop, &graph);
+    assert_eq!(reports[0].class, Class::Clean);
+    assert!(list.contains("\n./gone:\nin\n"), "{list}");
+}
+
+#[test]
 fn a_layer_of_patches_holds_what_has_changed_and_no_more() {
     let shop = Workshop::new();
     let nested = "--- a/d/deep/only\n+++ b/d/deep/only\n@@ -1 +1 @@\n-x\n+y\n--- a/gone\n+++ /dev/null\n@@ -1 +0,0 @@\n-old\n";

@@ -162,6 +162,7 @@ impl Workshop {
                     reuse: script.contains("# reusable").then(|| Reuse {
                         files: vec!["/build/.config".into()],
                         variables: Vec::new(),
+                        edits: false,
                     }),
 
                     checks: Vec::new(),

@@ -5,6 +5,7 @@ mod classes;
 mod forms;
 mod hostile;
 mod random;
+mod written;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;

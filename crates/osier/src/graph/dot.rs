@@ -41,7 +41,7 @@ pub(super) fn write(overview: &Overview) -> String {
 
 fn label(part: &Part) -> String {
     let mut label = format!("{} {}\n", part.name, part.version);
-    let _ = writeln!(label, "{}{}", part.state.words(), text::sizes(part));
+    let _ = writeln!(label, "{}{}", part.words(), text::sizes(part));
     for step in &part.steps {
         let mark = if step.is_critical { "*" } else { " " };
         let _ = writeln!(label, "{mark} {}  {}", step.name, took(step.took));

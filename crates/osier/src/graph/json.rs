@@ -73,6 +73,7 @@ fn component(overview: &Overview, part: &Part) -> Value {
         "target": part.target,
         "state": state,
         "failed_step": failed,
+        "edited": part.is_edited,
         "wanted": part.is_wanted,
         "seconds": part.seconds(),
         "uses": uses.collect::<Vec<_>>(),

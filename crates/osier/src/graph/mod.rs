@@ -48,6 +48,8 @@ struct Part {
     state: State,
     /// Whether the system itself asks for it.
     is_wanted: bool,
+    /// Whether somebody edits its source.
+    is_edited: bool,
     uses: Vec<Use>,
     steps: Vec<StepLine>,
     outputs: Vec<OutputLine>,
@@ -187,6 +189,7 @@ impl Overview {
                 target: component.target.clone(),
                 state,
                 is_wanted: false,
+                is_edited: graph.is_edited(id),
                 uses: uses(graph, id, component, &between),
                 steps: component
                     .steps
@@ -225,6 +228,12 @@ impl Overview {
 }
 
 impl Part {
+    /// Says in a few words whether it is built.
+    fn words(&self) -> String {
+        let edited = if self.is_edited { ", edited" } else { "" };
+        format!("{}{edited}", self.state.words())
+    }
+
     /// What its steps take together, in seconds.
     fn seconds(&self) -> f64 {
         let seconds = self.steps.iter().map(|step| match step.took {

@@ -171,11 +171,11 @@ fn card(overview: &Overview, part: &Part, longest: f64) -> Card {
     let name = part.name.clone();
     let mut detail = part.version.clone();
     match (&part.state, part.bytes()) {
-        (State::Built, Some(bytes)) => {
+        (State::Built, Some(bytes)) if !part.is_edited => {
             let _ = write!(detail, ", {}", crate::reporter::bytes(bytes));
         }
-        (state, _) => {
-            let _ = write!(detail, ", {}", state.words());
+        _ => {
+            let _ = write!(detail, ", {}", part.words());
         }
     }
     let mut rows = Vec::new();
@@ -199,7 +199,7 @@ fn card(overview: &Overview, part: &Part, longest: f64) -> Card {
             rows.push(Row { name, share: None, value, is_critical: false });
         }
     }
-    let mut tip = format!("{name} {}: {}{}", part.version, part.state.words(), text::sizes(part));
+    let mut tip = format!("{name} {}: {}{}", part.version, part.words(), text::sizes(part));
     for (word, names) in text::used(overview, part) {
         let _ = write!(tip, "\n{word}: {names}");
     }

@@ -16,6 +16,7 @@ fn part(name: &str, state: State, uses: Vec<Use>, steps: Vec<StepLine>) -> Part 
         target,
         state,
         is_wanted: false,
+        is_edited: false,
         uses,
         steps,
         outputs: Vec::new(),

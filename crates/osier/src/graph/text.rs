@@ -14,14 +14,7 @@ pub(super) fn write(overview: &Overview) -> String {
     let width = overview.parts.iter().flat_map(|part| &part.steps);
     let width = width.map(|step| step.name.chars().count()).max().unwrap_or(0);
     for part in &overview.parts {
-        let _ = writeln!(
-            text,
-            "\n{} {}  {}{}",
-            part.name,
-            part.version,
-            part.state.words(),
-            sizes(part)
-        );
+        let _ = writeln!(text, "\n{} {}  {}{}", part.name, part.version, part.words(), sizes(part));
         for (word, names) in used(overview, part) {
             let _ = writeln!(text, "  {word:5}  {names}");
         }
