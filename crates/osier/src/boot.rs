@@ -21,6 +21,7 @@ use crate::problem::{Exit, Outcome, Problem};
 use crate::project::{BUILD, Goal, Project};
 use crate::reporter::duration;
 use crate::system::{self, Built};
+use crate::tune::Demand;
 use crate::verbs::{catch_interrupt, out_folder};
 use crate::workplace::{Workplace, launcher};
 
@@ -77,18 +78,35 @@ pub(crate) fn boot(
         project.target()?;
     }
     // Whatever is wrong with a machine is said before anything is built.
-    let mut others = Vec::new();
+    let (mut others, mut demands) = (Vec::new(), Vec::new());
     for target in &targets {
         let file = machine_file(&project, &system, *target)?;
         let on_disks = disks::systems(&project, &file)?;
-        others.extend(on_disks.into_iter().map(|(other, _)| (other, *target)));
         machine(&file, &disks::attached(&file, Path::new("/")))?;
+        let systems = on_disks.iter().map(|(other, _)| &**other).chain([&*system]);
+        let demand = Demand::of(&project, systems, *target)?;
+        if demand.check(&project, &file)? {
+            let emulator = emulator(&mut project, &store, &network, &launcher)?;
+            demand.accelerator(&project, &file, accelerator(workplace, &store, &emulator)?)?;
+        }
+        demands.push(demand);
+        others.extend(on_disks.into_iter().map(|(other, _)| (other, *target)));
     }
     let own = targets.iter().map(|target| (&*system, *target));
     let all: Vec<_> = own.chain(others.iter().map(|(other, target)| (&**other, *target))).collect();
     system::build_components(&mut project, &all, &network, &launcher)?;
-    for target in targets {
-        boot_target(&mut project, &system, &entry, target, &network, &launcher, interactive, out)?;
+    for (target, demand) in targets.into_iter().zip(&demands) {
+        boot_target(
+            &mut project,
+            &system,
+            &entry,
+            target,
+            demand,
+            &network,
+            &launcher,
+            interactive,
+            out,
+        )?;
     }
     Ok(())
 }
@@ -100,6 +118,7 @@ fn boot_target(
     system: &System,
     entry: &Entry,
     target: Target,
+    demand: &Demand,
     network: &Network<'_>,
     launcher: &Launcher,
     interactive: bool,
@@ -122,16 +141,12 @@ fn boot_target(
             format!("the system `{}` names no kernel", system.name),
         ));
     };
-    let environment = crate::pins::tool(project, &QEMU_X86, network)?;
-    let events = |event| workplace.reporter.event(event);
-    let root = system::engine(workplace, store, launcher, &events)
-        .root(&environment)
-        .map_err(system::build_problem)?;
-    let emulator = SandboxedQemu { launcher, store, root };
+    let emulator = emulator(project, store, network, launcher)?;
     let accelerator = match target {
         BUILD => accelerator(workplace, store, &emulator)?,
         _ => Accelerator::Tcg,
     };
+    let accelerator = demand.accelerator(project, &file, accelerator)?;
     let image = effective.boot_image.map(osier_recipe::Image::file_name);
     let renew_disks = || disks.iter().try_for_each(ReadyDisk::renew);
     let initrd = |challenge: &Challenge| {
@@ -221,6 +236,22 @@ fn boot_target(
         workplace.reporter.result(line);
     }
     Ok(())
+}
+
+/// Unpacks the emulator, unless it is there.
+fn emulator<'a>(
+    project: &mut Project<'_>,
+    store: &'a Store,
+    network: &Network<'_>,
+    launcher: &'a Launcher,
+) -> Outcome<SandboxedQemu<'a>> {
+    let environment = crate::pins::tool(project, &QEMU_X86, network)?;
+    let workplace = project.workplace;
+    let events = |event| workplace.reporter.event(event);
+    let root = system::engine(workplace, store, launcher, &events)
+        .root(&environment)
+        .map_err(system::build_problem)?;
+    Ok(SandboxedQemu { launcher, store, root })
 }
 
 /// Finds out once for each boot of this host whether KVM can be used.

@@ -281,8 +281,9 @@ pub(crate) fn build_components(
     launcher: &Launcher,
 ) -> Outcome<()> {
     let [(first, _), _, ..] = systems else { return Ok(()) };
-    let wanted = systems.iter().flat_map(|(system, target)| project.wanted_by(system, *target));
-    let wanted: BTreeSet<Wanted> = wanted.collect();
+    let wanted = systems.iter().map(|(system, target)| project.wanted_by(system, *target));
+    let wanted: BTreeSet<Wanted> =
+        wanted.collect::<Outcome<Vec<_>>>()?.into_iter().flatten().collect();
     let graph = project.plan(&Vec::from_iter(wanted), network)?;
     build_graph(project, &graph, network, launcher, &first.name)?;
     Ok(())
@@ -297,7 +298,7 @@ fn attempt(
     launcher: &Launcher,
 ) -> Outcome<Built> {
     let effective = system.effective(target);
-    let graph = project.plan(&project.wanted_by(system, target), network)?;
+    let graph = project.plan(&project.wanted_by(system, target)?, network)?;
     let note = format!("{}-{target}", system.name);
     let results = build_graph(project, &graph, network, launcher, &note)?;
     let store = project.store;
