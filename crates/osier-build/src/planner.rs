@@ -325,6 +325,21 @@ impl<'a> Planning<'_, 'a> {
         component
     }
 
+    /// Says that a recipe does not support a target, and who asks for it, from near to far.
+    fn unsupported(&self, recipe: &Recipe, target: Target) -> Diagnostic {
+        let span = recipe.targets.first().map_or(&recipe.name.span, |first| &first.span);
+        let mut error = Diagnostic::unsupported_target(&recipe.origin, span, &recipe.name, target);
+        for links in self.path.windows(2).rev() {
+            let [by, link] = links else { continue };
+            let label = format!("`{}` asks for `{}` here", by.name, link.name);
+            error = error.related(&link.origin, &link.span, label);
+        }
+        let hint = format!(
+            "add `{target}` to its `targets`, or name it for other targets alone, in `[target.…]`"
+        );
+        error.hint(hint)
+    }
+
     fn component_of(
         &mut self,
         recipe: &Recipe,
@@ -334,12 +349,7 @@ impl<'a> Planning<'_, 'a> {
         let target = self.platforms[platform].target;
         let origin = &recipe.origin;
         if !recipe.supports(target) {
-            self.wrong.push(Diagnostic::unsupported_target(
-                origin,
-                &recipe.name.span,
-                &recipe.name,
-                target,
-            ));
+            self.wrong.push(self.unsupported(recipe, target));
             return Ok(None);
         }
         let Some(kind) = self.kind(recipe.kind_name())? else {

@@ -2,6 +2,7 @@
 
 mod jobs;
 mod patching;
+mod planned;
 mod workshop;
 
 use std::os::unix::fs::PermissionsExt;

@@ -209,6 +209,16 @@ fn a_component_without_support_for_a_target_is_told_once() {
     );
     let said = wrong(plan(&recipes, &[wanted("program", Target::Aarch64, Some("toolchain"))]));
     assert_eq!(said.matches("R026").count(), 1, "{said}");
+    let user = "name = \"user\"\nneeds = [\"program\"]\n[[step]]\nname = \"b\"\nrun = \"true\"\n";
+    recipes.0.insert("user", user.into());
+    let wanted = [wanted("user", Target::Aarch64, Some("toolchain"))];
+    let Err(PlanError::Wrong(wrong)) = plan(&recipes, &wanted) else { panic!("it is wrong") };
+    assert_eq!(
+        wrong[0].render_plain(&recipes.0["zlib"]),
+        "recipes/zlib.toml:2:12: error[R026]: `zlib` does not support the target `aarch64`\n  |\n2 | targets = [\"x86_64\"]\n  |            ^^^^^^^^\n  \
+         = recipes/program.toml:3:10: `program` asks for `zlib` here\n  = recipes/user.toml:2:10: `user` asks for `program` here\n  \
+         = hint: add `aarch64` to its `targets`, or name it for other targets alone, in `[target.…]`\n"
+    );
 }
 
 fn tuned(name: &str, target: Target, toolchain: Option<&str>, level: &str) -> Wanted {

@@ -4,7 +4,9 @@ use std::fs;
 use std::path::PathBuf;
 
 use osier_build::{ComponentId, Definitions, FileInput, Graph, PlanError, Planner, Wanted};
-use osier_recipe::{Diagnostic, Kind, Level, Lock, MachineFile, Recipe, System, Target};
+use osier_recipe::{
+    Diagnostic, EffectiveSystem, Kind, Level, Lock, MachineFile, Recipe, System, Target,
+};
 use osier_store::{Digest, IoContext, Store};
 
 use crate::library::{BesideKind, Entry, Library, Shelf};
@@ -231,6 +233,7 @@ impl<'a> Project<'a> {
             names.push(&kernel.component);
         }
         let toolchain = system.toolchain.as_ref().map(|toolchain| toolchain.value.clone());
+        self.supported(&effective, target)?;
         let tune = self.level_of(system, target)?;
         let wanted = |name: &str| Wanted {
             name: name.to_owned(),
@@ -239,6 +242,33 @@ impl<'a> Project<'a> {
             tune,
         };
         Ok(names.into_iter().map(wanted).collect())
+    }
+
+    /// Checks that the components that a system names are there for a target.
+    fn supported(&self, system: &EffectiveSystem<'_>, target: Target) -> Outcome<()> {
+        let components = system.components.iter().map(|named| (named.name.as_str(), &named.span));
+        let kernel = system.kernel.iter().map(|kernel| (kernel.component.as_str(), &kernel.span));
+        for (name, span) in components.chain(kernel) {
+            // Most recipes are for all targets, and the plan reads them anyway.
+            let Some(entry) = self.library().find(Shelf::Recipes, name)? else { continue };
+            if !entry.text.contains("targets") {
+                continue;
+            }
+            let recipe = self.read_recipe(name)?;
+            if recipe.supports(target) {
+                continue;
+            }
+            let origin = &system.system.origin;
+            let mut error = Diagnostic::unsupported_target(origin, span, name, target);
+            if let Some(first) = recipe.targets.first() {
+                error = error.related(&recipe.origin, &first.span, "it says so here");
+            }
+            let other = Target::ALL.into_iter().find(|other| recipe.supports(*other));
+            let other = other.map_or("…", Target::as_str);
+            error = error.hint(format!("name it in `[target.{other}]` of the system alone"));
+            return Err(diagnosed(&[error], |file| self.text_of(file)));
+        }
+        Ok(())
     }
 
     /// Plans one component for one target; gives its place in the graph as well.

@@ -55,6 +55,21 @@ fn an_unknown_target_is_told_with_the_nearest() {
 }
 
 #[test]
+fn a_component_that_is_not_for_a_target_is_told_with_who_names_it() {
+    let space = space("toolchain = \"tools\"\n");
+    let recipe = format!("name = \"a\"\ntargets = [\"amd64\"]\n{SCRIPT}");
+    fs::write(space.project().join("recipes/a.toml"), recipe).unwrap();
+    let (status, said) = space.fails(&["build", "s", "--target", "aarch64"]);
+    assert_eq!(status, 2);
+    assert_eq!(
+        said,
+        "systems/s/system.toml:2:15: error[R026]: `a` does not support the target `aarch64`\n  |\n2 | components = [\"a\"]\n  \
+         |               ^^^\n  = recipes/a.toml:2:12: it says so here\n  = hint: name it in `[target.x86_64]` of the system alone\n"
+    );
+    wrong(&space, &["build", "a", "--target", "arm64"], &["recipes/a.toml:2:12: error[R026]"]);
+}
+
+#[test]
 fn aliases_are_the_targets_themselves() {
     let space = space("");
     let names = |target: &str| {
