@@ -10,6 +10,7 @@
 //! | [`verdict`] | from console text to a diagnosis |
 //! | [`runner`] | one boot plan from start to report |
 //! | [`kvm`] | whether this host's KVM can be used |
+//! | [`cpu`] | which instructions a machine's processor has |
 //! | [`interactive`] | the console for a person |
 //! | [`terminal`] | the person's terminal in raw mode |
 //!
@@ -21,6 +22,7 @@
 pub mod challenge;
 mod classify;
 pub mod console;
+pub mod cpu;
 mod disk;
 pub mod emulator;
 pub mod interactive;

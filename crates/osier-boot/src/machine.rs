@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::challenge::{CHALLENGE_FW_CFG, Challenge};
+use crate::cpu::default_model;
 use crate::disk::{Bus, Disk};
 use crate::emulator::{QemuCall, QemuFile};
 
@@ -378,12 +379,7 @@ impl Machine {
             });
         }
         let mut call = Arguments::new(self.board, accelerator);
-        let cpu = match (&self.cpu, accelerator, self.architecture) {
-            (Some(cpu), ..) => cpu,
-            (None, Accelerator::Kvm, _) => "host",
-            (None, Accelerator::Tcg, Architecture::X86_64) => "max",
-            (None, Accelerator::Tcg, Architecture::Aarch64) => "cortex-a57",
-        };
+        let cpu = self.cpu.as_deref().unwrap_or(default_model(accelerator, self.architecture));
         call.pair("-cpu", cpu);
         call.pair("-m", format!("{}M", self.memory_mib));
         call.pair("-smp", self.cpus.to_string());

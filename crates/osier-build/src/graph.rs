@@ -33,7 +33,8 @@ pub struct Graph {
 /// A recipe in one role, for one target, in one profile.
 #[derive(Debug, Clone)]
 pub struct Component {
-    /// The recipe's name, and the target where a toolchain compiles it: `busybox`, `busybox@aarch64`.
+    /// The recipe's name, the target where a toolchain compiles it, the level that it is tuned to: `busybox`,
+    /// `busybox@aarch64`, `busybox@x86_64@x86-64-v3`.
     pub name: String,
     /// The recipe's name.
     pub recipe: String,

@@ -17,7 +17,7 @@ use crate::graph::{
     Archive, Check, Component, ComponentId, Environment, FileInput, Graph, IDENTITY, Input, Output,
     Package, Patching, Reuse, SourceTree, Step, StepId, View, Work,
 };
-use crate::platform::{Planned, Platform, Wanted};
+use crate::platform::{Planned, Platform, Standing, Wanted};
 
 /// The version of how packages are laid out as a root file system.
 const ROOT_FORMAT: u32 = 1;
@@ -134,7 +134,7 @@ impl Planner<'_> {
             planner: self,
             graph: Graph::default(),
             kinds: BTreeMap::new(),
-            platforms: vec![Platform { target: self.build, toolchain: None, inputs: None }],
+            platforms: vec![Platform::build(self.build)],
             done: HashMap::new(),
             path: Vec::new(),
             environments: BTreeMap::new(),
@@ -143,11 +143,15 @@ impl Planner<'_> {
         };
         for wanted in wanted {
             let platform = work.platform(wanted)?;
-            if let Some(id) = work.done.get(&wanted.name).and_then(|known| known.on(platform)) {
+            let fitting =
+                |work: &Planning<'_, '_>, standing| work.fitting(standing, platform, platform);
+            let done = work.done.get(&wanted.name);
+            if let Some(id) = done.and_then(|known| known.on(fitting(&work, known.standing))) {
                 work.graph.goals.push(id);
                 continue;
             }
             let recipe = work.named_recipe(&wanted.name)?;
+            let platform = fitting(&work, Standing::of(&recipe));
             let id = work.component(&recipe, &recipe.origin, &recipe.name.span, platform)?;
             work.graph.goals.extend(id);
         }
@@ -266,8 +270,8 @@ impl<'a> Planning<'_, 'a> {
         plain: usize,
         platform: usize,
     ) -> Result<Option<ComponentId>, PlanError> {
-        let fitting = |role: Option<Role>| if role.is_some() { platform } else { plain };
-        let done = self.done.get(name).and_then(|known| known.on(fitting(known.role)));
+        let done = self.done.get(name);
+        let done = done.and_then(|known| known.on(self.fitting(known.standing, plain, platform)));
         if done.is_some() {
             return Ok(done);
         }
@@ -281,7 +285,7 @@ impl<'a> Planning<'_, 'a> {
             ));
             return Ok(None);
         };
-        let platform = fitting(recipe.role);
+        let platform = self.fitting(Standing::of(&recipe), plain, platform);
         let below = |link: &Link| link.name == name && link.platform == platform;
         if let Some(start) = self.path.iter().position(below) {
             let mut links: Vec<(&str, &Origin, &std::ops::Range<usize>)> = self.path[start..]
@@ -321,6 +325,21 @@ impl<'a> Planning<'_, 'a> {
         component
     }
 
+    /// Says that a recipe does not support a target, and who asks for it, from near to far.
+    fn unsupported(&self, recipe: &Recipe, target: Target) -> Diagnostic {
+        let span = recipe.targets.first().map_or(&recipe.name.span, |first| &first.span);
+        let mut error = Diagnostic::unsupported_target(&recipe.origin, span, &recipe.name, target);
+        for links in self.path.windows(2).rev() {
+            let [by, link] = links else { continue };
+            let label = format!("`{}` asks for `{}` here", by.name, link.name);
+            error = error.related(&link.origin, &link.span, label);
+        }
+        let hint = format!(
+            "add `{target}` to its `targets`, or name it for other targets alone, in `[target.…]`"
+        );
+        error.hint(hint)
+    }
+
     fn component_of(
         &mut self,
         recipe: &Recipe,
@@ -330,12 +349,7 @@ impl<'a> Planning<'_, 'a> {
         let target = self.platforms[platform].target;
         let origin = &recipe.origin;
         if !recipe.supports(target) {
-            self.wrong.push(Diagnostic::unsupported_target(
-                origin,
-                &recipe.name.span,
-                &recipe.name,
-                target,
-            ));
+            self.wrong.push(self.unsupported(recipe, target));
             return Ok(None);
         }
         let Some(kind) = self.kind(recipe.kind_name())? else {
@@ -416,6 +430,9 @@ impl<'a> Planning<'_, 'a> {
         let mut variables = self.platform_variables(recipe.role, platform);
         variables
             .extend(steps.environment.into_iter().map(|(name, value)| (name.to_owned(), value)));
+        if let Some(level) = self.platforms[platform].tune {
+            crate::platform::tune(&mut variables, level);
+        }
         let folder = recipe
             .sources
             .first()
@@ -527,11 +544,8 @@ impl<'a> Planning<'_, 'a> {
             patterns: patterns.iter().map(|pattern| pattern.value.clone()).collect(),
         });
         let recipe_name = recipe.name.value.clone();
-        let name = match platform {
-            0 => recipe_name.clone(),
-            _ => format!("{recipe_name}@{target}"),
-        };
-        let planned = Planned { role: recipe.role, components: Vec::new() };
+        let name = self.name_on(&recipe_name, platform);
+        let planned = Planned { standing: Standing::of(recipe), components: Vec::new() };
         let planned = self.done.entry(recipe_name.clone()).or_insert(planned);
         planned.components.push((platform, id));
         self.graph.components.push(Component {

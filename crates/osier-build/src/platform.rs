@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use osier_recipe::{Code, Recipe, Role, Target};
+use osier_recipe::{Code, Level, Recipe, Role, Target};
 
 use crate::graph::{ComponentId, Input};
 use crate::planner::{PlanError, Planning};
@@ -18,19 +18,44 @@ pub struct Wanted {
     /// The recipe of the toolchain that compiles it; none for the build environment's compiler, which knows the
     /// processor that builds alone.
     pub toolchain: Option<String>,
+    /// Which of the target's processors it is compiled for; none for whatever the compiler takes by itself.
+    pub tune: Option<Level>,
 }
 
 /// What programs run on, and what compiles them. The first of a plan is the build environment itself.
 pub(crate) struct Platform {
     pub(crate) target: Target,
     pub(crate) toolchain: Option<Arc<Recipe>>,
+    pub(crate) tune: Option<Level>,
+    /// The same platform without a tune: what a tune does not reach is planned there, once for all levels.
+    plain: usize,
     /// The toolchain's tools and needs, once they are planned.
     pub(crate) inputs: Option<(Vec<Input>, Vec<Input>)>,
 }
 
-/// A recipe that is planned: where it stands in a toolchain, and its component for each platform.
+impl Platform {
+    /// The build environment itself, where programs of the machine that builds are made.
+    pub(crate) fn build(target: Target) -> Self {
+        Self { target, toolchain: None, tune: None, plain: 0, inputs: None }
+    }
+}
+
+/// Where a recipe stands among the platforms.
+#[derive(Clone, Copy)]
+pub(crate) struct Standing {
+    role: Option<Role>,
+    tuned: bool,
+}
+
+impl Standing {
+    pub(crate) fn of(recipe: &Recipe) -> Self {
+        Self { role: recipe.role, tuned: recipe.tuned }
+    }
+}
+
+/// A recipe that is planned: where it stands, and its component for each platform.
 pub(crate) struct Planned {
-    pub(crate) role: Option<Role>,
+    pub(crate) standing: Standing,
     pub(crate) components: Vec<(usize, ComponentId)>,
 }
 
@@ -41,14 +66,30 @@ impl Planned {
 }
 
 impl Planning<'_, '_> {
-    /// Gives the platform of a component that is asked for.
+    /// Gives the platform of a recipe that is asked for at a place: `plain`, or `platform` where it stands in a toolchain.
+    pub(crate) fn fitting(&self, standing: Standing, plain: usize, platform: usize) -> usize {
+        let platform = if standing.role.is_some() { platform } else { plain };
+        if standing.tuned { platform } else { self.platforms[platform].plain }
+    }
+
+    /// Gives the platform of a component that is asked for, were a tune for it.
     pub(crate) fn platform(&mut self, wanted: &Wanted) -> Result<usize, PlanError> {
         let known = self.platforms.iter().position(|platform| {
             let toolchain = platform.toolchain.as_ref().map(|recipe| recipe.name.as_str());
-            platform.target == wanted.target && toolchain == wanted.toolchain.as_deref()
+            platform.target == wanted.target
+                && toolchain == wanted.toolchain.as_deref()
+                && platform.tune == wanted.tune
         });
         if let Some(known) = known {
             return Ok(known);
+        }
+        if wanted.tune.is_some() {
+            let plain = self.platform(&Wanted { tune: None, ..wanted.clone() })?;
+            let Platform { target, toolchain, .. } = &self.platforms[plain];
+            let (target, toolchain) = (*target, toolchain.clone());
+            let tuned = Platform { target, toolchain, tune: wanted.tune, plain, inputs: None };
+            self.platforms.push(tuned);
+            return Ok(self.platforms.len() - 1);
         }
         let toolchain = match &wanted.toolchain {
             None => return Err(PlanError::NoToolchain(wanted.clone())),
@@ -62,8 +103,10 @@ impl Planning<'_, '_> {
             ]));
         }
         let toolchain = Some(Arc::new(toolchain));
-        self.platforms.push(Platform { target: wanted.target, toolchain, inputs: None });
-        Ok(self.platforms.len() - 1)
+        let plain = self.platforms.len();
+        let target = wanted.target;
+        self.platforms.push(Platform { target, toolchain, tune: None, plain, inputs: None });
+        Ok(plain)
     }
 
     /// Gives what a platform's toolchain adds to each component that it compiles: tools and needs.
@@ -71,7 +114,8 @@ impl Planning<'_, '_> {
         &mut self,
         platform: usize,
     ) -> Result<(Vec<Input>, Vec<Input>), PlanError> {
-        let Platform { target, toolchain, inputs } = &self.platforms[platform];
+        let platform = self.platforms[platform].plain;
+        let Platform { target, toolchain, inputs, .. } = &self.platforms[platform];
         if let Some(inputs) = inputs {
             return Ok(inputs.clone());
         }
@@ -110,5 +154,29 @@ impl Planning<'_, '_> {
         variables.insert("HOST_TRIPLE".to_owned(), host);
         variables.insert("BUILD_TRIPLE".to_owned(), build);
         variables
+    }
+
+    /// Gives the name of a component on a platform: with the target where a toolchain compiles it, and with the level.
+    pub(crate) fn name_on(&self, recipe: &str, platform: usize) -> String {
+        let Platform { target, toolchain, tune, .. } = &self.platforms[platform];
+        let target = toolchain.as_ref().map(|_| format!("@{target}"));
+        let level = tune.map(|level| format!("@{level}"));
+        [Some(recipe.to_owned()), target, level].into_iter().flatten().collect()
+    }
+}
+
+/// The variables that compilers of C and C++ are given flags by, as all build systems know them.
+const FLAGS: [&str; 2] = ["CFLAGS", "CXXFLAGS"];
+
+/// What they hold where neither toolchain nor recipe says anything.
+const DEFAULT_FLAGS: &str = "-O2";
+
+/// Adds what a level of the processor means to the variables of a component.
+///
+/// It stands first: of two flags compilers take the last, so that a recipe that names a processor itself has it.
+pub(crate) fn tune(variables: &mut BTreeMap<String, String>, level: Level) {
+    for name in FLAGS {
+        let flags = variables.entry(name.to_owned()).or_insert_with(|| DEFAULT_FLAGS.to_owned());
+        *flags = format!("{} {flags}", level.flag());
     }
 }

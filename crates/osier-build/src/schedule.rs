@@ -19,7 +19,7 @@ use crate::engine::{BuildError, Engine, Results};
 use crate::graph::{ComponentId, Graph, StepId, Work};
 use crate::outlook::Outlook;
 use crate::state::{State, index};
-use crate::step_run::{StepEnd, StepUse};
+use crate::step_run::{StepEnd, StepUse, Unaware};
 use crate::times::Times;
 use crate::tokens::Tokens;
 use crate::{Event, Failure};
@@ -332,9 +332,17 @@ impl<'e, 'g> Run<'e, 'g> {
             self.fatal = Some(error.into());
         }
         let component = self.graph.component(step.component).name.clone();
-        if used.called_with_a_number {
-            let message = "called make with `-j`, and so beside the jobs that osier gives: leave it away, or give the step \
-                           `jobs = \"share\"` and make `-j\"$JOBS\"`";
+        if let Some(unaware) = used.unaware {
+            let message = match unaware {
+                Unaware::Number => {
+                    "called make with `-j`, and so beside the jobs that osier gives: leave it away, or give the step \
+                     `jobs = \"share\"` and make `-j\"$JOBS\"`"
+                }
+                Unaware::Below => {
+                    "has a makefile that calls `make` and not `$(MAKE)`: what that makes has one job. Patch it, or set \
+                     `MAKE` in the call"
+                }
+            };
             self.warn(id, message.to_owned());
         }
         if !used.patches.is_empty() {

@@ -79,10 +79,19 @@ pub(crate) struct StepUse {
     pub(crate) on: Vec<Key>,
     pub(crate) wall: Duration,
     pub(crate) cpu: Duration,
-    /// A make that was called with `-j` has said that it does without the jobs that it is given.
-    pub(crate) called_with_a_number: bool,
+    /// What a make has said of the jobs that it is given.
+    pub(crate) unaware: Option<Unaware>,
     /// What became of its patches.
     pub(crate) patches: Vec<PatchReport>,
+}
+
+/// Why a make does without the jobs that its step is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unaware {
+    /// It was called with a number of jobs of its own.
+    Number,
+    /// It was called by a make that does not know it for one, and so has one job.
+    Below,
 }
 
 /// Why a step has no result.
@@ -176,9 +185,9 @@ impl StepCall<'_> {
         };
         let on = self.goes_on.as_ref().map(|goes_on| goes_on.on.clone()).unwrap_or_default();
         let on = self.keep_layer(&upper, on).map_err(|error| StepEnd::Failed(self.file(&error)))?;
-        let called_with_a_number =
-            self.served() && called_with_a_number(&self.store.log_path(&self.key));
-        Ok(StepUse { on, wall: begun.elapsed(), cpu, called_with_a_number, patches })
+        let log = self.store.log_path(&self.key);
+        let unaware = if self.served() { unaware(&log) } else { None };
+        Ok(StepUse { on, wall: begun.elapsed(), cpu, unaware, patches })
     }
 
     /// Puts the layer in place; gives the layers that the one which is there now lies on.
@@ -459,11 +468,16 @@ impl StepCall<'_> {
     }
 }
 
-/// Says whether a make has written into a step's log that it was called with a number of jobs, and so does without the jobserver.
-fn called_with_a_number(log: &Path) -> bool {
+/// Finds in a step's log what a make has written of the jobserver that it does without.
+fn unaware(log: &Path) -> Option<Unaware> {
     // A step that printed nothing has no log.
     let bytes = fs::read(log).unwrap_or_default();
-    String::from_utf8_lossy(&bytes).contains("forced in submake: resetting jobserver mode")
+    let said = String::from_utf8_lossy(&bytes);
+    if said.contains("forced in submake: resetting jobserver mode") {
+        Some(Unaware::Number)
+    } else {
+        said.contains("jobserver unavailable: using -j1").then_some(Unaware::Below)
+    }
 }
 
 fn thread_processor_time() -> Duration {

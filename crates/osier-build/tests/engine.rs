@@ -3,6 +3,7 @@
 mod editing;
 mod jobs;
 mod patching;
+mod planned;
 mod workshop;
 
 use std::os::unix::fs::PermissionsExt;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use osier_build::{Component, Definitions, FileInput, Graph, PlanError, Planner, Wanted};
-use osier_recipe::{Lock, LockedEnvironment, Target};
+use osier_recipe::{Level, Lock, LockedEnvironment, Target};
 use osier_store::Digest;
 
 /// Recipes by name, and one kind without packages.
@@ -85,7 +85,7 @@ fn plan(recipes: &Recipes, wanted: &[Wanted]) -> Result<Graph, PlanError> {
 }
 
 fn wanted(name: &str, target: Target, toolchain: Option<&str>) -> Wanted {
-    Wanted { name: name.into(), target, toolchain: toolchain.map(str::to_owned) }
+    Wanted { name: name.into(), target, toolchain: toolchain.map(str::to_owned), tune: None }
 }
 
 fn names(graph: &Graph) -> Vec<&str> {
@@ -209,4 +209,123 @@ fn a_component_without_support_for_a_target_is_told_once() {
     );
     let said = wrong(plan(&recipes, &[wanted("program", Target::Aarch64, Some("toolchain"))]));
     assert_eq!(said.matches("R026").count(), 1, "{said}");
+    let user = "name = \"user\"\nneeds = [\"program\"]\n[[step]]\nname = \"b\"\nrun = \"true\"\n";
+    recipes.0.insert("user", user.into());
+    let wanted = [wanted("user", Target::Aarch64, Some("toolchain"))];
+    let Err(PlanError::Wrong(wrong)) = plan(&recipes, &wanted) else { panic!("it is wrong") };
+    assert_eq!(
+        wrong[0].render_plain(&recipes.0["zlib"]),
+        "recipes/zlib.toml:2:12: error[R026]: `zlib` does not support the target `aarch64`\n  |\n2 | targets = [\"x86_64\"]\n  |            ^^^^^^^^\n  \
+         = recipes/program.toml:3:10: `program` asks for `zlib` here\n  = recipes/user.toml:2:10: `user` asks for `program` here\n  \
+         = hint: add `aarch64` to its `targets`, or name it for other targets alone, in `[target.…]`\n"
+    );
+}
+
+fn tuned(name: &str, target: Target, toolchain: Option<&str>, level: &str) -> Wanted {
+    Wanted { tune: Level::parse(level), ..wanted(name, target, toolchain) }
+}
+
+/// All variables of a component, as lines.
+fn variables(component: &Component) -> String {
+    component.variables.iter().map(|(name, value)| format!("{name}={value}\n")).collect()
+}
+
+/// The toolchain above, with flags of its own, and a kernel that chooses its processor itself.
+fn tunable() -> Recipes {
+    let mut recipes = toolchain();
+    let toolchain = recipes.0.get_mut("toolchain").unwrap();
+    *toolchain = toolchain.replace("CC = ", "CFLAGS = \"-O2\", CC = ");
+    let step = "[[step]]\nname = \"build\"\nrun = \"true\"\n";
+    for (name, text) in [
+        ("kernel", "tune = false\nneeds = [\"zlib\"]\n"),
+        ("own", "env = { CFLAGS = \"-Og -march=x86-64-v2\" }\n"),
+        ("all", "needs = [\"program\", \"kernel\", \"own\"]\ntools = [\"generator\"]\n"),
+    ] {
+        recipes.0.insert(name, format!("name = \"{name}\"\n{text}{step}"));
+    }
+    recipes
+}
+
+#[test]
+fn without_a_tune_no_variable_is_another_one() {
+    let goals =
+        [wanted("all", Target::X86_64, Some("toolchain")), wanted("all", Target::X86_64, None)];
+    let graph = plan(&tunable(), &goals).unwrap();
+    assert_eq!(
+        variables(find(&graph, "program@x86_64")),
+        "BUILD_TRIPLE=x86_64-pc-linux-gnu\nCC=x86_64-linux-musl-gcc\nCFLAGS=-O2\nHOST_TRIPLE=x86_64-linux-musl\nLANG=C\n\
+         NAME=program\nSOURCE=/build\nTARGET=x86_64\nVERSION=0\n"
+    );
+    assert_eq!(
+        variables(find(&graph, "program")),
+        "BUILD_TRIPLE=x86_64-pc-linux-gnu\nHOST_TRIPLE=x86_64-pc-linux-gnu\nLANG=C\nNAME=program\nSOURCE=/build\n\
+         TARGET=x86_64\nVERSION=0\n"
+    );
+}
+
+#[test]
+fn a_tune_reaches_what_the_toolchain_compiles_and_nothing_else() {
+    let plain = plan(&tunable(), &[wanted("all", Target::X86_64, Some("toolchain"))]).unwrap();
+    let goals = [tuned("all", Target::X86_64, Some("toolchain"), "x86-64-v3")];
+    let graph = plan(&tunable(), &goals).unwrap();
+    let mut all = names(&graph);
+    all.sort_unstable();
+    let mut expected: Vec<&str> = vec!["gmp", "generator", "kernel@x86_64", "zlib@x86_64"];
+    expected.extend(["compiler@x86_64", "compiler-libraries@x86_64", "libc@x86_64"]);
+    let tuned = ["all", "own", "program", "zlib"].map(|name| format!("{name}@x86_64@x86-64-v3"));
+    expected.extend(tuned.iter().map(String::as_str));
+    expected.sort_unstable();
+    assert_eq!(all, expected);
+    // What it does not reach is the very same as without it, the toolchain first of all.
+    for name in all.iter().filter(|name| !name.ends_with("-v3")) {
+        assert_eq!(variables(find(&graph, name)), variables(find(&plain, name)), "{name}");
+    }
+    let flags = |name: &str| {
+        let component = find(&graph, name);
+        ["CFLAGS", "CXXFLAGS"]
+            .map(|flags| variable(component, flags).unwrap_or_default().to_owned())
+    };
+    assert_eq!(flags("zlib@x86_64@x86-64-v3"), ["-march=x86-64-v3 -O2", "-march=x86-64-v3 -O2"]);
+    // A recipe that names a processor itself has it: the last flag counts.
+    assert_eq!(flags("own@x86_64@x86-64-v3")[0], "-march=x86-64-v3 -Og -march=x86-64-v2");
+    assert_eq!(flags("kernel@x86_64"), ["-O2", ""]);
+    let program = find(&graph, "program@x86_64@x86-64-v3");
+    assert_eq!(inputs(&graph, &program.tools), ["generator", "compiler-libraries@x86_64"]);
+    assert_eq!(inputs(&graph, &program.needs), ["zlib@x86_64@x86-64-v3", "libc@x86_64"]);
+    assert_eq!(variable(program, "HOST_TRIPLE"), Some("x86_64-linux-musl"));
+    assert_eq!(variable(program, "TARGET"), Some("x86_64"));
+}
+
+#[test]
+fn levels_of_one_component_are_different_components() {
+    let toolchain = Some("toolchain");
+    let goals = [
+        wanted("zlib", Target::X86_64, toolchain),
+        tuned("zlib", Target::X86_64, toolchain, "x86-64-v2"),
+        tuned("zlib", Target::X86_64, toolchain, "x86-64-v3"),
+        tuned("zlib", Target::X86_64, toolchain, "x86-64-v3"),
+        tuned("zlib", Target::Aarch64, toolchain, "armv8.2-a"),
+        tuned("zlib", Target::X86_64, None, "x86-64-v2"),
+        tuned("libc", Target::X86_64, toolchain, "x86-64-v2"),
+        tuned("kernel", Target::X86_64, toolchain, "x86-64-v2"),
+    ];
+    let graph = plan(&tunable(), &goals).unwrap();
+    let goals: Vec<&str> =
+        graph.goals.iter().map(|id| graph.component(*id).name.as_str()).collect();
+    let levels = [
+        "zlib@x86_64",
+        "zlib@x86_64@x86-64-v2",
+        "zlib@x86_64@x86-64-v3",
+        "zlib@x86_64@x86-64-v3",
+        "zlib@aarch64@armv8.2-a",
+    ];
+    assert_eq!(goals[..5], levels);
+    assert_eq!(goals[6..], ["libc@x86_64", "kernel@x86_64"]);
+    // Where the build environment's compiler makes it, the toolchain has no part in it.
+    let own = graph.component(graph.goals[5]);
+    assert_eq!((own.name.as_str(), own.tools.len()), ("zlib@x86-64-v2", 0));
+    assert_eq!(variable(own, "CFLAGS"), Some("-march=x86-64-v2 -O2"));
+    let flags: std::collections::BTreeSet<&str> =
+        graph.goals[..5].iter().filter_map(|id| variable(graph.component(*id), "CFLAGS")).collect();
+    assert_eq!(flags.len(), 4);
 }

@@ -56,6 +56,7 @@ codes! {
     UnsupportedTarget = "R026", "A component is asked for on a target that its recipe does not support.";
     UnknownName = "R027", "A name is used that is declared nowhere.";
     WrongPatch = "R028", "A patch, or a list of patches, cannot be read or used.";
+    WrongTune = "R029", "A level of a processor is asked for that the target, or the machine that builds or boots, does not have.";
 }
 
 impl Code {

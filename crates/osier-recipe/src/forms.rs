@@ -1,7 +1,7 @@
 //! The forms of strings that keys ask for.
 
 use crate::schema::Form;
-use crate::{Code, Target, nearest, parse_size};
+use crate::{Code, Target, Tune, nearest, parse_size};
 
 const fn form(
     what: &'static str,
@@ -278,6 +278,17 @@ pub(crate) static TARGET: Form = Form {
     )
 };
 
+/// What programs are compiled for.
+pub(crate) static TUNE: Form = Form {
+    advice: |text| nearest(text, Tune::names()).map(|found| format!("did you mean `{found}`?")),
+    ..form(
+        "a level of a processor",
+        "`native`; `x86-64`, `x86-64-v2`, `x86-64-v3` or `x86-64-v4`; or `armv8-a`, `armv8.1-a` and so on to `armv8.6-a`",
+        "^(native|x86-64(-v[234])?|armv8(\\.[1-6])?-a)$",
+        |text| Tune::parse(text).is_some(),
+    )
+};
+
 /// A licence as SPDX writes it.
 pub(crate) static LICENCE: Form = form(
     "a licence in the form of SPDX",
@@ -376,6 +387,11 @@ mod tests {
                 vec!["a", "conf/a.b", "...", "a b"],
                 vec!["", "/a", "../a", "a/../b", "a//b", "a/", "./a"],
             ),
+            (
+                &TUNE,
+                vec!["native", "x86-64", "x86-64-v4", "armv8-a", "armv8.6-a"],
+                vec!["", "x86_64", "x86-64-v5", "x86-64-v1", "armv8.0-a", "haswell", "Native"],
+            ),
             (&FILE_NAME, vec!["a.dsc"], vec!["", "a/b", ".."]),
             (&LICENCE, vec!["GPL-2.0-only", "MIT OR (Apache-2.0)"], vec!["", "GPL_2", "GPL/MIT"]),
         ] {
@@ -399,6 +415,7 @@ mod tests {
             (&SIZE, "1 GiB", "write `1G`"),
             (&URL, "example.org/a.tgz", "write `https://example.org/a.tgz`"),
             (&TARGET, "x86-64", "did you mean `x86_64`?"),
+            (&TUNE, "x86_64_v3", "did you mean `x86-64-v3`?"),
         ] {
             let given = (form.advice)(wrong).unwrap();
             assert_eq!(given, advice);

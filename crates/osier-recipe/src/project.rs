@@ -2,7 +2,7 @@
 
 use crate::schema::FileKind;
 use crate::walk::{self, Node, Walk};
-use crate::{Diagnostic, Origin, Spanned};
+use crate::{Diagnostic, Origin, Spanned, Tune, tune};
 
 /// One parsed `osier.toml`; no defaults are applied to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub struct Project {
     pub profile: Option<Spanned<String>>,
     /// The toolchain of a component that is asked for by itself.
     pub toolchain: Option<Spanned<String>>,
+    /// What is compiled for, where a system does not say; one level for a target.
+    pub tune: Vec<Spanned<Tune>>,
     /// Processors used at once; none for all.
     pub jobs: Option<usize>,
 }
@@ -39,19 +41,21 @@ impl Project {
             default: None,
             profile: None,
             toolchain: None,
+            tune: Vec::new(),
             jobs: None,
         };
         walk.root(&root, FileKind::Project, &mut project, Self::read);
         walk.finish(project)
     }
 
-    fn read(&mut self, _: &mut Walk, key: &'static str, node: &Node<'_>) {
+    fn read(&mut self, walk: &mut Walk, key: &'static str, node: &Node<'_>) {
         match key {
             "name" => self.name = walk::text(node),
             "suite" => self.suite = Some(walk::text(node)),
             "default" => self.default = Some(walk::text(node)),
             "profile" => self.profile = Some(walk::text(node)),
             "toolchain" => self.toolchain = Some(walk::text(node)),
+            "tune" => self.tune = tune::tunes(walk, node),
             "jobs" => self.jobs = usize::try_from(walk::unsigned(node)).ok(),
             _ => walk::unread("project", key),
         }

@@ -36,6 +36,8 @@ pub struct Recipe {
     pub role: Option<Role>,
     /// What it is as a toolchain.
     pub toolchain: Option<Toolchain>,
+    /// Whether a system's tune is for it; never where it stands in a toolchain.
+    pub tuned: bool,
     /// Where the component's bytes come from; names are all different.
     pub sources: Vec<Source>,
     /// Named parts of the installed tree, each by patterns.
@@ -124,6 +126,7 @@ impl Recipe {
             targets: Vec::new(),
             role: None,
             toolchain: None,
+            tuned: true,
             sources: Vec::new(),
             outputs: Named::default(),
             base: Part::default(),
@@ -132,6 +135,7 @@ impl Recipe {
         };
         walk.root(&root, FileKind::Recipe, &mut recipe, Self::read);
         walk.expect_name(&recipe.name, expected);
+        recipe.tuned &= recipe.role.is_none();
         recipe.name_sources(&mut walk);
         recipe.need_version(&mut walk);
         walk.finish(recipe)
@@ -154,6 +158,7 @@ impl Recipe {
                 }
             }
             "toolchain" => self.toolchain = toolchain(walk, node),
+            "tune" => self.tuned = walk::boolean(node),
             "source" => self.sources = source::sources(walk, node),
             "outputs" => {
                 let outputs = walk::entries(node);

@@ -122,6 +122,10 @@ pub(crate) fn steps(walk: &mut Walk, node: &Node<'_>, schema: &'static Table) ->
     for (table, span) in walk::tables(node) {
         let mut step = Step::new(span.clone());
         walk.table(table, &span, schema, &mut step, Step::read);
+        if let Some(number) = table.get("jobs").filter(|jobs| jobs.get_ref().is_integer()) {
+            let hint = "write `parallel = false` for a step that is safe with one job alone; how many there are else says `-j`";
+            walk.hint(&number.span(), hint);
+        }
         if step.skip && (step.run.is_some() || step.after.is_some()) {
             walk.error(Code::Conflict, &span, "`skip` and `run` or `after` exclude one another");
         }

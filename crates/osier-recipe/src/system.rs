@@ -7,7 +7,7 @@ use crate::recipe::{ComponentRef, by_target};
 use crate::schema::FileKind;
 use crate::walk::{self, Node, Walk};
 use crate::words::list;
-use crate::{Boot, BootRun, Code, Diagnostic, Origin, Spanned, Target, tables};
+use crate::{Boot, BootRun, Code, Diagnostic, Origin, Spanned, Target, Tune, tables, tune};
 
 /// Bytes of an ext4 block.
 const DISK_BLOCK: u64 = 4096;
@@ -40,6 +40,8 @@ pub struct System {
 /// What a system says for all targets or for one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SystemPart {
+    /// What the components are compiled for; one level for a target.
+    pub tune: Vec<Spanned<Tune>>,
     /// The components.
     pub components: Vec<Spanned<ComponentRef>>,
     /// Folders beside the file; of one path the last counts.
@@ -111,6 +113,8 @@ pub enum Compression {
 pub struct EffectiveSystem<'s> {
     /// The system.
     pub system: &'s System,
+    /// What the components are compiled for; empty where the system does not say.
+    pub tune: &'s [Spanned<Tune>],
     /// The components, the target's last.
     pub components: Vec<&'s Spanned<ComponentRef>>,
     /// The overlays, the target's last.
@@ -191,6 +195,14 @@ impl System {
 
     fn check(&self, walk: &mut Walk) {
         walk.distinct("the image", self.images.iter().map(|image| &image.name));
+        let targets: Vec<Target> = match self.targets.as_slice() {
+            [] => Target::ALL.to_vec(),
+            targets => targets.iter().map(|target| target.value).collect(),
+        };
+        tune::of_other_targets(walk, &self.base.tune, &targets);
+        for (target, part) in &self.target_parts {
+            tune::of_other_targets(walk, &part.tune, &[*target]);
+        }
         let names = || self.images.iter().map(|image| image.name.as_str());
         let origin = walk.origin();
         for name in self.parts().filter_map(|part| part.boot.image.as_ref()) {
@@ -256,6 +268,7 @@ impl System {
         };
         EffectiveSystem {
             system: self,
+            tune: part.map(|part| &part.tune).filter(|tune| !tune.is_empty()).unwrap_or(&base.tune),
             components,
             overlays,
             manifest: part.and_then(|part| part.manifest.as_ref()).or(base.manifest.as_ref()),
@@ -276,6 +289,7 @@ impl System {
 impl SystemPart {
     fn read(&mut self, walk: &mut Walk, key: &'static str, node: &Node<'_>) -> bool {
         match key {
+            "tune" => self.tune = tune::tunes(walk, node),
             "components" => self.components = walk::parsed(node, ComponentRef::parse),
             "overlays" => self.overlays = walk::texts(node),
             "manifest" => self.manifest = Some(walk::text(node)),

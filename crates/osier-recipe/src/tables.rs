@@ -426,6 +426,13 @@ pub static RECIPE: Table = Table::new(
             "The component is a toolchain: whatever a system has compiled by it gets its `tools` and its `needs`.",
             "{ system = \"linux-musl\", env = { CC = \"{triple}-gcc\" } }",
         ),
+        Key::new(
+            "tune",
+            Boolean,
+            "Whether a system's `tune` is for this component too. `false`: it chooses its processor itself, as a kernel does by \
+             its configuration. Without it `true`; what has a `role` is the same for all levels.",
+            "false",
+        ),
         PACKAGES,
         TOOLS,
         NEEDS,

@@ -105,6 +105,13 @@ impl Walk {
         &mut self.found[last]
     }
 
+    /// Puts a hint before those of the last error at a place.
+    pub(crate) fn hint(&mut self, span: &Range<usize>, hint: &str) {
+        if let Some(error) = self.found.iter_mut().rfind(|error| error.span == *span) {
+            error.hints.insert(0, hint.to_owned());
+        }
+    }
+
     /// Adds an error for each further thing of the same name; empty names have been reported as missing.
     pub(crate) fn distinct<'n>(
         &mut self,

@@ -21,6 +21,7 @@ use crate::problem::{Exit, Outcome, Problem};
 use crate::project::{BUILD, Goal, Project};
 use crate::reporter::duration;
 use crate::system::{self, Built};
+use crate::tune::Demand;
 use crate::verbs::{catch_interrupt, out_folder};
 use crate::workplace::{Workplace, launcher};
 
@@ -87,20 +88,38 @@ pub(crate) fn boot(
         project.target()?;
     }
     // Whatever is wrong with a machine is said before anything is built.
-    let mut others = Vec::new();
+    let (mut others, mut demands) = (Vec::new(), Vec::new());
     for target in &targets {
         let file = machine_file(&project, &system, *target)?;
         fits(&file, *target)?;
         disks::left_out(&project, &system, *target, &file)?;
         let on_disks = disks::systems(&project, &file)?;
-        others.extend(on_disks.into_iter().map(|(other, _)| (other, *target)));
         machine(&file, &disks::attached(&file, Path::new("/")))?;
+        let systems = on_disks.iter().map(|(other, _)| &**other).chain([&*system]);
+        let demand = Demand::of(&project, systems, *target)?;
+        if demand.check(&project, &file)? {
+            let architecture = file.architecture;
+            let emulator = emulator(&mut project, architecture, &store, &network, &launcher)?;
+            demand.accelerator(&project, &file, accelerator(workplace, &store, &emulator)?)?;
+        }
+        demands.push(demand);
+        others.extend(on_disks.into_iter().map(|(other, _)| (other, *target)));
     }
     let own = targets.iter().map(|target| (&*system, *target));
     let all: Vec<_> = own.chain(others.iter().map(|(other, target)| (&**other, *target))).collect();
     system::build_components(&mut project, &all, &network, &launcher)?;
-    for target in targets {
-        boot_target(&mut project, &system, &entry, target, &network, &launcher, interactive, out)?;
+    for (target, demand) in targets.into_iter().zip(&demands) {
+        boot_target(
+            &mut project,
+            &system,
+            &entry,
+            target,
+            demand,
+            &network,
+            &launcher,
+            interactive,
+            out,
+        )?;
     }
     Ok(())
 }
@@ -112,6 +131,7 @@ fn boot_target(
     system: &System,
     entry: &Entry,
     target: Target,
+    demand: &Demand,
     network: &Network<'_>,
     launcher: &Launcher,
     interactive: bool,
@@ -134,16 +154,12 @@ fn boot_target(
             format!("the system `{}` names no kernel", system.name),
         ));
     };
-    let environment = crate::pins::tool(project, qemu(file.architecture), network)?;
-    let events = |event| workplace.reporter.event(event);
-    let root = system::engine(workplace, store, launcher, &events)
-        .root(&environment)
-        .map_err(system::build_problem)?;
-    let emulator = SandboxedQemu { launcher, store, root };
+    let emulator = emulator(project, file.architecture, store, network, launcher)?;
     let accelerator = match target {
         BUILD => accelerator(workplace, store, &emulator)?,
         _ => Accelerator::Tcg,
     };
+    let accelerator = demand.accelerator(project, &file, accelerator)?;
     let image = effective.boot_image.map(osier_recipe::Image::file_name);
     let renew_disks = || disks.iter().try_for_each(ReadyDisk::renew);
     let initrd = |challenge: &Challenge| {
@@ -246,6 +262,23 @@ fn fits(file: &MachineFile, target: Target) -> Outcome<()> {
     );
     let hint = format!("name a machine of that architecture in `[target.{target}.boot]`");
     Err(Problem::new("B000", Exit::Usage, message).hint(hint))
+}
+
+/// Unpacks the emulator, unless it is there.
+fn emulator<'a>(
+    project: &mut Project<'_>,
+    architecture: Target,
+    store: &'a Store,
+    network: &Network<'_>,
+    launcher: &'a Launcher,
+) -> Outcome<SandboxedQemu<'a>> {
+    let environment = crate::pins::tool(project, qemu(architecture), network)?;
+    let workplace = project.workplace;
+    let events = |event| workplace.reporter.event(event);
+    let root = system::engine(workplace, store, launcher, &events)
+        .root(&environment)
+        .map_err(system::build_problem)?;
+    Ok(SandboxedQemu { launcher, store, root })
 }
 
 /// Finds out once for each boot of this host whether KVM can be used.

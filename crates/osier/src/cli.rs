@@ -15,9 +15,20 @@ pub(crate) struct Cli {
 }
 
 fn target(text: &str) -> Result<osier_recipe::Target, String> {
-    use osier_recipe::Target;
+    use osier_recipe::{Target, nearest};
     Target::parse(text).ok_or_else(|| {
-        format!("osier builds for {}", Target::ALL.map(Target::as_str).join(" and "))
+        let known = Target::ALL.iter().flat_map(|target| [target.as_str(), target.debian()]);
+        let near = nearest(text, known).map(|near| format!("; did you mean `{near}`?"));
+        let all = Target::ALL.map(Target::as_str).join(" and ");
+        format!("osier builds for {all}{}", near.unwrap_or_default())
+    })
+}
+
+fn tune(text: &str) -> Result<osier_recipe::Tune, String> {
+    use osier_recipe::{Tune, nearest};
+    Tune::parse(text).ok_or_else(|| match nearest(text, Tune::names()) {
+        Some(near) => format!("there is no such level; did you mean `{near}`?"),
+        None => format!("the levels are: {}", Tune::names().collect::<Vec<_>>().join(", ")),
     })
 }
 
@@ -42,6 +53,10 @@ pub(crate) struct Global {
     /// Build for this target: x86_64 (amd64) or aarch64 (arm64); several are built side by side. Else for this machine.
     #[arg(long = "target", global = true, value_name = "TARGET", value_parser = target)]
     pub(crate) targets: Vec<osier_recipe::Target>,
+    /// Compile for this level of the target's processors: x86-64-v3, armv8.2-a …, or `native` for this machine's highest; one for
+    /// each target, in the place of what the system or the project says.
+    #[arg(long, global = true, value_name = "LEVEL", value_parser = tune)]
+    pub(crate) tune: Vec<osier_recipe::Tune>,
     /// Use what is fetched already; never the network.
     #[arg(long, global = true)]
     pub(crate) offline: bool,

@@ -36,7 +36,8 @@ pub(crate) fn run(workplace: &Workplace, component: &str, fragment: Option<&Path
         .with_launcher(Some(&launcher));
     let mut project = Project::open(workplace, &store)?;
     let asked = component;
-    let (component, only) = split_target(asked)?;
+    let (component, only, level) = split_target(asked)?;
+    let only = only.or(level.map(osier_recipe::Level::target));
     let target = only.map_or_else(|| project.target(), Ok)?;
     let recipe = project.read_recipe(component)?;
     let editor = editor(&project, &recipe)?;

@@ -30,6 +30,7 @@ mod store_verbs;
 mod system;
 mod terminal;
 mod tool;
+mod tune;
 mod verbs;
 mod why;
 mod workplace;

@@ -4,12 +4,15 @@ use std::fs;
 use std::path::PathBuf;
 
 use osier_build::{ComponentId, Definitions, FileInput, Graph, PlanError, Planner, Wanted};
-use osier_recipe::{Diagnostic, Kind, Lock, MachineFile, Recipe, System, Target};
+use osier_recipe::{
+    Diagnostic, EffectiveSystem, Kind, Level, Lock, MachineFile, Recipe, System, Target,
+};
 use osier_store::{Digest, IoContext, Store};
 
 use crate::library::{BesideKind, Entry, Library, Shelf};
 use crate::network::Network;
 use crate::problem::{Exit, Outcome, Problem};
+use crate::tune::Tuning;
 use crate::workplace::Workplace;
 
 /// The suite of a project that names none: its `main` no longer changes, so pins stay good.
@@ -24,6 +27,8 @@ pub(crate) struct Project<'a> {
     pub(crate) profile: Option<String>,
     /// The toolchain of components that are asked for by themselves.
     toolchain: Option<String>,
+    /// What is compiled for, where neither the command line nor a system says.
+    pub(crate) tune: Option<Tuning>,
     pub(crate) lock: Lock,
     /// For what is built; never empty.
     pub(crate) targets: Vec<Target>,
@@ -35,13 +40,34 @@ pub(crate) const BUILD: Target = Target::X86_64;
 /// The toolchain where the project names none.
 const DEFAULT_TOOLCHAIN: &str = "toolchain";
 
-/// Takes the target off a component's name: `busybox@aarch64` is what the toolchain makes for aarch64.
-pub(crate) fn split_target(name: &str) -> Outcome<(&str, Option<Target>)> {
-    let Some((name, target)) = name.split_once('@') else { return Ok((name, None)) };
-    match Target::parse(target) {
-        Some(target) => Ok((name, Some(target))),
-        None => Err(crate::unknown("target", target, &Target::ALL.map(|known| known.to_string()))),
+/// A component's name without what stands behind `@`, and that: `busybox@aarch64` is what the toolchain makes for
+/// aarch64, `busybox@x86_64@x86-64-v3` is compiled for that level.
+pub(crate) fn split_target(name: &str) -> Outcome<(&str, Option<Target>, Option<Level>)> {
+    let mut words = name.split('@');
+    let name = words.next().unwrap_or_default();
+    let (mut target, mut level) = (None, None);
+    for word in words {
+        match (Target::parse(word), Level::parse(word)) {
+            (Some(found), _) if target.is_none() && level.is_none() => target = Some(found),
+            (_, Some(found)) if level.is_none() => level = Some(found),
+            _ => {
+                let targets = Target::ALL.into_iter().flat_map(|target| {
+                    let levels = Level::all(target).map(|level| level.to_string());
+                    [target.to_string(), target.debian().to_owned()].into_iter().chain(levels)
+                });
+                return Err(crate::unknown("target", word, &Vec::from_iter(targets)));
+            }
+        }
     }
+    if let (Some(target), Some(level)) = (target, level)
+        && level.target() != target
+    {
+        let message = format!("`{level}` is a level of {}, not of {target}", level.target());
+        return Err(Problem::new("R029", Exit::Usage, message));
+    }
+    // A level of another machine's processors says for which target.
+    let foreign = level.map(Level::target).filter(|target| *target != BUILD);
+    Ok((name, target.or(foreign), level))
 }
 
 /// What a name on the command line means.
@@ -75,6 +101,7 @@ impl<'a> Project<'a> {
             default: None,
             profile: None,
             toolchain: None,
+            tune: None,
             lock: Lock::default(),
             targets: workplace.global.targets.clone(),
         };
@@ -93,6 +120,7 @@ impl<'a> Project<'a> {
                 project.default = file.default.map(|name| name.value);
                 project.profile = file.profile.map(|name| name.value);
                 project.toolchain = file.toolchain.map(|name| name.value);
+                project.tune = Tuning::of_file(file.origin, file.tune);
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(error).at("read", &path).map_err(Problem::from),
@@ -152,7 +180,7 @@ impl<'a> Project<'a> {
             }
             return Ok(Goal::System(Box::new(system), entry));
         }
-        let (component, _) = split_target(name)?;
+        let (component, ..) = split_target(name)?;
         if self.library().find(Shelf::Recipes, component)?.is_some() {
             return Ok(Goal::Component(name.to_owned()));
         }
@@ -173,9 +201,12 @@ impl<'a> Project<'a> {
     ///
     /// What is for this machine is compiled by the build environment's own compiler, unless the name says `@TARGET`.
     pub(crate) fn wanted(&self, name: &str) -> Outcome<Vec<Wanted>> {
-        let (name, only) = split_target(name)?;
+        let (name, only, level) = split_target(name)?;
         let recipe = self.read_recipe(name)?;
-        let targets = only.map_or_else(|| self.targets.clone(), |target| vec![target]);
+        let targets = match only.or(level.map(Level::target)) {
+            Some(target) => vec![target],
+            None => self.targets.clone(),
+        };
         let wanted = targets.into_iter().map(|target| {
             let compiled = only.is_some() || target != BUILD || recipe.role.is_some();
             let toolchain = match (&recipe.toolchain, &self.toolchain) {
@@ -184,13 +215,15 @@ impl<'a> Project<'a> {
                 (None, None) => DEFAULT_TOOLCHAIN,
             };
             let toolchain = (compiled || recipe.toolchain.is_some()).then(|| toolchain.to_owned());
-            Wanted { name: name.to_owned(), target, toolchain }
+            let tuning = level.map(Tuning::from).or_else(|| self.tuning(None));
+            let tune = self.level(tuning.as_ref(), target, toolchain.as_deref())?;
+            Ok(Wanted { name: name.to_owned(), target, toolchain, tune })
         });
-        Ok(wanted.collect())
+        wanted.collect()
     }
 
     /// Gives the components that a system is made of, its kernel's included.
-    pub(crate) fn wanted_by(&self, system: &System, target: Target) -> Vec<Wanted> {
+    pub(crate) fn wanted_by(&self, system: &System, target: Target) -> Outcome<Vec<Wanted>> {
         let effective = system.effective(target);
         let mut names: Vec<&str> =
             effective.components.iter().map(|component| component.name.as_str()).collect();
@@ -200,9 +233,42 @@ impl<'a> Project<'a> {
             names.push(&kernel.component);
         }
         let toolchain = system.toolchain.as_ref().map(|toolchain| toolchain.value.clone());
-        let wanted =
-            |name: &str| Wanted { name: name.to_owned(), target, toolchain: toolchain.clone() };
-        names.into_iter().map(wanted).collect()
+        self.supported(&effective, target)?;
+        let tune = self.level_of(system, target)?;
+        let wanted = |name: &str| Wanted {
+            name: name.to_owned(),
+            target,
+            toolchain: toolchain.clone(),
+            tune,
+        };
+        Ok(names.into_iter().map(wanted).collect())
+    }
+
+    /// Checks that the components that a system names are there for a target.
+    fn supported(&self, system: &EffectiveSystem<'_>, target: Target) -> Outcome<()> {
+        let components = system.components.iter().map(|named| (named.name.as_str(), &named.span));
+        let kernel = system.kernel.iter().map(|kernel| (kernel.component.as_str(), &kernel.span));
+        for (name, span) in components.chain(kernel) {
+            // Most recipes are for all targets, and the plan reads them anyway.
+            let Some(entry) = self.library().find(Shelf::Recipes, name)? else { continue };
+            if !entry.text.contains("targets") {
+                continue;
+            }
+            let recipe = self.read_recipe(name)?;
+            if recipe.supports(target) {
+                continue;
+            }
+            let origin = &system.system.origin;
+            let mut error = Diagnostic::unsupported_target(origin, span, name, target);
+            if let Some(first) = recipe.targets.first() {
+                error = error.related(&recipe.origin, &first.span, "it says so here");
+            }
+            let other = Target::ALL.into_iter().find(|other| recipe.supports(*other));
+            let other = other.map_or("…", Target::as_str);
+            error = error.hint(format!("name it in `[target.{other}]` of the system alone"));
+            return Err(diagnosed(&[error], |file| self.text_of(file)));
+        }
+        Ok(())
     }
 
     /// Plans one component for one target; gives its place in the graph as well.
@@ -280,6 +346,9 @@ impl<'a> Project<'a> {
 
     /// Finds the text of a definition by the label that its errors carry.
     pub(crate) fn text_of(&self, label: &str) -> Option<String> {
+        if label == "osier.toml" {
+            return fs::read_to_string(self.workplace.project.join(label)).ok();
+        }
         for shelf in [Shelf::Recipes, Shelf::Kinds, Shelf::Systems, Shelf::Machines] {
             for name in self.library().names(shelf) {
                 if let Ok(Some(entry)) = self.library().find(shelf, &name)

@@ -85,7 +85,7 @@ pub(crate) fn run(
     }
     let target = project.target()?;
     let effective = system.effective(target);
-    let graph = project.plan(&project.wanted_by(&system, target), &network)?;
+    let graph = project.plan(&project.wanted_by(&system, target)?, &network)?;
     let launcher = launcher()?;
     let events = |_| {};
     let survey = system::engine(workplace, &store, &launcher, &events).survey(&graph);

@@ -338,8 +338,9 @@ pub(crate) fn build_components(
     launcher: &Launcher,
 ) -> Outcome<()> {
     let [(first, _), _, ..] = systems else { return Ok(()) };
-    let wanted = systems.iter().flat_map(|(system, target)| project.wanted_by(system, *target));
-    let wanted: BTreeSet<Wanted> = wanted.collect();
+    let wanted = systems.iter().map(|(system, target)| project.wanted_by(system, *target));
+    let wanted: BTreeSet<Wanted> =
+        wanted.collect::<Outcome<Vec<_>>>()?.into_iter().flatten().collect();
     build_wanted(project, &Vec::from_iter(wanted), network, launcher, &first.name)?;
     Ok(())
 }
@@ -354,7 +355,7 @@ fn attempt(
 ) -> Outcome<Built> {
     let effective = system.effective(target);
     let note = format!("{}-{target}", system.name);
-    let wanted = project.wanted_by(system, target);
+    let wanted = project.wanted_by(system, target)?;
     let (graph, results) = build_wanted(project, &wanted, network, launcher, &note)?;
     let store = project.store;
     let kernel = match effective.kernel {

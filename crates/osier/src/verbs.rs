@@ -29,8 +29,8 @@ pub(crate) fn wanted(project: &Project<'_>, goal: &Goal) -> Outcome<(String, Vec
     Ok(match goal {
         Goal::System(system, _) => {
             let targets = project.targets.iter();
-            let wanted = targets.flat_map(|target| project.wanted_by(system, *target)).collect();
-            (system.name.value.clone(), wanted)
+            let wanted = targets.map(|target| project.wanted_by(system, *target));
+            (system.name.value.clone(), wanted.collect::<Outcome<Vec<_>>>()?.concat())
         }
         Goal::Component(name) => (name.clone(), project.wanted(name)?),
     })
@@ -72,7 +72,7 @@ pub(crate) fn fetch(
             let machine = boot::machine_file(&project, &systems[0].0, *target)?;
             tools.push(boot::qemu(machine.architecture));
             for (other, entry) in disks::systems(&project, &machine)? {
-                components.extend(project.wanted_by(&other, *target));
+                components.extend(project.wanted_by(&other, *target)?);
                 systems.push((other, entry));
             }
         }

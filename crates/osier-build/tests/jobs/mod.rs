@@ -223,6 +223,17 @@ fn a_make_that_is_called_with_a_number_is_told_of() {
 }
 
 #[test]
+fn a_makefile_that_hands_no_jobs_on_is_told_of() {
+    let mut shop = Workshop::new();
+    shop.jobs = 4;
+    let script = make(6, "0.05").replace("@$(MAKE) -s -C below", "@make -s -C below");
+    let graph = shop.graph(&Plan::default().component("one", &[], &[&script]));
+    shop.run(&graph).unwrap();
+    let warned = shop.warned();
+    assert!(warned[0].starts_with("one has a makefile that calls `make`"), "{warned:?}");
+}
+
+#[test]
 fn the_longest_way_goes_first() {
     let mut shop = Workshop::new();
     shop.jobs = 1;

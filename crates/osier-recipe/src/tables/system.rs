@@ -1,8 +1,8 @@
 //! The tables of systems, machines and projects.
 
-use crate::forms::{COMPONENT, INSTALLED, NAME, PATH, SIZE, SUITE, TARGET};
+use crate::forms::{COMPONENT, INSTALLED, NAME, PATH, SIZE, SUITE, TARGET, TUNE as LEVEL};
 use crate::schema::Type::{
-    Array, Boolean, Choice, Form, Integer, Map, Set, Table as Nested, Text, True,
+    Array, Boolean, Choice, Form, Integer, Map, OneOrMore, Set, Table as Nested, Text, True,
 };
 use crate::schema::{Key, Table};
 use crate::tables::SUMMARY;
@@ -32,6 +32,15 @@ static BOOT: Key = Key::new(
     Nested(&BOOT_TABLE),
     "How the system is booted.",
     "{ machine = \"q35\", append = \"quiet\" }",
+);
+
+static TUNE: Key = Key::new(
+    "tune",
+    OneOrMore(&Form(&LEVEL)),
+    "What C and C++ of the components are compiled for: a level of the target's processors, or `native`, the highest one that \
+     the machine that builds has as a whole. Of several each target takes its own. Without it the project's, or else what \
+     every processor of the target runs. The machine that boots the system must offer the level.",
+    "\"x86-64-v3\"",
 );
 
 /// An image of a system.
@@ -150,7 +159,7 @@ pub static SYSTEM_PART: Table = Table::new(
     "target",
     "What holds on one target alone. Components and overlays are added to the plain ones; the others replace them, \
      `boot` key by key.",
-    &[COMPONENTS, OVERLAYS, MANIFEST, KERNEL, BOOT],
+    &[TUNE, COMPONENTS, OVERLAYS, MANIFEST, KERNEL, BOOT],
 );
 
 /// Where accounts are read.
@@ -194,6 +203,7 @@ pub static SYSTEM: Table = Table::new(
              which knows the processor of the machine that builds alone.",
             "\"toolchain\"",
         ),
+        TUNE,
         COMPONENTS,
         OVERLAYS,
         MANIFEST,
@@ -321,6 +331,12 @@ pub static PROJECT: Table = Table::new(
             Form(&NAME),
             "The toolchain of a component that is asked for by itself, for another target than this machine. Without it `toolchain`.",
             "\"toolchain\"",
+        ),
+        Key::new(
+            "tune",
+            OneOrMore(&Form(&LEVEL)),
+            "What systems that say nothing, and components that are asked for by themselves, are compiled for.",
+            "[\"x86-64-v3\", \"armv8.2-a\"]",
         ),
         Key::new("jobs", Integer(1, 4096), "Processors used at once. Without it all.", "4"),
     ],

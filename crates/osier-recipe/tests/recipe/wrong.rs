@@ -171,6 +171,11 @@ pub(crate) const CASES: &[(&str, FileKind, &str)] = &[
         Machine,
         "name = \"x\"\narchitecture = \"x86_64\"\nboard = \"q35\"\nconsole = \"ttyS0\"\n[[disk]]\nname = \"no-size\"\nblank = true\n[[disk]]\nname = \"empty\"\nblank = \"1M\"\nread_only = true\n[[disk]]\nname = \"kept\"\nsystem = \"rootfs\"\nread_only = true\nkeep = true\n[[disk]]\nname = \"both\"\nsystem = \"rootfs\"\nblank = \"1M\"\n",
     ),
+    (
+        "levels of processors",
+        System,
+        "name = \"x\"\ntargets = [\"x86_64\"]\ntune = [\"x86-64-v5\", \"armv8.2-a\", \"x86-64-v2\", \"x86-64-v3\"]\n[target.aarch64]\ntune = \"x86-64\"\n",
+    ),
     ("project", Project, "suite = \"Book worm\"\ndefaults = \"x\"\njobs = 0\n"),
     ("lock of another version", Lock, "version = 2\nfuture = true\n"),
     (

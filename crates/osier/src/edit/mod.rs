@@ -55,7 +55,7 @@ pub(crate) fn run(workplace: &Workplace, asked: &Asked<'_>) -> Outcome<()> {
     if asked.message.is_some() && !asked.finish {
         return usage("a message is for --finish: it becomes the patch's first line");
     }
-    let (recipe, _) = split_target(component)?;
+    let (recipe, ..) = split_target(component)?;
     if asked.drop && state::is_recorded(&project, recipe) {
         return drop_edit(&project, recipe);
     }

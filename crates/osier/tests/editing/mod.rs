@@ -4,7 +4,8 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::PathBuf;
 
-use crate::{SCRIPT, Space, pin_nothing};
+use crate::space::Space;
+use crate::{SCRIPT, pin_nothing};
 
 /// A project with a component whose source is an archive of a few files.
 fn space() -> Space {
