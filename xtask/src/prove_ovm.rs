@@ -276,7 +276,8 @@ pub(crate) fn all(store: &Path) -> Result<()> {
     first.other_roots()?;
     first.clear()?;
 
-    let folder = std::env::temp_dir().join("osier-proof-ovm/of another length");
+    // Not below /tmp, which may be in memory.
+    let folder = PathBuf::from("/var/tmp/osier-proof-ovm/of another length");
     let store = folder.join("store");
     let second = Workplace::new(folder, store, "5")?.of_user(other_user()?)?;
     let two = second.run()?;
