@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 
+use crate::root;
 use crate::workshop::Workshop;
 
 const GREETER: &str = "name = \"greeter\"
@@ -143,7 +144,56 @@ pub(crate) fn changes(store: &Path) -> Result<()> {
     println!(
         "prove changes: what was removed is gone, what was changed is built, what was taken back is as before"
     );
-    reasons(&shop)
+    reasons(&shop)?;
+    option(&shop)
+}
+
+/// An option of busybox that is changed: busybox and the image, and nothing else.
+fn option(shop: &Workshop) -> Result<()> {
+    let recipe = root().join("recipes/busybox");
+    for file in fs::read_dir(&recipe)? {
+        let file = file?;
+        let name = file.file_name().to_string_lossy().into_owned();
+        shop.write(&format!("recipes/busybox/{name}"), &fs::read(file.path())?)?;
+    }
+    let system = SYSTEM.replace("\"extra\"", "\"extra\", \"busybox\"");
+    shop.write("systems/small/system.toml", &system)?;
+    shop.write(
+        "systems/small/manifest",
+        &format!("{MANIFEST}f bin/busybox 0755 root root\ns bin/*\n"),
+    )?;
+    let first = image(shop)?;
+    ensure!(first.contains("bin/usleep\0"), "the image lacks busybox's usleep");
+    let fragment = fs::read_to_string(recipe.join("static.config"))?;
+    let line = fragment.lines().count() + 1;
+    shop.write(
+        "recipes/busybox/static.config",
+        &format!("{fragment}# CONFIG_USLEEP is not set\n"),
+    )?;
+    let cause = format!(
+        "busybox is built again because the file static.config changed (recipes/busybox/static.config:{line})"
+    );
+    for name in ["busybox", "small"] {
+        let said = shop.good(&["why", name])?;
+        ensure!(said.contains(&cause), "`why {name}` should say `{cause}`:\n{said}");
+    }
+    let said = shop.good(&["build", "small"])?;
+    let ran = said.lines().filter_map(|line| line.trim_start().strip_prefix("run  "));
+    let ran: Vec<&str> = ran.map(str::trim).collect();
+    ensure!(
+        !ran.is_empty() && ran.iter().all(|step| step.starts_with("busybox:")),
+        "busybox alone should be built again: {ran:?}"
+    );
+    let next = image(shop)?;
+    ensure!(
+        !next.contains("bin/usleep\0") && next.contains("bin/sleep\0"),
+        "the image is not of the new option"
+    );
+    println!(
+        "prove changes: an option of busybox changes busybox ({}) and the image, and nothing else",
+        ran.join(", ")
+    );
+    Ok(())
 }
 
 /// Each reason for a build is told with its file and line.

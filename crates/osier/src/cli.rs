@@ -165,10 +165,10 @@ pub(crate) enum Verb {
         /// The system or component; the project's default where none is named.
         name: Option<String>,
     },
-    /// Say in one sentence why a component has to be built again.
+    /// Say in one sentence why a component, or an image of a system, has to be built again.
     Why {
-        /// The component.
-        component: String,
+        /// The component or system.
+        name: String,
     },
     /// Show what a system or a component is built from: components, steps, recorded times, sizes, what is built.
     Graph {

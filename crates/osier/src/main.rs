@@ -33,6 +33,7 @@ mod tool;
 mod tune;
 mod verbs;
 mod why;
+mod why_image;
 mod workplace;
 
 use std::process::ExitCode;
@@ -93,7 +94,7 @@ fn run(cli: Cli) -> Outcome<()> {
         }
         Verb::Log { step } => store_verbs::log(&workplace, step.as_deref()),
         Verb::Status { name } => verbs::status(&workplace, name.as_deref()),
-        Verb::Why { component } => why::run(&workplace, &component),
+        Verb::Why { name } => why::run(&workplace, &name),
         Verb::Edit { component, folder, finish, message, drop, afresh, list } => {
             let (component, folder) = (component.as_deref(), folder.as_deref());
             let message = message.as_deref();

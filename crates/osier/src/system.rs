@@ -397,6 +397,7 @@ fn attempt(
             };
             images.push((image.file_name(), made.0, made.1));
         }
+        crate::why_image::record(store, system, target, &parts)?;
     }
     store.sync()?;
     Ok(Built { images, kernel })

@@ -330,6 +330,19 @@ mod tests {
     }
 
     #[test]
+    fn under_kvm_a_machine_has_what_the_host_has_and_no_more() {
+        for level in Level::all(BUILD) {
+            let host = this_machine().is_some_and(|own| level <= own);
+            for cpu in ["", "host", "max"] {
+                let machine = machine("x86_64", cpu);
+                assert_eq!(has(&machine, Accelerator::Kvm, level), host, "{level} on {cpu}");
+            }
+            let old = machine("x86_64", "qemu64");
+            assert_eq!(has(&old, Accelerator::Kvm, level), level.as_str() == "x86-64", "{level}");
+        }
+    }
+
+    #[test]
     fn each_level_has_a_model_to_write_that_has_it() {
         for target in Target::ALL {
             for level in Level::all(target).filter(|level| level.as_str() != "x86-64-v4") {

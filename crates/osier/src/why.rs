@@ -1,4 +1,4 @@
-//! `osier why`: which input of a component changed, and where.
+//! `osier why`: which input of a component or of an image changed, and where.
 
 use osier_build::{BASE_KIND, Component, Places};
 
@@ -6,22 +6,40 @@ use osier_recipe::Target;
 
 use crate::network::Network;
 use crate::problem::Outcome;
-use crate::project::{BUILD, Project};
-use crate::system;
+use crate::project::{BUILD, Goal, Project};
 use crate::workplace::{Workplace, launcher};
+use crate::{system, why_image};
 
-/// Says in one sentence why a component has to be built again.
-pub(crate) fn run(workplace: &Workplace, component: &str) -> Outcome<()> {
+/// Says in one sentence why a component, or what a system's images are made of, has to be built again.
+pub(crate) fn run(workplace: &Workplace, name: &str) -> Outcome<()> {
     let store = workplace.store()?;
     let network = Network::new(&store, &workplace.reporter, true);
     let mut project = Project::open(workplace, &store)?;
-    let (graph, id) = project.plan_one(component, &network)?;
+    let goal = project.goal(Some(name))?;
+    let (graph, id) = match &goal {
+        Goal::System(system, _) => {
+            let target = project.target()?;
+            (project.plan(&project.wanted_by(system, target)?, &network)?, None)
+        }
+        Goal::Component(name) => {
+            let (graph, id) = project.plan_one(name, &network)?;
+            (graph, Some(id))
+        }
+    };
     let launcher = launcher()?;
     let events = |_| {};
     let engine = system::engine(workplace, &store, &launcher, &events);
     // Without places the sentence still names the input and its file.
     let places = |component: &Component| places(&project, component).unwrap_or_default();
-    workplace.reporter.result(engine.why(&graph, id, &places));
+    let why = |id| engine.why(&graph, id, &places);
+    let sentence = match (&goal, id) {
+        (Goal::System(system, entry), _) => {
+            why_image::run(&project, (system, entry), &graph, &engine.survey(&graph), why)?
+        }
+        (_, Some(id)) => why(id),
+        (Goal::Component(_), None) => return Ok(()),
+    };
+    workplace.reporter.result(sentence);
     for note in crate::edit::notes(&project, &graph)? {
         workplace.reporter.result(format!("  {note}"));
     }

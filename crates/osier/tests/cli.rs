@@ -1,6 +1,7 @@
 //! What a person sees: the program itself, on small projects, without a network.
 #![expect(clippy::unwrap_used, reason = "a failure in a helper is a failure of its test")]
 
+mod changes;
 mod editing;
 mod space;
 mod targets;

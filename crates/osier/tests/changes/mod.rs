@@ -1,0 +1,284 @@
+//! What is built again when something changes, and what `osier why` says of it: whole builds of small components, in a build
+//! environment of this machine's own programs.
+#![expect(clippy::unwrap_used, reason = "a failure in a helper is a failure of its test")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use crate::space::Space;
+
+const PROGRAMS: &str = "sh cat cp mkdir";
+
+/// A Debian package of a few programs of this machine, with their libraries.
+fn programs() -> &'static Path {
+    static PACKAGE: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
+    let (_, package) = PACKAGE.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("root");
+        fs::create_dir_all(root.join("usr/bin")).unwrap();
+        for program in PROGRAMS.split(' ') {
+            let host = Path::new("/usr/bin").join(program);
+            fs::copy(host.canonicalize().unwrap(), root.join("usr/bin").join(program)).unwrap();
+            let libraries = Command::new("ldd").arg(&host).output().unwrap();
+            for word in String::from_utf8_lossy(&libraries.stdout).split_whitespace() {
+                if let Some(path) = word.strip_prefix('/') {
+                    let path = path.strip_prefix("usr/").unwrap_or(path);
+                    let inside = root.join("usr").join(path);
+                    fs::create_dir_all(inside.parent().unwrap()).unwrap();
+                    fs::copy(word, inside).unwrap();
+                }
+            }
+        }
+        let data = Command::new("tar")
+            .args(["-c", "--sort=name", "--mtime=@0", "--owner=root:0", "--group=root:0", "-C"])
+            .args([root.as_os_str(), ".".as_ref()])
+            .output()
+            .unwrap();
+        assert!(data.status.success());
+        let mut bytes = b"!<arch>\n".to_vec();
+        for (name, content) in [("debian-binary", &b"2.0\n"[..]), ("data.tar", &data.stdout)] {
+            let size = content.len();
+            bytes.extend(
+                format!("{name:<16}{:<12}{:<6}{:<6}{:<8}{size:<10}`\n", 0, 0, 0, 100_644).bytes(),
+            );
+            bytes.extend(content);
+            bytes.resize(bytes.len().next_multiple_of(2), b'\n');
+        }
+        let package = folder.path().join("programs.deb");
+        fs::write(&package, bytes).unwrap();
+        (folder, package)
+    });
+    package
+}
+
+const BASE: &str = "name = \"base\"
+version = \"1\"
+source = { path = \"src\" }
+patches = []
+[[step]]
+name = \"install\"
+run = '''
+mkdir -p \"$OUTPUT/usr/share\"
+cp words \"$OUTPUT/usr/share/base\"
+'''
+";
+const SYSTEM: &str = "name = \"small\"
+components = [\"top\", \"other\"]
+overlays = [\"overlay\"]
+manifest = \"manifest\"
+[[image]]
+name = \"small\"
+format = \"initramfs\"
+compression = \"none\"
+";
+
+/// A component that installs what its needs install, and something of its own.
+fn component(name: &str, needs: &str) -> String {
+    format!(
+        "name = \"{name}\"\nneeds = [{needs}]\n[[step]]\nname = \"install\"\nrun = '''\nmkdir -p \"$OUTPUT/usr/share\"\n\
+         [ ! -d /proto/usr ] || cat /proto/usr/share/* > \"$OUTPUT/usr/share/{name}\"\necho {name} >> \"$OUTPUT/usr/share/{name}\"\n'''\n"
+    )
+}
+
+/// A project whose system `small` has `top`, which needs `middle`, which needs `base`, and `other`, which needs none.
+fn space() -> Space {
+    let space = Space::new(&[
+        ("osier.toml", "name = \"p\"\n"),
+        ("kinds/script.toml", "name = \"script\"\npackages = [\"programs\"]\n"),
+        ("recipes/base/recipe.toml", BASE),
+        ("recipes/base/src/words", "first words\n"),
+        ("recipes/middle.toml", &component("middle", "\"base\"")),
+        ("recipes/top.toml", &component("top", "\"middle\"")),
+        ("recipes/other.toml", &component("other", "")),
+        ("systems/small/system.toml", SYSTEM),
+        ("systems/small/manifest", "f etc/* 0644 root root\nf usr/share/* 0644 root root\n"),
+        ("systems/small/overlay/etc/issue", "an issue\n"),
+        ("systems/small/overlay/etc/motd", "a message\n"),
+    ]);
+    let package = programs();
+    let taken = space.prints(&["fetch", "--import", package.to_str().unwrap()]);
+    let sha256 = taken.trim().rsplit(' ').next().unwrap();
+    let size = fs::metadata(package).unwrap().len();
+    let lock = format!(
+        "version = 1\n[[environment]]\nsuite = \"bookworm\"\narchitecture = \"amd64\"\nrequest = [\"programs\"]\n\
+         packages = [\"programs=1\"]\n[[package]]\nname = \"programs\"\nversion = \"1\"\narchitecture = \"amd64\"\n\
+         suite = \"bookworm\"\npath = \"pool/programs.deb\"\nsize = {size}\nsha256 = \"{sha256}\"\n"
+    );
+    write(&space, "osier.lock", &lock);
+    space
+}
+
+fn write(space: &Space, path: &str, text: &str) {
+    let place = space.project().join(path);
+    fs::create_dir_all(place.parent().unwrap()).unwrap();
+    fs::write(place, text).unwrap();
+}
+
+fn replace(space: &Space, path: &str, old: &str, new: &str) {
+    let text = fs::read_to_string(space.project().join(path)).unwrap();
+    assert!(text.contains(old), "{path}: {text}");
+    write(space, path, &text.replace(old, new));
+}
+
+/// Builds the system: the steps that ran, and the image, in which names and contents can be read.
+fn build(space: &Space) -> (Vec<String>, String) {
+    let output = space.osier(&["--offline", "--locked", "build", "small"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{said}");
+    let ran = said.lines().filter_map(|line| line.trim_start().strip_prefix("run  "));
+    let mut ran: Vec<String> = ran.map(|step| step.trim().to_owned()).collect();
+    ran.sort_unstable();
+    let image = fs::read(space.project().join("out/small-x86_64/small.cpio")).unwrap();
+    (ran, String::from_utf8_lossy(&image).into_owned())
+}
+
+fn why(space: &Space, name: &str) -> String {
+    space.prints(&["why", name])
+}
+
+fn says(said: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(said.contains(part), "`{part}` should be in:\n{said}");
+    }
+}
+
+#[test]
+fn a_file_of_an_overlay_changes_the_image_only() {
+    let space = space();
+    let (ran, first) = build(&space);
+    assert_eq!(ran.len(), 5, "{ran:?}");
+    assert!(first.contains("a message\n") && first.contains("first words\nmiddle\ntop\n"));
+    assert_eq!(
+        why(&space, "small"),
+        "small is built, and nothing that it is built from has changed\n"
+    );
+    write(&space, "systems/small/overlay/etc/motd", "another message\n");
+    says(&why(&space, "top"), &["top is built, and nothing"]);
+    says(
+        &why(&space, "small"),
+        &[
+            "the image small of small is made again because the file etc/motd of the overlay `overlay` changed (systems/small/overlay/etc/motd)",
+        ],
+    );
+    let (ran, image) = build(&space);
+    assert_eq!(ran, [""; 0]);
+    assert!(image.contains("another message\n") && !image.contains("a message\n"));
+    // Taken back, it is the first image again.
+    write(&space, "systems/small/overlay/etc/motd", "a message\n");
+    assert!(build(&space) == (Vec::new(), first));
+}
+
+#[test]
+fn the_files_of_a_component_go_with_it() {
+    let space = space();
+    let (_, first) = build(&space);
+    assert!(first.contains("usr/share/other\0"));
+    replace(&space, "systems/small/system.toml", ", \"other\"", "");
+    says(
+        &why(&space, "small"),
+        &[
+            "the image small of small is made again because the component other is gone (systems/small/system.toml)",
+        ],
+    );
+    let (ran, image) = build(&space);
+    assert_eq!(ran, [""; 0]);
+    assert!(!image.contains("usr/share/other") && image.contains("usr/share/top\0"));
+}
+
+#[test]
+fn an_edit_that_changes_no_output_stops_where_it_is() {
+    let space = space();
+    let (_, first) = build(&space);
+    replace(&space, "recipes/base/recipe.toml", "cp words", "# It is one file.\ncp words");
+    let cause =
+        "base is built again because the script of install changed (recipes/base/recipe.toml:9)";
+    says(&why(&space, "base"), &[cause]);
+    says(&why(&space, "top"), &["top waits for middle", "middle waits for base", cause]);
+    says(&why(&space, "small"), &["small waits for top", cause]);
+    let (ran, image) = build(&space);
+    assert_eq!(ran, ["base:install"]);
+    assert!(image == first);
+    says(&why(&space, "top"), &["top is built, and nothing"]);
+}
+
+#[test]
+fn a_patch_of_a_base_reaches_all_that_uses_it_and_nothing_else() {
+    let space = space();
+    build(&space);
+    let patch = "--- a/words\n+++ b/words\n@@ -1 +1 @@\n-first words\n+patched words\n";
+    write(&space, "recipes/base/0001-words.patch", patch);
+    replace(&space, "recipes/base/recipe.toml", "patches = []", "patches = [\"*.patch\"]");
+    let cause = "base is built again because the file 0001-words.patch is new (recipes/base/0001-words.patch)";
+    says(&why(&space, "base"), &[cause]);
+    says(&why(&space, "top"), &[cause]);
+    says(&why(&space, "other"), &["other is built, and nothing"]);
+    let (ran, image) = build(&space);
+    assert_eq!(ran, ["base:install", "base:patch", "middle:install", "top:install"]);
+    assert!(image.contains("patched words\nmiddle\ntop\n") && !image.contains("first words"));
+}
+
+/// A file, what is replaced in it (or else it is made or removed), and what is said.
+type Change = (&'static str, Option<(&'static str, &'static str)>, &'static str);
+
+#[test]
+fn what_changed_of_an_image_is_named_with_its_place() {
+    let space = space();
+    assert!(why(&space, "small").starts_with("small waits for top, whose output can change: "));
+    build(&space);
+    let (system, manifest) = ("systems/small/system.toml", "systems/small/manifest");
+    let changes: [Change; 6] = [
+        (
+            manifest,
+            Some(("0644 root root\nf usr", "0644 root root\nf usr/../usr")),
+            "the manifest changed (systems/small/manifest:2)",
+        ),
+        (
+            system,
+            Some(("\"none\"", "\"gzip\"\nlevel = 9")),
+            "how the image small is written changed, from `initramfs none` to `initramfs gzip 9` (systems/small/system.toml)",
+        ),
+        (
+            system,
+            Some(("\"other\"]", "\"other\", \"middle\"]")),
+            "the output of its component middle is new (systems/small/system.toml:2)",
+        ),
+        (
+            system,
+            Some(("\"top\", \"other\"", "\"other\", \"top\"")),
+            "the order of its overlays and components changed (systems/small/system.toml)",
+        ),
+        (
+            "systems/small/overlay/etc/new/file",
+            None,
+            "the file etc/new/file of the overlay `overlay` is new (systems/small/overlay/etc/new/file)",
+        ),
+        (
+            "systems/small/overlay/etc/issue",
+            None,
+            "the file etc/issue of the overlay `overlay` is gone (systems/small/overlay/etc/issue)",
+        ),
+    ];
+    for (path, change, cause) in changes {
+        let place = space.project().join(path);
+        let before = fs::read(&place).ok();
+        match (change, &before) {
+            (Some((old, new)), _) => replace(&space, path, old, new),
+            (None, None) => write(&space, path, "new\n"),
+            (None, Some(_)) => fs::remove_file(&place).unwrap(),
+        }
+        assert_eq!(
+            why(&space, "small"),
+            format!("the image small of small is made again because {cause}\n")
+        );
+        match before {
+            Some(before) => fs::write(&place, before).unwrap(),
+            None => fs::remove_dir_all(place.parent().unwrap()).unwrap(),
+        }
+        assert_eq!(
+            why(&space, "small"),
+            "small is built, and nothing that it is built from has changed\n"
+        );
+    }
+}
