@@ -1,4 +1,5 @@
-//! What the writer's bytes are by the format's own description; that `btrfs check` and Linux take them is for `prove images`.
+//! What the writer's bytes are by the format's own description; that `btrfs check` takes them is for `prove images`, that Linux
+//! does for `prove disks` and `prove ovm`.
 
 use std::io::Cursor;
 
