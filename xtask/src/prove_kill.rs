@@ -157,10 +157,14 @@ fn busybox(kills: &[&Kill]) -> Result<()> {
     fs::copy(root().join("osier.lock"), shop.project.join("osier.lock"))?;
     // The library's recipe, with a patch of this proof's own.
     let recipe = fs::read_to_string(root().join("recipes/busybox/recipe.toml"))?;
-    let recipe = recipe.replace("\n[with]", "patches = [\"patches/*.patch\"]\n\n[with]");
+    let (before, after) =
+        recipe.split_once("\nfiles = ").context("busybox's recipe has no files")?;
+    let recipe = format!("{before}\npatches = [\"patches/*.patch\"]\nfiles = {after}");
     shop.write("recipes/busybox/recipe.toml", &recipe)?;
-    let fragment = fs::read_to_string(root().join("recipes/busybox/static.config"))?;
-    shop.write("recipes/busybox/static.config", &fragment)?;
+    for fragment in ["static.config", "aarch64.config"] {
+        let text = fs::read_to_string(root().join("recipes/busybox").join(fragment))?;
+        shop.write(&format!("recipes/busybox/{fragment}"), &text)?;
+    }
     let patch = "--- /dev/null\n+++ b/docs/patched.txt\n@@ -0,0 +1 @@\n+This tree was patched.\n";
     shop.write("recipes/busybox/patches/0001-patched.patch", patch)?;
     shop.good(&["new", "made"])?;

@@ -180,6 +180,19 @@ impl Workplace {
         Ok(())
     }
 
+    /// Writes the graph with the times of this run, which the documentation shows.
+    fn graph(&self) -> Result<()> {
+        for (format, ending) in [("svg", "svg"), ("text", "txt")] {
+            let file = root().join(format!("target/proofs/ovm-initrd.{ending}"));
+            let file = file.to_str().context("a path that is not text")?;
+            let both = TARGETS.iter().flat_map(|target| ["--target", target]);
+            let words = ["graph", "ovm-initrd", "--format", format, "--out", file];
+            self.good(&words.into_iter().chain(both).collect::<Vec<_>>())?;
+            println!("prove ovm: {file}");
+        }
+        Ok(())
+    }
+
     /// Removes everything.
     fn clear(self) -> Result<()> {
         self.good(&["gc", "--all"])?;
@@ -273,6 +286,7 @@ pub(crate) fn all(store: &Path) -> Result<()> {
     )?;
     first.good(&["gc", "--all"])?;
     let one = first.run()?;
+    first.graph()?;
     first.other_roots()?;
     first.clear()?;
 

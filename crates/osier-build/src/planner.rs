@@ -381,6 +381,8 @@ impl<'a> Planning<'_, 'a> {
             add_new(&mut needs, more_needs);
         }
         let mut from = BTreeMap::new();
+        // A component that goes on from another one's source is of that source's version.
+        let mut inherited = None;
         for step in &steps.steps {
             if let Some(reference) = &step.from {
                 let span = &reference.value.span;
@@ -405,6 +407,8 @@ impl<'a> Planning<'_, 'a> {
                     );
                     self.wrong.push(error);
                 }
+                inherited =
+                    inherited.or_else(|| found.map(|id| self.graph.component(id).version.clone()));
                 from.insert(step.name.value.value.clone(), below);
             }
         }
@@ -422,6 +426,7 @@ impl<'a> Planning<'_, 'a> {
         let suite = recipe.suite.as_ref().map_or(planner.suite, |suite| suite.as_str()).to_owned();
         let environment = self.environment(&suite, packages);
         let (sources, version) = self.sources(recipe, &suite)?;
+        let version = version.or(inherited).unwrap_or_else(|| "0".to_owned());
         let (files, mut patching) = self.files(recipe, &effective, &version)?;
 
         let id = ComponentId(
@@ -615,7 +620,7 @@ impl<'a> Planning<'_, 'a> {
         environment
     }
 
-    /// Gives the sources as trees to unpack, and the component's version.
+    /// Gives the sources as trees to unpack, and the component's version where the recipe or a source has one.
     fn sources<'r>(&mut self, recipe: &'r Recipe, suite: &str) -> Result<Sources<'r>, PlanError> {
         let mut version = recipe.version.as_ref().map(|version| version.value.clone());
         let mut trees = Vec::new();
@@ -694,7 +699,7 @@ impl<'a> Planning<'_, 'a> {
                 SourceTree { name: source.name.value.clone(), archives, folder: None },
             ));
         }
-        Ok((trees, version.unwrap_or_else(|| "0".to_owned())))
+        Ok((trees, version))
     }
 
     /// Gives the files that the steps see, the patches among them, and the recipe's own patches in order.
@@ -736,7 +741,7 @@ fn add_new(list: &mut Vec<Input>, more: Vec<Input>) {
 }
 
 /// The sources of a recipe as trees to unpack, and the component's version.
-type Sources<'r> = (Vec<(&'r Source, SourceTree)>, String);
+type Sources<'r> = (Vec<(&'r Source, SourceTree)>, Option<String>);
 
 /// Says where a file of a source is unpacked below the source's folder; nothing for files that are not.
 fn archive_place(file: &str, debian: bool, patches: bool) -> Option<String> {

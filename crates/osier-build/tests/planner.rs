@@ -50,7 +50,7 @@ fn recipes(texts: &[(&'static str, &str)]) -> Recipes {
 fn toolchain() -> Recipes {
     recipes(&[
         ("gmp", ""),
-        ("compiler", "role = \"cross\"\nneeds = [\"gmp\"]"),
+        ("compiler", "version = \"12.2\"\nrole = \"cross\"\nneeds = [\"gmp\"]"),
         ("libc", "role = \"runtime\"\ntools = [\"compiler\"]"),
         (
             "compiler-libraries",
@@ -159,6 +159,9 @@ fn a_toolchain_compiles_what_is_for_the_target_and_no_tool() {
 
     // A part of the toolchain is for the target, and is given nothing that it does not name.
     let libraries = find(&graph, "compiler-libraries@aarch64");
+    // They are made in the compiler's tree, and so are of its version.
+    assert_eq!(libraries.version, "12.2");
+    assert_eq!(program.version, "0");
     assert_eq!(inputs(&graph, &libraries.needs), ["libc@aarch64"]);
     assert_eq!(inputs(&graph, &libraries.tools), Vec::<&str>::new());
     assert_eq!(variable(libraries, "CC"), None);

@@ -387,7 +387,7 @@ pub static RECIPE: Table = Table::new(
         Key::new(
             "version",
             Form(&VERSION),
-            "The version. Needed where a source is a `url` or `git`; a Debian source brings its own.",
+            "The version. Needed where a source is a `url` or `git`; a Debian source brings its own, and without a source it is that of the component that a step starts `from`.",
             "\"1.35.0\"",
         ),
         SUMMARY,
