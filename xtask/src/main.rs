@@ -57,7 +57,14 @@ fn root() -> PathBuf {
 fn run(words: &[&str]) -> Result<()> {
     println!("$ {}", words.join(" "));
     let (program, arguments) = words.split_first().context("nothing to run")?;
-    let status = Command::new(program).args(arguments).current_dir(root()).status();
+    let mut command = Command::new(program);
+    // They tell of xtask; a build script that looks at them would think that all has changed.
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("CARGO_PKG_") || name == "CARGO_MANIFEST_DIR" {
+            command.env_remove(name);
+        }
+    }
+    let status = command.args(arguments).current_dir(root()).status();
     let status = status.with_context(|| format!("cannot run {program}"))?;
     if !status.success() {
         bail!("`{}` ended with {status}", words.join(" "));

@@ -1,7 +1,9 @@
 //! Proof that the cross-toolchains make programs that run, and that nothing of the host or of the build environment reaches them.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -95,9 +97,7 @@ pub(crate) fn run(store: &Path) -> Result<()> {
     let shop = Workshop::new("toolchain", store)?;
     std::fs::copy(root().join("osier.lock"), shop.project.join("osier.lock"))?;
     let both = ["--target", "x86_64", "--target", "aarch64"];
-    let begun = std::time::Instant::now();
-    shop.good(&[&["build", "toolchain"], both.as_slice()].concat())?;
-    println!("prove toolchain: both toolchains are built, in {} s", begun.elapsed().as_secs());
+    fails_half_way(&shop, &[&["build", "toolchain"], both.as_slice()].concat())?;
     let programs = |name: &str, before: &str| -> Result<()> {
         shop.write(&format!("recipes/{name}/program.c"), C)?;
         shop.write(&format!("recipes/{name}/program.cc"), CXX)?;
@@ -135,12 +135,40 @@ pub(crate) fn run(store: &Path) -> Result<()> {
     carried_away(&shop)
 }
 
+/// Builds the toolchains with a mistake in the last of their components, and once more without it: what ran does not run again.
+fn fails_half_way(shop: &Workshop, build: &[&str]) -> Result<()> {
+    const MAKE: &str = "make MAKEINFO=true all-target-libstdc++-v3";
+    let begun = Instant::now();
+    let recipe = std::fs::read_to_string(root().join("recipes/gcc.toml"))?;
+    ensure!(recipe.contains(MAKE), "the step is another one");
+    shop.write("recipes/gcc.toml", &recipe.replace(MAKE, "make all-target-libstdc--v3"))?;
+    let told = ["No rule to make target", "ended with exit status 2", "recipes/gcc.toml"];
+    let failed = shop.bad(build, 1, &told)?;
+    let first = begun.elapsed().as_secs();
+    std::fs::remove_file(shop.project.join("recipes/gcc.toml"))?;
+    let built = shop.good(build)?;
+    let done = |text: &str| -> BTreeSet<String> {
+        let lines = text.lines().filter_map(|line| line.trim_start().strip_prefix("done  "));
+        lines.filter_map(|line| Some(line.split_once(" in ")?.0.to_owned())).collect()
+    };
+    let (failed, built) = (done(&failed), done(&built));
+    let twice: Vec<&String> = failed.intersection(&built).collect();
+    ensure!(twice.is_empty(), "these ran again: {twice:?}");
+    println!(
+        "prove toolchain: a mistake in gcc's recipe was told after {first} s and {} steps; without it both toolchains were there {} s later, after {} more steps",
+        failed.len(),
+        begun.elapsed().as_secs() - first,
+        built.len()
+    );
+    Ok(())
+}
+
 /// What of the toolchains is cheap enough for every change: the parts that are no compiler, for a foreign target, and
 /// components of `ovm-rootfs`, here by the build environment's compiler.
 pub(crate) fn parts(store: &Path) -> Result<()> {
     let shop = Workshop::new("toolchain-parts", store)?;
     std::fs::copy(root().join("osier.lock"), shop.project.join("osier.lock"))?;
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     for name in ["mpc", "musl-headers@aarch64", "linux-headers@aarch64", "zlib", "xz", "attr"] {
         shop.good(&["--locked", "build", name])?;
     }

@@ -4,6 +4,8 @@ mod editing;
 mod jobs;
 mod patching;
 mod planned;
+mod planner;
+mod recipes;
 mod workshop;
 
 use std::os::unix::fs::PermissionsExt;

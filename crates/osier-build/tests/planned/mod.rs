@@ -7,41 +7,11 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use osier_build::{BuildError, Definitions, FileInput, Graph, PlanError, Planner, Wanted};
-use osier_recipe::{Level, Lock, LockedEnvironment, Target};
-use osier_store::Digest;
+use osier_build::{BuildError, Graph, Planner, Wanted};
+use osier_recipe::{Level, Target};
 
+use crate::recipes::{Recipes, lock};
 use crate::workshop::Workshop;
-
-/// Recipes by name, and one kind without packages.
-struct Recipes(BTreeMap<&'static str, String>);
-
-impl Definitions for Recipes {
-    fn recipe(&self, name: &str) -> Result<Option<(String, String)>, PlanError> {
-        Ok(self.0.get(name).map(|text| (format!("recipes/{name}.toml"), text.clone())))
-    }
-
-    fn kind(&self, name: &str) -> Result<Option<(String, String)>, PlanError> {
-        let text = || ("kinds/script.toml".to_owned(), "name = \"script\"\n".to_owned());
-        Ok((name == "script").then(text))
-    }
-
-    fn files(&self, _: &str, _: &[&str]) -> Result<Vec<FileInput>, PlanError> {
-        Ok(Vec::new())
-    }
-
-    fn folder(&self, _: &str, _: &str) -> Result<Option<Digest>, PlanError> {
-        Ok(None)
-    }
-
-    fn recipe_names(&self) -> Vec<String> {
-        Vec::new()
-    }
-
-    fn kind_names(&self) -> Vec<String> {
-        Vec::new()
-    }
-}
 
 /// A recipe: its keys, and its steps by name, each with what stands beside `run` and the script.
 fn recipe(name: &'static str, keys: &str, steps: &[(&str, &str, &str)]) -> (&'static str, String) {
@@ -52,13 +22,7 @@ fn recipe(name: &'static str, keys: &str, steps: &[(&str, &str, &str)]) -> (&'st
 }
 
 fn plan(recipes: &Recipes, name: &str, toolchain: Option<&str>, tune: Option<&str>) -> Graph {
-    let mut lock = Lock::default();
-    lock.add_environment(LockedEnvironment {
-        suite: "bookworm".into(),
-        architecture: "amd64".into(),
-        request: Vec::new(),
-        packages: Vec::new(),
-    });
+    let lock = lock();
     let planner = Planner {
         definitions: recipes,
         lock: &lock,

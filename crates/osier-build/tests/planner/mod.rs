@@ -1,41 +1,10 @@
 //! Plans of small libraries of recipes: which components there are, for what, and by what they are compiled.
 #![expect(clippy::unwrap_used, reason = "a failure in a helper is a failure of its test")]
 
-use std::collections::BTreeMap;
+use osier_build::{Component, Graph, PlanError, Planner, Wanted};
+use osier_recipe::{Level, Target};
 
-use osier_build::{Component, Definitions, FileInput, Graph, PlanError, Planner, Wanted};
-use osier_recipe::{Level, Lock, LockedEnvironment, Target};
-use osier_store::Digest;
-
-/// Recipes by name, and one kind without packages.
-struct Recipes(BTreeMap<&'static str, String>);
-
-impl Definitions for Recipes {
-    fn recipe(&self, name: &str) -> Result<Option<(String, String)>, PlanError> {
-        Ok(self.0.get(name).map(|text| (format!("recipes/{name}.toml"), text.clone())))
-    }
-
-    fn kind(&self, name: &str) -> Result<Option<(String, String)>, PlanError> {
-        let text = || ("kinds/script.toml".to_owned(), "name = \"script\"\n".to_owned());
-        Ok((name == "script").then(text))
-    }
-
-    fn files(&self, _: &str, _: &[&str]) -> Result<Vec<FileInput>, PlanError> {
-        Ok(Vec::new())
-    }
-
-    fn folder(&self, _: &str, _: &str) -> Result<Option<Digest>, PlanError> {
-        Ok(None)
-    }
-
-    fn recipe_names(&self) -> Vec<String> {
-        self.0.keys().map(|name| (*name).to_owned()).collect()
-    }
-
-    fn kind_names(&self) -> Vec<String> {
-        vec!["script".to_owned()]
-    }
-}
+use crate::recipes::{Recipes, lock};
 
 fn recipes(texts: &[(&'static str, &str)]) -> Recipes {
     let step = "[[step]]\nname = \"build\"\nrun = \"true\"\n";
@@ -67,13 +36,7 @@ fn toolchain() -> Recipes {
 }
 
 fn plan(recipes: &Recipes, wanted: &[Wanted]) -> Result<Graph, PlanError> {
-    let mut lock = Lock::default();
-    lock.add_environment(LockedEnvironment {
-        suite: "bookworm".into(),
-        architecture: "amd64".into(),
-        request: Vec::new(),
-        packages: Vec::new(),
-    });
+    let lock = lock();
     let planner = Planner {
         definitions: recipes,
         lock: &lock,
