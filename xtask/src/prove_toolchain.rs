@@ -172,6 +172,10 @@ pub(crate) fn parts(store: &Path) -> Result<()> {
     for name in ["mpc", "musl-headers@aarch64", "linux-headers@aarch64", "zlib", "xz", "attr"] {
         shop.good(&["--locked", "build", name])?;
     }
+    let log = shop.good(&["log", "attr:configure"])?;
+    let renewed =
+        log.lines().any(|line| line.starts_with("renewed: ./build-aux/config.sub of 2018"));
+    ensure!(renewed, "the log does not say that an old config.sub was renewed:\n{log}");
     shop.write(
         "recipes/ends.toml",
         r#"name = "ends"

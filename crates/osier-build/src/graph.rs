@@ -187,12 +187,23 @@ pub enum Work {
 pub struct Patching {
     /// The sources, as folders below `/build`, on which Debian's own patches are put first.
     pub debian: Vec<String>,
+    /// Those in other sources of the component, in order; they are known once these are unpacked.
+    pub fetched: Vec<FetchedPatches>,
     /// The recipe's own, in order.
     pub own: Vec<OwnPatch>,
     /// The source, as a folder below `/build`, that the recipe's own are made for.
     pub source: String,
     /// What of them may fail to fit.
     pub waivers: Vec<Waiver>,
+}
+
+/// Patches that lie in a source of their component.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FetchedPatches {
+    /// The source, as a folder below `/build`.
+    pub source: String,
+    /// Which of its files: those that match, by name, or in the order of a list `series` among them.
+    pub pattern: String,
 }
 
 /// A patch beside a recipe.
@@ -239,8 +250,8 @@ pub struct Archive {
     pub size: u64,
     /// The folder below the source's that it goes to; empty for the source's own.
     pub into: String,
-    /// How many leading folders of its names are left off.
-    pub strip: u32,
+    /// How many leading folders of its names are left off; nothing for a file that is no archive and lies there as it is.
+    pub strip: Option<u32>,
 }
 
 /// A check that runs after a step, by name, with its arguments.

@@ -6,7 +6,7 @@ use osier_recipe::Jobs;
 use osier_store::{Key, KeyBuilder};
 
 use crate::edited::SourceEdit;
-use crate::graph::{ComponentId, Environment, Graph, Step, StepId, View, Work};
+use crate::graph::{ComponentId, Environment, FetchedPatches, Graph, Step, StepId, View, Work};
 
 /// The name of the step that lays out what a person has changed.
 const EDIT: &str = "edit";
@@ -55,12 +55,19 @@ impl Graph {
                 for archive in &source.archives {
                     key.field("archive", &archive.digest.0);
                     key.field("into", archive.into.as_bytes());
-                    key.field("strip", &archive.strip.to_le_bytes());
+                    match archive.strip {
+                        Some(strip) => key.field("strip", &strip.to_le_bytes()),
+                        None => key.field("as it is", &[]),
+                    };
                 }
             }
             if let Work::Patch(patching) = &step.work {
                 for source in &patching.debian {
                     key.field("debian", source.as_bytes());
+                }
+                for FetchedPatches { source, pattern } in &patching.fetched {
+                    key.field("fetched from", source.as_bytes());
+                    key.field("pattern", pattern.as_bytes());
                 }
                 for patch in &patching.own {
                     let file = component.files.iter().find(|file| file.path == patch.file);

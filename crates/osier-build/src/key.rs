@@ -22,7 +22,7 @@ use std::collections::BTreeSet;
 use osier_recipe::Jobs;
 use osier_store::{Digest, Key, KeyBuilder};
 
-use crate::graph::{Component, Reuse, Step, StepCheck, Work};
+use crate::graph::{Component, FetchedPatches, Reuse, Step, StepCheck, Work};
 
 /// The version of what a step sees besides the parts above: mounts, fixed variables, shell options,
 /// unpacking rules. It is raised whenever one of those changes.
@@ -126,13 +126,23 @@ fn finish(
                 key.field("file", archive.file.as_bytes());
                 key.field("digest", &archive.digest.0);
                 key.field("into", archive.into.as_bytes());
-                key.field("strip", &archive.strip.to_le_bytes());
+                match archive.strip {
+                    Some(strip) => key.field("strip", &strip.to_le_bytes()),
+                    None => key.field("as it is", &[]),
+                };
             }
         }
         Work::Edit(edit) => edit.key(&mut key),
         Work::Patch(patching) => {
             for source in &patching.debian {
                 key.field("debian", source.as_bytes());
+            }
+            for FetchedPatches { source, pattern } in &patching.fetched {
+                key.field("fetched from", source.as_bytes());
+                key.field("pattern", pattern.as_bytes());
+                // Their names may say for which component and version they are.
+                key.field("component", component.recipe.as_bytes());
+                key.field("component version", component.version.as_bytes());
             }
             key.field("source", patching.source.as_bytes());
             for patch in &patching.own {
@@ -303,7 +313,7 @@ mod tests {
                 digest: Digest([4; 32]),
                 size: 9,
                 into: String::new(),
-                strip: 1,
+                strip: Some(1),
             };
             Self::new(Work::Unpack(SourceTree {
                 name: "part".into(),
@@ -336,6 +346,7 @@ mod tests {
             let waiver = Waiver { pattern: "**".into(), what_fits: false, reason: "r".into() };
             let mut inputs = Self::new(Work::Patch(Patching {
                 debian: vec!["part".into()],
+                fetched: Vec::new(),
                 own: vec![own],
                 source: "part".into(),
                 waivers: vec![waiver],
@@ -428,7 +439,8 @@ mod tests {
             ("file name", |inputs| inputs.archive().file = "a.tar.gz".into()),
             ("bytes", |inputs| inputs.archive().digest = Digest([9; 32])),
             ("place", |inputs| inputs.archive().into = "sub".into()),
-            ("leading folders", |inputs| inputs.archive().strip = 0),
+            ("leading folders", |inputs| inputs.archive().strip = Some(0)),
+            ("no unpacking", |inputs| inputs.archive().strip = None),
         ];
         let base = Inputs::unpack().key();
         for (what, change) in changes {
@@ -454,6 +466,10 @@ mod tests {
                 inputs.patching().own.push(again);
             }),
             ("source", |inputs| inputs.patching().source = "other".into()),
+            ("fetched patches", |inputs| {
+                let (source, pattern) = ("fixes".into(), "*".into());
+                inputs.patching().fetched.push(FetchedPatches { source, pattern });
+            }),
             ("Debian's patches", |inputs| inputs.patching().debian.clear()),
             ("pattern of a waiver", |inputs| inputs.patching().waivers[0].pattern.push('x')),
             ("what a waiver lets in", |inputs| inputs.patching().waivers[0].what_fits = true),

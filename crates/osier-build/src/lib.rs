@@ -44,9 +44,9 @@ pub use engine::{
 pub use event::Event;
 pub use failure::{Failure, FailureCause, LogLine, first_error, kept_failures};
 pub use graph::{
-    Archive, Check, Component, ComponentId, Environment, FileInput, Finding, Graph, IDENTITY,
-    Input, Output, OwnPatch, Package, Patching, Reuse, SourceTree, Step, StepCheck, StepId, View,
-    Waiver, Work,
+    Archive, Check, Component, ComponentId, Environment, FetchedPatches, FileInput, Finding, Graph,
+    IDENTITY, Input, Output, OwnPatch, Package, Patching, Reuse, SourceTree, Step, StepCheck,
+    StepId, View, Waiver, Work,
 };
 pub use insert::Edits;
 pub use memory::of_machine as machine_memory;

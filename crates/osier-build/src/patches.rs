@@ -3,7 +3,7 @@
 use osier_patch::{ParseError, Patch, series};
 use osier_recipe::{Code, Diagnostic, EffectiveRecipe, Recipe, Spanned, glob_matches};
 
-use crate::graph::{FileInput, OwnPatch, Patching, Waiver};
+use crate::graph::{FetchedPatches, FileInput, OwnPatch, Patching, Waiver};
 use crate::planner::{Definitions, PlanError};
 
 /// The name of a quilt list.
@@ -40,19 +40,27 @@ pub(crate) fn own(
     });
     let patching = Patching { waivers: waivers.collect(), ..Patching::default() };
     let mut finding = Finding { definitions, recipe, version, wrong, patching, files: Vec::new() };
-    if !effective.patches.is_empty() {
-        let patterns: Vec<&str> = effective.patches.iter().map(|glob| glob.as_str()).collect();
+    let mut beside = Vec::new();
+    for pattern in &effective.patches {
+        match pattern.split_once(':') {
+            Some((source, inside)) => finding.fetched(pattern, source, inside, beside.last()),
+            None => beside.push(pattern),
+        }
+    }
+    if !beside.is_empty() {
+        let patterns: Vec<&str> = beside.iter().map(|glob| glob.as_str()).collect();
         let all = definitions.files(&recipe.name, &patterns)?;
-        for pattern in &effective.patches {
+        for pattern in beside {
             finding.pattern(pattern, &all)?;
         }
     }
     let Finding { patching, files, .. } = finding;
-    // Debian's patches are known once the source is unpacked.
+    // Debian's patches, and those that are fetched, are known once the sources are unpacked.
     let debian = recipe.sources.iter().any(|source| {
         matches!(source.kind, osier_recipe::SourceKind::Debian { patches: true, .. })
     });
-    for waiver in effective.waivers.iter().filter(|_| !debian) {
+    let all_known = !debian && patching.fetched.is_empty();
+    for waiver in effective.waivers.iter().filter(|_| all_known) {
         if !patching.own.iter().any(|patch| glob_matches(&waiver.patch, &patch.file)) {
             let message = format!("there is no patch `{}` to waive", waiver.patch.value);
             wrong_patch(wrong, recipe, &waiver.patch, message);
@@ -82,6 +90,33 @@ struct Finding<'a, 'w> {
 impl Finding<'_, '_> {
     fn wrong(&mut self, pattern: &Spanned<String>, message: String) {
         wrong_patch(self.wrong, self.recipe, pattern, message);
+    }
+
+    /// Takes in what lies in a source of the recipe; `beside` is the pattern before it that does not.
+    fn fetched(
+        &mut self,
+        pattern: &Spanned<String>,
+        source: &str,
+        inside: &str,
+        beside: Option<&&Spanned<String>>,
+    ) {
+        let (origin, span) = (&self.recipe.origin, &pattern.span);
+        let known = self.recipe.sources.iter().map(|source| source.name.as_str());
+        if !known.clone().any(|known| known == source) {
+            let error =
+                Diagnostic::unknown(Code::UnknownName, "source", origin, span, source, known);
+            self.wrong
+                .push(error.hint("before a colon stands the name of a source of this recipe"));
+        } else if let Some(beside) = beside {
+            let message = format!(
+                "`{}` is put on before `{}`, which lies beside the recipe; name it first",
+                pattern.value, beside.value
+            );
+            self.wrong(pattern, message);
+        } else {
+            let (source, pattern) = (source.to_owned(), inside.to_owned());
+            self.patching.fetched.push(FetchedPatches { source, pattern });
+        }
     }
 
     /// Takes in what one pattern of the recipe stands for.
@@ -187,10 +222,17 @@ fn split(path: &str) -> (&str, &str) {
     path.rsplit_once('/').unwrap_or(("", path))
 }
 
+impl FetchedPatches {
+    /// What a recipe calls them.
+    pub fn name(&self) -> String {
+        format!("{}:{}", self.source, self.pattern)
+    }
+}
+
 impl Patching {
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
-        self.debian.is_empty() && self.own.is_empty()
+        self.debian.is_empty() && self.fetched.is_empty() && self.own.is_empty()
     }
 
     /// The waiver of a patch; of several the last.

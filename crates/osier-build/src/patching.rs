@@ -14,8 +14,8 @@ use osier_patch::{
 use osier_recipe::glob_matches;
 use osier_store::{FileError, IoContext, Key, LayerEntry, LayerKind, LayerStack, Store};
 
-use crate::graph::{Patching, Waiver};
-use crate::patches::LIST;
+use crate::graph::{Component, FetchedPatches, Patching, Waiver};
+use crate::patches::{LIST, patch_fits};
 use crate::step_run::StepCall;
 use crate::upper::{self, Moment};
 use crate::{Failure, FailureCause};
@@ -95,13 +95,26 @@ impl StepCall<'_> {
         Ok(reports)
     }
 
-    /// Lines up the patches: Debian's own, then the recipe's.
+    /// Lines up the patches: Debian's own, then those that are fetched, then those beside the recipe.
     fn row(&self, work: &Patching, sources: &Sources<'_>) -> Result<Vec<Queued>, FileError> {
         let mut row = Vec::new();
         for (number, source) in work.debian.iter().enumerate() {
             for (name, read) in debian(sources, source)? {
                 let name = if number == 0 { name } else { format!("{source}/{name}") };
                 queue(&mut row, work, &name, source, read);
+            }
+        }
+        for wanted in &work.fetched {
+            for (name, read) in fetched(sources, wanted)? {
+                let Component { recipe, version, .. } = self.component;
+                let file = name.rsplit([':', '/']).next().unwrap_or(&name);
+                let read = match patch_fits(file, recipe, version) {
+                    Ok(()) => read,
+                    Err(named) => {
+                        Err(format!("it is for version {named}, and `{recipe}` is {version}"))
+                    }
+                };
+                queue(&mut row, work, &name, &work.source, read);
             }
         }
         for own in &work.own {
@@ -150,15 +163,64 @@ type Read = (String, Result<Vec<Patch>, String>);
 
 /// Reads Debian's own patches of a source, in the order of their list. A source without one has none.
 fn debian(sources: &Sources<'_>, source: &str) -> Result<Vec<Read>, FileError> {
-    let folder = "debian/patches";
-    let look = |name: &str| sources.look(&Path::new(source).join(folder).join(name));
+    let place = Path::new(source).join("debian/patches");
     // What is Debian's alone comes before what is the same for all who take the package over (dpkg-source(1)).
-    let mut list = look("debian.series")?;
-    if list == Found::Nothing {
-        list = look(LIST)?;
+    for list in ["debian.series", LIST] {
+        match sources.look(&place.join(list))? {
+            Found::Nothing => {}
+            found => return listed(sources, &place, found, list, "debian/patches/"),
+        }
     }
+    Ok(Vec::new())
+}
+
+/// Reads the patches that lie in another source of the component.
+fn fetched(sources: &Sources<'_>, wanted: &FetchedPatches) -> Result<Vec<Read>, FileError> {
+    let FetchedPatches { source, pattern } = wanted;
+    let entries = sources.0.walk(&Path::new(BUILD).join(source))?;
+    let paths = entries.iter().filter(|entry| entry.kind == LayerKind::File);
+    let mut paths: Vec<String> =
+        paths.map(|entry| String::from_utf8_lossy(&entry.path).into_owned()).collect();
+    paths.retain(|path| glob_matches(pattern, path));
+    paths.sort();
+    // With the slash behind it; nothing for the source's own.
+    let folder_of = |path: &str| path[..path.rfind('/').map_or(0, |slash| slash + 1)].to_owned();
+    let is_list = |path: &str| path.rsplit('/').next() == Some(LIST);
+    let lists: BTreeSet<String> =
+        paths.iter().filter(|path| is_list(path)).map(|path| folder_of(path)).collect();
+    let mut read = Vec::new();
+    for path in &paths {
+        let (folder, found) = (folder_of(path), sources.look(&Path::new(source).join(path))?);
+        if is_list(path) {
+            let place = Path::new(source).join(&folder);
+            read.extend(listed(sources, &place, found, LIST, &format!("{source}:{folder}"))?);
+        } else if !lists.contains(&folder) {
+            let name = format!("{source}:{path}");
+            let patches = match found {
+                Found::Node(Node::File { content, .. }) => {
+                    Patch::parse(&name, &content, 1).map_err(|error| error.to_string())
+                }
+                _ => Err("it is no file".to_owned()),
+            };
+            read.push((name, patches));
+        }
+    }
+    if read.is_empty() {
+        let problem = format!("no file of the source `{source}` has such a name");
+        read.push((wanted.name(), Err(problem)));
+    }
+    Ok(read)
+}
+
+/// Reads the patches of a list, which was found in this folder; `before` is what people know the folder by.
+fn listed(
+    sources: &Sources<'_>,
+    folder: &Path,
+    list: Found,
+    name: &str,
+    before: &str,
+) -> Result<Vec<Read>, FileError> {
     let entries = match list {
-        Found::Nothing => return Ok(Vec::new()),
         Found::Node(Node::File { content, .. }) => {
             series(&content).map_err(|error| error.to_string())
         }
@@ -166,12 +228,12 @@ fn debian(sources: &Sources<'_>, source: &str) -> Result<Vec<Read>, FileError> {
     };
     let entries = match entries {
         Ok(entries) => entries,
-        Err(problem) => return Ok(vec![(format!("{folder}/{LIST}"), Err(problem))]),
+        Err(problem) => return Ok(vec![(format!("{before}{name}"), Err(problem))]),
     };
     let mut read = Vec::new();
     for entry in entries {
-        let name = format!("{folder}/{}", entry.name);
-        let patches = match look(&entry.name)? {
+        let name = format!("{before}{}", entry.name);
+        let patches = match sources.look(&folder.join(&entry.name))? {
             Found::Node(Node::File { content, .. }) => {
                 match Patch::parse(&name, &content, entry.strip) {
                     // Debian keeps some as a place for later changes.

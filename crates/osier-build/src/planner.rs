@@ -662,8 +662,8 @@ impl<'a> Planning<'_, 'a> {
                 version = Some(upstream_version(debian).to_owned());
             }
             let strip = match source.kind {
-                SourceKind::Url { strip, .. } => u32::from(strip),
-                _ => 1,
+                SourceKind::Url { strip, unpack, .. } => unpack.then(|| u32::from(strip)),
+                _ => Some(1),
             };
             let wants_debian = matches!(source.kind, SourceKind::Debian { patches: true, .. });
             if wants_debian && pinned.files.iter().any(|file| file.name.ends_with(".diff.gz")) {

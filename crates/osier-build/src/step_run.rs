@@ -20,7 +20,7 @@ use crate::graph::{Archive, Component, SourceTree, Step, StepCheck, Work};
 use crate::reuse::ReuseCall;
 use crate::schedule::{News, Wire};
 use crate::tokens::Tokens;
-use crate::unpack::{UnpackError, unpack_archive};
+use crate::unpack::{UnpackError, put_file, unpack_archive};
 use crate::{BuildError, Failure, FailureCause};
 
 /// The time that steps see as that of the sources, and that proto areas carry: 2020-01-01, seconds since 1970.
@@ -228,7 +228,11 @@ impl StepCall<'_> {
             self.store
                 .verify_blob(digest)
                 .map_err(|error| StepEnd::from(BuildError::from(error)))?;
-            let unpacked = unpack_archive(&self.store.blob_path(digest), file, *strip, &target);
+            let blob = self.store.blob_path(digest);
+            let unpacked = match strip {
+                Some(strip) => unpack_archive(&blob, file, *strip, &target),
+                None => put_file(&blob, file, &target),
+            };
             unpacked.map_err(|error| {
                 let message = error.to_string();
                 let cause = match &error {

@@ -14,12 +14,15 @@ use std::path::{Path, PathBuf};
 
 use osier_store::{FileError, IoContext};
 
+use crate::step_run::SOURCE_DATE;
+
 /// Why an archive could not be laid out.
 #[derive(Debug, thiserror::Error)]
 pub enum UnpackError {
     /// The name does not end as that of an archive that osier reads.
     #[error(
-        "cannot tell how {file} is packed: its name ends in none of .tar .tar.gz .tgz .tar.xz .txz .tar.bz2 .tbz2 .tar.zst"
+        "cannot tell how {file} is packed: its name ends in none of .tar .tar.gz .tgz .tar.xz .txz .tar.bz2 .tbz2 .tar.zst .gz .xz .bz2 .zst; \
+         a file that is to lie there as it is needs `unpack = false`"
     )]
     UnknownFormat {
         /// The file's name.
@@ -71,13 +74,13 @@ fn decompress(name: &str, file: File) -> Option<io::Result<Box<dyn Read>>> {
     let ends = |endings: &[&str]| endings.iter().any(|ending| name.ends_with(ending));
     Some(Ok(if ends(&[".tar"]) {
         Box::new(file)
-    } else if ends(&[".tar.gz", ".tgz"]) {
+    } else if ends(&[".gz", ".tgz"]) {
         Box::new(flate2::bufread::MultiGzDecoder::new(file))
-    } else if ends(&[".tar.xz", ".txz"]) {
+    } else if ends(&[".xz", ".txz"]) {
         Box::new(liblzma::bufread::XzDecoder::new_multi_decoder(file))
-    } else if ends(&[".tar.bz2", ".tbz2"]) {
+    } else if ends(&[".bz2", ".tbz2"]) {
         Box::new(bzip2::bufread::MultiBzDecoder::new(file))
-    } else if ends(&[".tar.zst"]) {
+    } else if ends(&[".zst"]) {
         match zstd::stream::read::Decoder::with_buffer(file) {
             Ok(decoder) => Box::new(decoder),
             Err(error) => return Some(Err(error)),
@@ -151,7 +154,50 @@ impl Read for ReadAhead {
     }
 }
 
-/// Unpacks one archive into an existing folder, leaving off `strip` leading folders of each name.
+/// The name of the one file that lies compressed in this one; nothing for an archive.
+fn compressed_file(name: &str) -> Option<&str> {
+    let packed = [".gz", ".xz", ".bz2", ".zst"].iter().find_map(|ending| name.strip_suffix(ending));
+    packed.filter(|name| !name.ends_with(".tar") && !name.is_empty())
+}
+
+/// Copies a file that is no archive into an existing folder.
+pub(crate) fn put_file(file: &Path, name: &str, into: &Path) -> Result<(), UnpackError> {
+    let place = into.join(name);
+    fs::copy(file, &place).at("copy", &place)?;
+    Ok(seal(&place)?)
+}
+
+/// Writes the one file that `reader` decompresses from the file `packed`.
+fn write_file(
+    mut reader: impl Read,
+    packed: &str,
+    name: &str,
+    into: &Path,
+) -> Result<(), UnpackError> {
+    let place = into.join(name);
+    let mut file = File::create_new(&place).at("make", &place)?;
+    let mut chunk = vec![0; 1 << 18];
+    loop {
+        let count = reader.read(&mut chunk).map_err(|source| UnpackError::Damaged {
+            file: packed.to_owned(),
+            entry: name.to_owned(),
+            source,
+        })?;
+        if count == 0 {
+            drop(file);
+            return Ok(seal(&place)?);
+        }
+        io::Write::write_all(&mut file, &chunk[..count]).at("write", &place)?;
+    }
+}
+
+/// Gives a file what an archive would have said of it.
+fn seal(place: &Path) -> Result<(), FileError> {
+    crate::upper::set_mode(place, 0o644)?;
+    set_time(place, rustix::fs::Timespec { tv_sec: SOURCE_DATE, tv_nsec: 0 })
+}
+
+/// Unpacks one archive, or one compressed file, into an existing folder, leaving off `strip` leading folders of each name.
 ///
 /// `name` says how it is packed. The folder must not yet hold what the archive brings.
 pub fn unpack_archive(
@@ -163,6 +209,9 @@ pub fn unpack_archive(
     let file = File::open(archive).at("open", archive)?;
     let reader = ReadAhead::start(name.to_owned(), file)
         .ok_or_else(|| UnpackError::UnknownFormat { file: name.to_owned() })?;
+    if let Some(inside) = compressed_file(name) {
+        return write_file(reader, name, inside, into);
+    }
     let mut unpacking = Unpacking {
         file: name,
         into,
@@ -445,6 +494,27 @@ mod tests {
         fs::create_dir(&into).unwrap();
         let result = unpack_archive(&file, name, strip, &into);
         (folder, result)
+    }
+
+    #[test]
+    fn a_compressed_file_is_one_file_and_another_is_as_it_is() {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        io::Write::write_all(&mut gzip, b"text\n").unwrap();
+        let bytes = gzip.finish().unwrap();
+        let (folder, result) = try_unpack("fix.patch.gz", &bytes, 1);
+        result.unwrap();
+        let into = folder.path().join("into");
+        let made = into.join("fix.patch");
+        assert_eq!(fs::read(&made).unwrap(), b"text\n");
+        let metadata = fs::metadata(&made).unwrap();
+        assert_eq!((metadata.mode() & 0o7777, metadata.mtime()), (0o644, SOURCE_DATE));
+
+        put_file(&folder.path().join("archive"), "fix.patch.gz", &into).unwrap();
+        assert_eq!(fs::read(into.join("fix.patch.gz")).unwrap(), bytes);
+        let (_folder, cut) = try_unpack("fix.patch.gz", &bytes[..bytes.len() - 6], 1);
+        assert!(cut.unwrap_err().to_string().starts_with("fix.patch.gz is damaged or cut short"));
+        let (_folder, plain) = try_unpack("fix.patch", b"text\n", 1);
+        assert!(plain.unwrap_err().to_string().contains("needs `unpack = false`"));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use osier_store::{Digest, FileError, IoContext, Key, Store, TreeNode};
 
 use crate::edited::Change;
-use crate::graph::{Component, Graph, StepCheck, Waiver, Work};
+use crate::graph::{Component, FetchedPatches, Graph, StepCheck, Waiver, Work};
 use crate::key::KnownInput;
 use crate::places::Places;
 
@@ -146,6 +146,7 @@ impl Basis<'_> {
             let step = self.graph.step(*id);
             let Work::Patch(patching) = &step.work else { continue };
             let mut list = patching.debian.clone();
+            list.extend(patching.fetched.iter().map(FetchedPatches::name));
             list.extend(patching.own.iter().map(|patch| {
                 let turned = if patch.reverse { " -R" } else { "" };
                 format!("{} -p{}{turned}", patch.file, patch.strip)

@@ -58,7 +58,8 @@ static PATCHES: Key = Key::new(
     "patches",
     Set(&Form(&GLOB)),
     "Patches beside the recipe, applied in this order; what one pattern matches is sorted by name. A file `series` is a \
-     quilt list: it names the patches of its folder, with options such as `-p0`.",
+     quilt list: it names the patches of its folder, with options such as `-p0`. `SOURCE:PATTERN` is patches in a source of \
+     the recipe; they come before those beside it.",
     "[\"patches/*.patch\"]",
 );
 static WAIVERS: Key = Key::new(
@@ -326,7 +327,7 @@ pub static SOURCE: Table = Table {
             Key::new(
                 "unpack",
                 Boolean,
-                "Whether the file is an archive to unpack. Without it `true`.",
+                "Whether the file is an archive to unpack, or a compressed file to decompress. Else it lies in the source's folder as it is. Without it `true`.",
                 "false",
             )
             .beside(&["url"]),

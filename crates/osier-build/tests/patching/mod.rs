@@ -5,8 +5,8 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 use osier_build::{
-    BuildError, Failure, FailureCause, FileInput, Graph, OwnPatch, Patching, View, Waiver, Work,
-    patch_reports,
+    BuildError, Failure, FailureCause, FetchedPatches, FileInput, Graph, OwnPatch, Patching, View,
+    Waiver, Work, patch_reports,
 };
 use osier_patch::{Class, PatchReport};
 use osier_sandbox::Isolation;
@@ -44,6 +44,7 @@ fn graph(
     graph.steps[1].view = View::Patches(patches.iter().map(|(file, _)| (*file).into()).collect());
     graph.steps[1].work = Work::Patch(Patching {
         debian,
+        fetched: Vec::new(),
         own: own.collect(),
         source: "src".into(),
         waivers: waivers.collect(),
@@ -250,6 +251,42 @@ fn debians_patches_come_first_and_go_the_same_way() {
         ),
     );
     assert!(list.ends_with("1\ntwo\n3\n") && reports[0].waived.is_some(), "{list}");
+}
+
+#[test]
+fn patches_lie_in_another_source_as_well() {
+    let shop = Workshop::new();
+    let edit = |from: &str, to: &str| {
+        format!("--- a/n\\n+++ b/n\\n@@ -1,3 +1,3 @@\\n 1\\n-{from}\\n+{to}\\n 3\\n")
+    };
+    let source = format!(
+        "{SOURCE}\nmkdir -p /build/fixes/all /build/fixes/listed; cd /build/fixes; ln -s /etc/passwd all/0.patch\n\
+         printf -- '{}' > all/1.patch; printf -- '{}' > all/2.patch\n\
+         printf -- '{}' > listed/b; printf -- '{}' > listed/a; printf 'b\\na -R\\n' > listed/series",
+        edit("2", "two"),
+        edit("two", "TWO"),
+        edit("TWO", "zwei"),
+        edit("drei", "zwei"),
+    );
+    let own = "--- a/n\n+++ b/n\n@@ -1,3 +1,3 @@\n 1\n-drei\n+last\n 3\n";
+    let graph_of = |patterns: &[&str], waivers: &[(&str, bool)]| {
+        let mut graph = graph(&shop, &source, &[("own.patch", own)], waivers);
+        let Work::Patch(patching) = &mut graph.steps[1].work else { panic!() };
+        patching.fetched = patterns
+            .iter()
+            .map(|pattern| FetchedPatches { source: "fixes".into(), pattern: (*pattern).into() })
+            .collect();
+        graph
+    };
+    let (list, reports) = built(&shop, &graph_of(&["all/*.patch", "listed/*"], &[]));
+    assert!(list.ends_with("1\nlast\n3\n"), "{list}");
+    let names: Vec<&str> = reports.iter().map(|report| report.name.as_str()).collect();
+    let expected =
+        ["fixes:all/1.patch", "fixes:all/2.patch", "fixes:listed/b", "fixes:listed/a", "own.patch"];
+    assert_eq!(names, expected);
+    let (_, reports) = failed(&shop, &graph_of(&["*.patch"], &[("own.patch", false)]));
+    let problem = reports[0].problem.as_deref();
+    assert_eq!(problem, Some("no file of the source `fixes` has such a name"));
 }
 
 #[test]

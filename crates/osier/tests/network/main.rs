@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use osier_store::Digest;
 use server::{Reply, Server};
 
 /// The base list of every build environment, as a lock that pins it to nothing: no package has to be fetched.
@@ -140,6 +141,61 @@ fn a_place_that_stops_sending_gives_way_to_the_next() {
     assert_eq!(status, Some(0), "{text}");
     assert_eq!(server.requests(), ["/slow", "/good"]);
     assert_eq!(files(&space.store().join("blobs")), 1);
+}
+
+#[test]
+fn patches_can_be_fetched_and_are_put_on_the_first_source() {
+    let patch = "--- a/n\n+++ b/n\n@@ -1 +1 @@\n-old\n+new\n";
+    let server = Server::start(|target| match target {
+        "/a-1-fix.patch" => Reply::of(b"--- a/n\n+++ b/n\n@@ -1 +1 @@\n-old\n+new\n"),
+        _ => Reply::status(404),
+    });
+    let sha256 = Digest::of(patch.as_bytes()).to_string();
+    let source = format!(
+        "source = [{{ path = \"src\" }}, {{ name = \"fixes\", url = \"{}\", sha256 = \"{sha256}\", unpack = false }}]\n\
+         patches = [\"fixes:*.patch\"]",
+        server.url("/a-{version}-fix.patch")
+    );
+    let space = Space::new("", "");
+    let project = space.folder.path().join("project");
+    fs::create_dir_all(project.join("recipes/a/src")).unwrap();
+    let recipe_file = project.join("recipes/a/recipe.toml");
+    let plain = fs::read_to_string(project.join("recipes/a.toml")).unwrap();
+    fs::remove_file(project.join("recipes/a.toml")).unwrap();
+    let sound = plain.replace("\n\n", &format!("\n{source}\n"));
+    fs::write(&recipe_file, &sound).unwrap();
+    fs::write(project.join("recipes/a/src/n"), "old\n").unwrap();
+    // The environment has no shell for the step that comes then.
+    let (status, text) = space.osier(&["build", "a"]);
+    assert_eq!(status, Some(1), "{text}");
+    assert!(text.contains("a:install"), "{text}");
+    let (status, text) = space.osier(&["log", "a:patch"]);
+    assert_eq!(status, Some(0), "{text}");
+    let layers = fs::read_dir(space.store().join("layers")).unwrap();
+    let patched = layers.map(|layer| layer.unwrap().path().join("build/a/n"));
+    let texts: Vec<String> = patched.filter_map(|file| fs::read_to_string(file).ok()).collect();
+    assert!(texts.contains(&"new\n".to_owned()), "{texts:?}");
+
+    // One that is for another version, or not there, is told like a patch that does not fit.
+    for (old, new, says) in [
+        ("version = \"1\"", "version = \"2\"", "it is for version 1, and `a` is 2"),
+        ("fixes:*.patch", "fixes:*.diff", "no file of the source `fixes` has such a name"),
+    ] {
+        let changed = sound.replace(old, new).replace("a-{version}-fix", "a-1-fix");
+        fs::write(&recipe_file, changed).unwrap();
+        let (status, text) = space.osier(&["build", "a"]);
+        assert_eq!(status, Some(1), "{text}");
+        assert!(text.contains("a:patch") && text.contains(says), "{text}");
+    }
+    for (patches, code, says) in [
+        ("[\"fix:*.patch\"]", "R027", "unknown source `fix`"),
+        ("[\"b.patch\", \"fixes:*\"]", "R028", "name it first"),
+    ] {
+        fs::write(&recipe_file, sound.replace("[\"fixes:*.patch\"]", patches)).unwrap();
+        let (status, text) = space.osier(&["build", "a"]);
+        assert_eq!(status, Some(2), "{text}");
+        assert!(text.contains(code) && text.contains(says), "{text}");
+    }
 }
 
 #[test]
