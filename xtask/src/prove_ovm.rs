@@ -277,7 +277,7 @@ fn other_user() -> Result<Option<(u32, u32)>> {
     Ok(ordinary)
 }
 
-/// Both runs, from empty stores; takes more than two hours on two processors.
+/// Both runs, from empty stores; takes an hour and a half on two processors.
 pub(crate) fn all(store: &Path) -> Result<()> {
     let first = Workplace::new(
         root().join("target/proofs/ovm"),

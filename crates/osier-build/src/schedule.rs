@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use osier_recipe::Jobs;
 use osier_sandbox::Killer;
-use osier_store::{Digest, IoContext};
+use osier_store::{Digest, IoContext, Key};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -65,6 +65,8 @@ struct Run<'e, 'g> {
     times: Times,
     outlook: Outlook,
     budget: Budget,
+    /// The keys of the steps that run: another step with the same key waits for the one layer.
+    running: BTreeSet<Key>,
     killers: BTreeMap<StepId, Killer>,
     failures: Vec<Failure>,
     fatal: Option<BuildError>,
@@ -105,6 +107,7 @@ impl Engine<'_> {
             times,
             outlook,
             budget: Budget::new(self.settings.jobs, self.settings.memory),
+            running: BTreeSet::new(),
             killers: BTreeMap::new(),
             failures: Vec::new(),
             fatal: None,
@@ -179,6 +182,7 @@ impl<'e, 'g> Run<'e, 'g> {
                 return Some(rank);
             }
             self.queue.remove(&(Reverse(rank), id));
+            self.state.find_layer(self.engine, id);
             let Some(mut job) = self.state.job(self.engine, id) else {
                 self.state.release(id);
                 continue;
@@ -198,6 +202,7 @@ impl<'e, 'g> Run<'e, 'g> {
                 _ => 1,
             };
             if job.run {
+                self.running.insert(job.key);
                 self.tell_start(id);
             }
             self.budget.start(id, rank, fixed, self.memory(id));
@@ -216,6 +221,12 @@ impl<'e, 'g> Run<'e, 'g> {
     fn next(&self) -> Option<(u64, StepId)> {
         let mut one_waits = false;
         for (Reverse(rank), id) in &self.queue {
+            let position = id.0 as usize;
+            if self.state.layers[position].is_none()
+                && self.state.keys[position].is_some_and(|key| self.running.contains(&key))
+            {
+                continue;
+            }
             let memory = self.memory(*id);
             match self.budget.room(memory) {
                 Room::Now if memory == 0 || !one_waits => return Some((*rank, *id)),
@@ -294,6 +305,9 @@ impl<'e, 'g> Run<'e, 'g> {
     fn done(&mut self, id: StepId, result: Result<Ended, StepEnd>) {
         self.budget.end(id);
         self.killers.remove(&id);
+        if let Some(key) = &self.state.keys[id.0 as usize] {
+            self.running.remove(key);
+        }
         self.outlook.ended(id);
         match result {
             Ok((used, outputs)) => {

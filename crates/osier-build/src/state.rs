@@ -163,13 +163,7 @@ impl<'g> State<'g> {
             return;
         }
         self.wanted[position] = true;
-        if self.layers[position].is_none() {
-            let key = self.keys[position].expect("a wanted step is keyed");
-            if let Some(keys) = engine.store.index().layer(&key) {
-                self.found.extend(keys);
-            }
-            self.layers[position] = recorded_layers(engine.store, &key);
-        }
+        self.find_layer(engine, id);
         if let Some(below) = self.graph.step(id).below {
             self.want(engine, below);
         }
@@ -183,6 +177,19 @@ impl<'g> State<'g> {
             below = self.graph.step(step).below;
         }
         self.ready.push(id);
+    }
+
+    /// Looks whether the layer of a step is there: it may have been made before this build, or by a step with the same key.
+    pub(crate) fn find_layer(&mut self, engine: &Engine<'_>, id: StepId) {
+        let position = id.0 as usize;
+        if self.layers[position].is_some() {
+            return;
+        }
+        let key = self.keys[position].expect("a wanted step is keyed");
+        if let Some(keys) = engine.store.index().layer(&key) {
+            self.found.extend(keys);
+        }
+        self.layers[position] = recorded_layers(engine.store, &key);
     }
 
     /// The steps that have to run, as far as their keys are known; all steps of other open components.

@@ -108,6 +108,36 @@ fn patches_change_edit_make_and_remove() {
 }
 
 #[test]
+fn steps_with_one_key_run_once() {
+    let shop = Workshop::new();
+    let show = "mkdir -p $OUTPUT; cp /build/src/made $OUTPUT/list";
+    let plan = Plan::default().component("one", &[], &["", show]);
+    let mut graph = shop.graph(&plan.component("two", &[], &["", show]));
+    let made = "--- /dev/null\n+++ b/made\n@@ -0,0 +1 @@\n+made\n";
+    let file = FileInput {
+        path: "1.patch".into(),
+        content: made.as_bytes().into(),
+        origin: "1.patch".into(),
+        executable: false,
+    };
+    for position in [0, 2] {
+        graph.steps[position].name = "patch".into();
+        graph.steps[position].view = View::Patches(vec!["1.patch".into()]);
+        graph.steps[position].work = Work::Patch(Patching {
+            own: vec![OwnPatch { file: "1.patch".into(), strip: 1, reverse: false }],
+            source: "src".into(),
+            ..Patching::default()
+        });
+    }
+    graph.components.iter_mut().for_each(|component| component.files = vec![file.clone()]);
+    let results = shop.run(&graph).unwrap();
+    assert!(results.values().all(|result| shop.output(result, "list") == "made\n"));
+    let ran = shop.ran();
+    assert_eq!(ran.iter().filter(|label| label.ends_with(":patch")).count(), 1, "{ran:?}");
+    assert_eq!(ran.len(), 3, "{ran:?}");
+}
+
+#[test]
 fn a_file_becomes_a_folder() {
     let shop = Workshop::new();
     let patch = "diff --git a/gone b/gone\ndeleted file mode 100644\n--- a/gone\n+++ /dev/null\n@@ -1 +0,0 @@\n-old\n\
