@@ -17,7 +17,7 @@ use crate::run;
 use crate::workshop::Workshop;
 
 /// Pairs of builds, one through osier and one by hand, in turns.
-const PAIRS: usize = 3;
+pub(crate) const PAIRS: usize = 3;
 
 /// Measures linux and busybox, an initramfs, and the hand-over of a large tree.
 pub(crate) fn all() -> Result<()> {
@@ -54,12 +54,7 @@ fn overhead(store: &Path, component: &str) -> Result<()> {
     let step = format!("{component}:build");
     let mut pairs = Vec::new();
     for pair in 0..PAIRS {
-        // A variable that nothing reads: the steps are run again, clean.
-        let salted = match recipe.contains("[env]\n") {
-            true => recipe.replace("[env]\n", &format!("[env]\nOSIER_BENCH = \"{pair}\"\n")),
-            false => format!("{recipe}\n[env]\nOSIER_BENCH = \"{pair}\"\n"),
-        };
-        shop.write(&format!("recipes/{component}/recipe.toml"), &salted)?;
+        shop.write(&format!("recipes/{component}/recipe.toml"), &salted(&recipe, pair))?;
         let osier = through_osier(&shop, component)?;
         let (script, environment) = command_of(&shop, &step)?;
         let hand = by_hand(&shop, component, &script, &environment)?;
@@ -73,6 +68,15 @@ fn overhead(store: &Path, component: &str) -> Result<()> {
     pairs.sort_by(f64::total_cmp);
     println!("| {step}, median of {PAIRS} pairs | | | {:.3} |", pairs[PAIRS / 2]);
     Ok(())
+}
+
+/// Gives a recipe with a variable that nothing reads: its steps are run again, clean.
+pub(crate) fn salted(recipe: &str, pair: usize) -> String {
+    let salt = format!("[env]\nOSIER_BENCH = \"{pair}\"\n");
+    match recipe.contains("[env]\n") {
+        true => recipe.replace("[env]\n", &salt),
+        false => format!("{recipe}\n{salt}"),
+    }
 }
 
 /// Gives what a build costs besides the steps that are not the make step.
@@ -282,7 +286,7 @@ fn zstd_alone(folder: &Path) -> Result<(u64, f64)> {
     Ok((bytes, seconds_of(UsageWho::RUSAGE_SELF)? - before))
 }
 
-fn median(costs: &mut [f64]) -> f64 {
+pub(crate) fn median(costs: &mut [f64]) -> f64 {
     costs.sort_by(f64::total_cmp);
     costs[costs.len() / 2]
 }

@@ -8,11 +8,11 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use crate::bench::seconds_of_children;
-use crate::bench_builds::{by_hand, environment_of};
+use crate::bench_builds::{PAIRS, by_hand, environment_of, median, salted};
 use crate::workshop::Workshop;
 use crate::{root, run};
 
@@ -35,7 +35,7 @@ struct Build {
     utilisation: f64,
 }
 
-/// Builds the toolchain, then the rest, then runs the toolchain's commands by hand.
+/// Builds the toolchain, then the rest; then makes the parts of the toolchain again, by turns through osier and by hand.
 pub(crate) fn all() -> Result<()> {
     run(&["cargo", "build", "--release", "--locked"])?;
     let store = root().join("target/bench-store");
@@ -58,24 +58,56 @@ pub(crate) fn all() -> Result<()> {
     let verdict = booted.lines().find(|line| line.contains("booted")).unwrap_or_default();
     println!("\n{}\n", verdict.trim());
 
-    println!("| step | osier | by hand | ratio |\n| --- | --- | --- | --- |");
-    let mut own: f64 = toolchain.steps.iter().map(|(_, cpu)| cpu).sum();
+    println!(
+        "| make step | osier | by hand | median ratio of {PAIRS} pairs |\n| --- | --- | --- | --- |"
+    );
+    let steps: f64 = toolchain.steps.iter().map(|(_, cpu)| cpu).sum();
+    // What osier does itself, and what the steps do that are not compared.
+    let (mut osier, mut hand) = (toolchain.cpu, steps);
     for (component, folder, command) in MAKES {
         let label = format!("{component}:build");
-        let step = toolchain.steps.iter().find(|(step, _)| *step == label);
-        let osier = step.map_or(0.0, |(_, cpu)| *cpu);
-        ensure!(osier > 0.0, "{label} did not run");
-        let environment = environment_of(&shop, &label)?;
-        let hand = by_hand(&shop, component, &format!("cd {folder}; {command}"), &environment)?;
-        println!("| {label} | {osier:.1} s | {hand:.1} s | {:.3} |", osier / hand);
-        own += hand - osier;
+        let first = cpu_of(&toolchain, &label)?;
+        let [through, by] = pairs(&shop, component, &format!("cd {folder}; {command}"))?;
+        osier += through - first;
+        hand += by - first;
     }
-    println!(
-        "| the toolchain as a whole | {:.0} s | {own:.0} s | {:.3} |",
-        toolchain.cpu,
-        toolchain.cpu / own
-    );
+    println!("| the toolchain as a whole | {osier:.0} s | {hand:.0} s | {:.3} |", osier / hand);
     run(&clear)
+}
+
+/// Makes a component by turns through osier and by hand; gives the medians of both, in processor seconds.
+fn pairs(shop: &Workshop, component: &str, command: &str) -> Result<[f64; 2]> {
+    let (name, label) =
+        (component.split('@').next().unwrap_or(component), format!("{component}:build"));
+    let file = format!("recipes/{name}.toml");
+    let own = shop.project.join(&file);
+    let library = root().join(&file);
+    let recipe = fs::read_to_string(if own.exists() { &own } else { &library })?;
+    let (mut through, mut by, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    for pair in 0..PAIRS {
+        shop.write(&file, &salted(&recipe, pair))?;
+        let osier = cpu_of(&build(shop, &[component])?, &label)?;
+        let hand = by_hand(shop, component, command, &environment_of(shop, &label)?)?;
+        println!(
+            "| {label}, pair {} | {osier:.1} s | {hand:.1} s | {:.3} |",
+            pair + 1,
+            osier / hand
+        );
+        through.push(osier);
+        by.push(hand);
+        ratios.push(osier / hand);
+    }
+    shop.write(&file, &recipe)?;
+    let medians = [&mut through, &mut by].map(|values| median(values));
+    let [osier, hand] = medians;
+    println!("| {label} | {osier:.1} s | {hand:.1} s | {:.3} |", median(&mut ratios));
+    Ok(medians)
+}
+
+/// The processor seconds of a step, which has to have run.
+fn cpu_of(build: &Build, label: &str) -> Result<f64> {
+    let step = build.steps.iter().find(|(step, cpu)| step == label && *cpu > 0.0);
+    Ok(step.with_context(|| format!("{label} did not run"))?.1)
 }
 
 fn print(what: &str, build: &Build) {
