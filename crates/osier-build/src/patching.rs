@@ -107,7 +107,7 @@ impl StepCall<'_> {
         for wanted in &work.fetched {
             for (name, read) in fetched(sources, wanted)? {
                 let Component { recipe, version, .. } = self.component;
-                let file = name.rsplit([':', '/']).next().unwrap_or(&name);
+                let file = name.rsplit(':').next().unwrap_or(&name);
                 let read = match patch_fits(file, recipe, version) {
                     Ok(()) => read,
                     Err(named) => {

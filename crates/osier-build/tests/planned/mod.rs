@@ -7,10 +7,10 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use osier_build::{BuildError, Graph, Planner, Wanted};
+use osier_build::{BuildError, Graph, Wanted};
 use osier_recipe::{Level, Target};
 
-use crate::recipes::{Recipes, lock};
+use crate::recipes::Recipes;
 use crate::workshop::Workshop;
 
 /// A recipe: its keys, and its steps by name, each with what stands beside `run` and the script.
@@ -22,21 +22,13 @@ fn recipe(name: &'static str, keys: &str, steps: &[(&str, &str, &str)]) -> (&'st
 }
 
 fn plan(recipes: &Recipes, name: &str, toolchain: Option<&str>, tune: Option<&str>) -> Graph {
-    let lock = lock();
-    let planner = Planner {
-        definitions: recipes,
-        lock: &lock,
-        profile: None,
-        suite: "bookworm",
-        build: Target::X86_64,
-    };
     let wanted = Wanted {
         name: name.into(),
         target: Target::X86_64,
         toolchain: toolchain.map(str::to_owned),
         tune: tune.and_then(Level::parse),
     };
-    planner.plan(&[wanted]).unwrap()
+    crate::recipes::plan(recipes, &[wanted]).unwrap()
 }
 
 /// A toolchain in small, in the order of gcc's: a bare compiler, a C library that it makes, the compiler's own library from

@@ -1,10 +1,10 @@
 //! Plans of small libraries of recipes: which components there are, for what, and by what they are compiled.
 #![expect(clippy::unwrap_used, reason = "a failure in a helper is a failure of its test")]
 
-use osier_build::{Component, Graph, PlanError, Planner, Wanted};
+use osier_build::{Component, Graph, PlanError, Wanted};
 use osier_recipe::{Level, Target};
 
-use crate::recipes::{Recipes, lock};
+use crate::recipes::{Recipes, plan};
 
 fn recipes(texts: &[(&'static str, &str)]) -> Recipes {
     let step = "[[step]]\nname = \"build\"\nrun = \"true\"\n";
@@ -33,18 +33,6 @@ fn toolchain() -> Recipes {
         ("zlib", ""),
         ("program", "tools = [\"generator\"]\nneeds = [\"zlib\"]\nenv = { LANG = \"C\" }"),
     ])
-}
-
-fn plan(recipes: &Recipes, wanted: &[Wanted]) -> Result<Graph, PlanError> {
-    let lock = lock();
-    let planner = Planner {
-        definitions: recipes,
-        lock: &lock,
-        profile: None,
-        suite: "bookworm",
-        build: Target::X86_64,
-    };
-    planner.plan(wanted)
 }
 
 fn wanted(name: &str, target: Target, toolchain: Option<&str>) -> Wanted {

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use osier_build::{Definitions, FileInput, PlanError};
-use osier_recipe::{Lock, LockedEnvironment};
+use osier_build::{Definitions, FileInput, Graph, PlanError, Planner, Wanted};
+use osier_recipe::{Lock, LockedEnvironment, Target};
 use osier_store::Digest;
 
 /// Recipes by name, and one kind without packages.
@@ -36,8 +36,8 @@ impl Definitions for Recipes {
     }
 }
 
-/// What is pinned: nothing is needed.
-pub(crate) fn lock() -> Lock {
+/// Plans them, with nothing pinned.
+pub(crate) fn plan(recipes: &Recipes, wanted: &[Wanted]) -> Result<Graph, PlanError> {
     let mut lock = Lock::default();
     lock.add_environment(LockedEnvironment {
         suite: "bookworm".into(),
@@ -45,5 +45,12 @@ pub(crate) fn lock() -> Lock {
         request: Vec::new(),
         packages: Vec::new(),
     });
-    lock
+    let planner = Planner {
+        definitions: recipes,
+        lock: &lock,
+        profile: None,
+        suite: "bookworm",
+        build: Target::X86_64,
+    };
+    planner.plan(wanted)
 }
