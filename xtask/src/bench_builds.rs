@@ -1,23 +1,21 @@
 //! What real builds cost through osier, beside the same commands by hand: `cargo xtask bench builds`.
 //!
-//! By hand means: the same root as a plain folder, entered by `unshare` and `chroot`, with the same command and
-//! environment. Figures are processor seconds of the make step, user and system, of the whole process tree.
+//! Figures are processor seconds, user and system, of the whole process tree.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::resource::UsageWho;
-use serde_json::Value;
 
-use crate::bench::{cost, seconds_of, seconds_of_children};
+use crate::bench::{cost, seconds_of};
+use crate::bench_pair::{MakeStep, median, pair};
 use crate::root;
 use crate::run;
 use crate::workshop::Workshop;
 
-/// Pairs of builds, one through osier and one by hand, in turns.
-pub(crate) const PAIRS: usize = 3;
+/// Pairs of builds, one through osier and one by hand.
+const PAIRS: usize = 3;
 
 /// Measures linux and busybox, an initramfs, and the hand-over of a large tree.
 pub(crate) fn all() -> Result<()> {
@@ -40,7 +38,7 @@ fn shop(name: &str, store: &Path) -> Result<Workshop> {
     Ok(shop)
 }
 
-/// Builds a component in turns through osier and by hand; prints the median of the ratios.
+/// Builds a component through osier and by hand; prints the median of the ratios.
 fn overhead(store: &Path, component: &str) -> Result<()> {
     let shop = shop(&format!("bench-{component}"), store)?;
     let library = root().join("recipes").join(component);
@@ -52,125 +50,30 @@ fn overhead(store: &Path, component: &str) -> Result<()> {
     let recipe = fs::read_to_string(library.join("recipe.toml"))?;
     shop.good(&["--locked", "build", component])?;
     let step = format!("{component}:build");
-    let mut pairs = Vec::new();
-    for pair in 0..PAIRS {
-        shop.write(&format!("recipes/{component}/recipe.toml"), &salted(&recipe, pair))?;
-        let osier = through_osier(&shop, component)?;
-        let (script, environment) = command_of(&shop, &step)?;
-        let hand = by_hand(&shop, component, &script, &environment)?;
+    let (file, command) = (format!("recipes/{component}/recipe.toml"), command_of(&shop, &step)?);
+    let make = MakeStep { component, file: &file, recipe: &recipe, command: &command };
+    let mut ratios = Vec::new();
+    for number in 0..PAIRS {
+        let pair = pair(&shop, &make, number)?;
+        let ratio = pair.osier / pair.hand;
         println!(
-            "| {step}, pair {} | {osier:.1} s | {hand:.1} s by hand | {:.3} |",
-            pair + 1,
-            osier / hand
+            "| {step}, pair {} | {:.1} s | {:.1} s by hand | {ratio:.3} |",
+            number + 1,
+            pair.osier,
+            pair.hand
         );
-        pairs.push(osier / hand);
+        ratios.push(ratio);
     }
-    pairs.sort_by(f64::total_cmp);
-    println!("| {step}, median of {PAIRS} pairs | | | {:.3} |", pairs[PAIRS / 2]);
+    println!("| {step}, median of {PAIRS} pairs | | | {:.3} |", median(&mut ratios));
     Ok(())
 }
 
-/// Gives a recipe with a variable that nothing reads: its steps are run again, clean.
-pub(crate) fn salted(recipe: &str, pair: usize) -> String {
-    let salt = format!("[env]\nOSIER_BENCH = \"{pair}\"\n");
-    match recipe.contains("[env]\n") {
-        true => recipe.replace("[env]\n", &salt),
-        false => format!("{recipe}\n{salt}"),
-    }
-}
-
-/// Gives what a build costs besides the steps that are not the make step.
-fn through_osier(shop: &Workshop, component: &str) -> Result<f64> {
-    let before = seconds_of_children()?;
-    let output = Command::new(root().join("target/release/osier"))
-        .args(["--json", "--locked", "build", component])
-        .current_dir(&shop.project)
-        .env("OSIER_STORE", &shop.store)
-        .stdin(Stdio::null())
-        .output()?;
-    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-    ensure!(output.status.success(), "{errors}");
-    let mut cost = seconds_of_children()? - before;
-    let mut made = false;
-    for event in String::from_utf8_lossy(&output.stdout).lines() {
-        let Ok(event) = serde_json::from_str::<Value>(event) else { continue };
-        let is = |key: &str, word: &str| event.get(key).and_then(Value::as_str) == Some(word);
-        if is("event", "step_finished") {
-            made |= is("step", "build");
-            if !is("step", "build") {
-                cost -= event.get("cpu").and_then(Value::as_f64).unwrap_or_default();
-            }
-        }
-    }
-    ensure!(made, "the make step did not run");
-    Ok(cost)
-}
-
-/// Gives the script of a step and its environment, as the step has them.
-fn command_of(shop: &Workshop, step: &str) -> Result<(String, Vec<String>)> {
+/// Gives the command of a make step.
+fn command_of(shop: &Workshop, step: &str) -> Result<String> {
     let log = shop.good(&["log", step])?;
     let script = log.lines().find_map(|line| line.strip_prefix("+ make"));
     let script = script.context("the log shows no make")?;
-    Ok((format!("make{script}"), environment_of(shop, step)?))
-}
-
-/// Gives the environment of a step.
-pub(crate) fn environment_of(shop: &Workshop, step: &str) -> Result<Vec<String>> {
-    let text = shop.good(&["shell", step, "--then", "leave", "--", "env", "-0"])?;
-    let environment = text.split('\0').filter(|variable| variable.contains('='));
-    let environment = environment.map(|variable| match variable.rsplit_once('\n') {
-        // What osier says before the program's own output.
-        Some((_, variable)) => variable.to_owned(),
-        None => variable.to_owned(),
-    });
-    Ok(environment.collect())
-}
-
-/// Runs the command in a plain folder that holds the root as it is after a component's `configure`; gives its cost.
-pub(crate) fn by_hand(
-    shop: &Workshop,
-    component: &str,
-    script: &str,
-    environment: &[String],
-) -> Result<f64> {
-    let folder: PathBuf = shop.project.join("by-hand");
-    if folder.exists() {
-        fs::remove_dir_all(&folder)?;
-    }
-    fs::create_dir_all(&folder)?;
-    let step = format!("{component}:configure");
-    let mut packed = Command::new(root().join("target/release/osier"))
-        .args(["shell", &step, "--then", "leave", "--"])
-        .args(["tar", "-C", "/", "--exclude=./dev", "--exclude=./proc", "-cf", "-", "."])
-        .current_dir(&shop.project)
-        .env("OSIER_STORE", &shop.store)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()?;
-    let stream = packed.stdout.take().context("the shell has an output")?;
-    let unpacked =
-        Command::new("tar").arg("-C").arg(&folder).args(["-xf", "-"]).stdin(stream).status()?;
-    ensure!(packed.wait()?.success() && unpacked.success(), "the root could not be copied");
-    let enter = r#"
-root=$1; command=$2; shift 2
-mkdir -p "$root/dev" "$root/proc"
-mount --rbind /dev "$root/dev"; mount --rbind /proc "$root/proc"
-exec chroot "$root" /usr/bin/env -i "$@" /bin/sh -euc "cd \"\$SOURCE\"; $command"
-"#;
-    let before = seconds_of_children()?;
-    let output = Command::new("unshare")
-        .args(["--user", "--map-root-user", "--mount", "sh", "-euc", enter, "sh"])
-        .arg(&folder)
-        .arg(script)
-        .args(environment)
-        .stdin(Stdio::null())
-        .output()?;
-    let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    ensure!(output.status.success(), "`{script}` by hand failed: {text}");
-    let seconds = seconds_of_children()? - before;
-    fs::remove_dir_all(&folder)?;
-    Ok(seconds)
+    Ok(format!("make{script}"))
 }
 
 /// A kernel tree that was just unpacked is handed to the next step; beside it, the same step on nothing.
@@ -284,9 +187,4 @@ fn zstd_alone(folder: &Path) -> Result<(u64, f64)> {
     }
     encoder.finish()?;
     Ok((bytes, seconds_of(UsageWho::RUSAGE_SELF)? - before))
-}
-
-pub(crate) fn median(costs: &mut [f64]) -> f64 {
-    costs.sort_by(f64::total_cmp);
-    costs[costs.len() / 2]
 }

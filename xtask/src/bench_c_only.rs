@@ -1,7 +1,7 @@
 //! What a system costs whose C compiler is built with it: `cargo xtask bench c-only`.
 //!
 //! The system is that of `examples/c-only`. Figures are processor seconds, user and system, of osier's whole process tree;
-//! the sources are fetched before. By hand means what it means in `bench_builds`.
+//! the sources are fetched before. By hand means what it means in `bench_pair`.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use crate::bench::seconds_of_children;
-use crate::bench_builds::{PAIRS, by_hand, environment_of, median, salted};
+use crate::bench_pair::{MakeStep, pair};
 use crate::workshop::Workshop;
 use crate::{root, run};
 
@@ -35,7 +35,7 @@ struct Build {
     utilisation: f64,
 }
 
-/// Builds the toolchain, then the rest; then makes the parts of the toolchain again, by turns through osier and by hand.
+/// Builds the toolchain, then the rest; then makes the parts of the toolchain again, through osier and by hand.
 pub(crate) fn all() -> Result<()> {
     run(&["cargo", "build", "--release", "--locked"])?;
     let store = root().join("target/bench-store");
@@ -58,50 +58,26 @@ pub(crate) fn all() -> Result<()> {
     let verdict = booted.lines().find(|line| line.contains("booted")).unwrap_or_default();
     println!("\n{}\n", verdict.trim());
 
-    println!(
-        "| make step | osier | by hand | median ratio of {PAIRS} pairs |\n| --- | --- | --- | --- |"
-    );
-    let steps: f64 = toolchain.steps.iter().map(|(_, cpu)| cpu).sum();
-    // What osier does itself, and what the steps do that are not compared.
-    let (mut osier, mut hand) = (toolchain.cpu, steps);
+    println!("| make step | osier | by hand | ratio |\n| --- | --- | --- | --- |");
+    // By hand: all steps, those that are compared divided by their ratio.
+    let mut hand: f64 = toolchain.steps.iter().map(|(_, cpu)| cpu).sum();
     for (component, folder, command) in MAKES {
         let label = format!("{component}:build");
+        let name = component.split('@').next().unwrap_or(component);
+        let file = format!("recipes/{name}.toml");
+        let own = shop.project.join(&file);
+        let recipe = fs::read_to_string(if own.exists() { own } else { root().join(&file) })?;
+        let command = format!("cd {folder}; {command}");
+        let make = MakeStep { component, file: &file, recipe: &recipe, command: &command };
+        let pair = pair(&shop, &make, 0)?;
+        let ratio = pair.step / pair.hand;
+        println!("| {label} | {:.1} s | {:.1} s | {ratio:.3} |", pair.step, pair.hand);
         let first = cpu_of(&toolchain, &label)?;
-        let [through, by] = pairs(&shop, component, &format!("cd {folder}; {command}"))?;
-        osier += through - first;
-        hand += by - first;
+        hand += first / ratio - first;
     }
-    println!("| the toolchain as a whole | {osier:.0} s | {hand:.0} s | {:.3} |", osier / hand);
+    let (osier, ratio) = (toolchain.cpu, toolchain.cpu / hand);
+    println!("| the toolchain as a whole | {osier:.0} s | {hand:.0} s | {ratio:.3} |");
     run(&clear)
-}
-
-/// Makes a component by turns through osier and by hand; gives the medians of both, in processor seconds.
-fn pairs(shop: &Workshop, component: &str, command: &str) -> Result<[f64; 2]> {
-    let (name, label) =
-        (component.split('@').next().unwrap_or(component), format!("{component}:build"));
-    let file = format!("recipes/{name}.toml");
-    let own = shop.project.join(&file);
-    let library = root().join(&file);
-    let recipe = fs::read_to_string(if own.exists() { &own } else { &library })?;
-    let (mut through, mut by, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
-    for pair in 0..PAIRS {
-        shop.write(&file, &salted(&recipe, pair))?;
-        let osier = cpu_of(&build(shop, &[component])?, &label)?;
-        let hand = by_hand(shop, component, command, &environment_of(shop, &label)?)?;
-        println!(
-            "| {label}, pair {} | {osier:.1} s | {hand:.1} s | {:.3} |",
-            pair + 1,
-            osier / hand
-        );
-        through.push(osier);
-        by.push(hand);
-        ratios.push(osier / hand);
-    }
-    shop.write(&file, &recipe)?;
-    let medians = [&mut through, &mut by].map(|values| median(values));
-    let [osier, hand] = medians;
-    println!("| {label} | {osier:.1} s | {hand:.1} s | {:.3} |", median(&mut ratios));
-    Ok(medians)
 }
 
 /// The processor seconds of a step, which has to have run.

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 mod bench;
 mod bench_builds;
 mod bench_c_only;
+mod bench_pair;
 mod check;
 mod person;
 mod prove;
