@@ -50,7 +50,7 @@ $CC -O2 -static "$FILES/program.c" -o "$OUTPUT/bin/c-static" -lm
 $CXX -O2 "$FILES/program.cc" -o "$OUTPUT/bin/cxx"
 $CXX -O2 -static "$FILES/program.cc" -o "$OUTPUT/bin/cxx-static"
 $READELF -l "$OUTPUT/bin/c" | grep "interpreter: /lib/ld-musl-$TARGET.so.1"
-! $READELF -l "$OUTPUT/bin/cxx-static" | grep -q interpreter
+if $READELF -l "$OUTPUT/bin/cxx-static" | grep interpreter; then exit 1; fi
 "#;
 
 /// Runs what was compiled for this machine: all that it links with is named.
@@ -88,6 +88,26 @@ for tool in as ld ld.bfd collect2 gcc cc g++ c++ cpp; do
   cp /usr/local/bin/$tool /usr/bin/$tool
 done
 "#;
+
+/// Something that needs no C library, and finds none.
+const BARE: &str = r#"name = "bare"
+freestanding = true
+[[step]]
+name = "install"
+run = """
+echo '#include <stdio.h>' > uses.c
+if $CC -c uses.c -o uses.o; then exit 1; fi
+echo 'int answer(void) { return 42; }' > answer.c
+$CC -O2 -ffreestanding -c answer.c -o "$OUTPUT/answer.o"
+"""
+"#;
+
+/// A patch of the C library: one symbol more.
+const MARK: &str = "--- /dev/null
++++ b/src/misc/mark.c
+@@ -0,0 +1 @@
++const char mark[] = \"what the patch adds\";
+";
 
 /// What the programs say where they run.
 const SAID: &str = "c 8 4096 0.333333 1.414 6\n";
@@ -132,7 +152,41 @@ pub(crate) fn run(store: &Path) -> Result<()> {
     println!(
         "prove toolchain: programs run, and poisoned headers, libraries and linkers change no byte of them"
     );
-    carried_away(&shop)
+    carried_away(&shop)?;
+    patched_library(&shop)
+}
+
+/// Adds a patch to the C library: what uses it is built again, and nothing else.
+fn patched_library(shop: &Workshop) -> Result<()> {
+    const NEEDS: &str = "needs = [\"libgcc\"]\n";
+    shop.write("recipes/bare.toml", BARE)?;
+    let (bare, plain) = (shop.digest("bare@x86_64")?, shop.digest("plain@x86_64")?);
+    let recipe = std::fs::read_to_string(root().join("recipes/musl.toml"))?;
+    ensure!(recipe.contains(NEEDS), "the recipe of musl is another one");
+    let recipe = recipe.replace(NEEDS, &format!("{NEEDS}patches = [\"*.patch\"]\n"));
+    shop.write("recipes/musl/recipe.toml", &recipe)?;
+    shop.write("recipes/musl/0001-mark.patch", MARK)?;
+    let cause = "musl@x86_64 is built again because the file 0001-mark.patch is new (recipes/musl/0001-mark.patch)";
+    let why = shop.good(&["why", "plain@x86_64"])?;
+    ensure!(why.contains(cause), "`why` should say `{cause}`:\n{why}");
+    let text = shop.good(&["build", "plain@x86_64"])?;
+    let ran = text.lines().filter_map(|line| line.trim_start().strip_prefix("run  "));
+    let ran: BTreeSet<&str> = ran.filter_map(|step| Some(step.split_once(':')?.0)).collect();
+    ensure!(
+        ran == BTreeSet::from(["gcc@x86_64", "musl@x86_64", "plain@x86_64"]),
+        "the library, the compiler's libraries and the program should be built again: {ran:?}"
+    );
+    shop.good(&["build", "musl@x86_64", "--out", "musl"])?;
+    let library = std::fs::read(shop.project.join("musl/main/usr/lib/libc.so"))?;
+    ensure!(library.windows(19).any(|bytes| bytes == b"what the patch adds"), "it is not in it");
+    let text = shop.good(&["build", "bare@x86_64"])?;
+    ensure!(text.contains(&bare) && !text.contains("run  "), "it uses no library:\n{text}");
+    std::fs::remove_dir_all(shop.project.join("recipes/musl"))?;
+    ensure!(shop.digest("plain@x86_64")? == plain, "without the patch it should be as before");
+    println!(
+        "prove toolchain: a patch of musl, named by `osier why`, built {ran:?} again, and nothing that is freestanding"
+    );
+    Ok(())
 }
 
 /// Builds the toolchains with a mistake in the last of their components, and once more without it: what ran does not run again.

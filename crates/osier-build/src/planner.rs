@@ -376,7 +376,7 @@ impl<'a> Planning<'_, 'a> {
         let mut needs = self.inputs(origin, &effective.needs, linked, platform)?;
         let mut tools = self.inputs(origin, &effective.tools, 0, platform)?;
         if recipe.role.is_none() {
-            let (more_tools, more_needs) = self.toolchain_inputs(platform)?;
+            let (more_tools, more_needs) = self.toolchain_inputs(platform, recipe.freestanding)?;
             add_new(&mut tools, more_tools);
             add_new(&mut needs, more_needs);
         }

@@ -29,14 +29,17 @@ pub(crate) struct Platform {
     pub(crate) tune: Option<Level>,
     /// The same platform without a tune: what a tune does not reach is planned there, once for all levels.
     plain: usize,
-    /// The toolchain's tools and needs, once they are planned.
-    pub(crate) inputs: Option<(Vec<Input>, Vec<Input>)>,
+    /// What the toolchain adds, once it is planned: with its libraries, and without.
+    inputs: [Option<ToolchainInputs>; 2],
 }
+
+/// Tools and needs that a toolchain adds to a component.
+type ToolchainInputs = (Vec<Input>, Vec<Input>);
 
 impl Platform {
     /// The build environment itself, where programs of the machine that builds are made.
     pub(crate) fn build(target: Target) -> Self {
-        Self { target, toolchain: None, tune: None, plain: 0, inputs: None }
+        Self { target, toolchain: None, tune: None, plain: 0, inputs: [None, None] }
     }
 }
 
@@ -87,7 +90,8 @@ impl Planning<'_, '_> {
             let plain = self.platform(&Wanted { tune: None, ..wanted.clone() })?;
             let Platform { target, toolchain, .. } = &self.platforms[plain];
             let (target, toolchain) = (*target, toolchain.clone());
-            let tuned = Platform { target, toolchain, tune: wanted.tune, plain, inputs: None };
+            let tuned =
+                Platform { target, toolchain, tune: wanted.tune, plain, inputs: [None, None] };
             self.platforms.push(tuned);
             return Ok(self.platforms.len() - 1);
         }
@@ -105,7 +109,13 @@ impl Planning<'_, '_> {
         let toolchain = Some(Arc::new(toolchain));
         let plain = self.platforms.len();
         let target = wanted.target;
-        self.platforms.push(Platform { target, toolchain, tune: None, plain, inputs: None });
+        self.platforms.push(Platform {
+            target,
+            toolchain,
+            tune: None,
+            plain,
+            inputs: [None, None],
+        });
         Ok(plain)
     }
 
@@ -113,17 +123,24 @@ impl Planning<'_, '_> {
     pub(crate) fn toolchain_inputs(
         &mut self,
         platform: usize,
-    ) -> Result<(Vec<Input>, Vec<Input>), PlanError> {
+        freestanding: bool,
+    ) -> Result<ToolchainInputs, PlanError> {
         let platform = self.platforms[platform].plain;
         let Platform { target, toolchain, inputs, .. } = &self.platforms[platform];
-        if let Some(inputs) = inputs {
+        if let Some(inputs) = &inputs[usize::from(freestanding)] {
             return Ok(inputs.clone());
         }
         let Some(toolchain) = toolchain.clone() else { return Ok((Vec::new(), Vec::new())) };
-        let effective = toolchain.effective(*target, self.planner.profile);
+        let mut effective = toolchain.effective(*target, self.planner.profile);
+        let bare = toolchain.toolchain.iter().flat_map(|toolchain| &toolchain.freestanding);
+        let bare: Vec<_> = bare.filter(|_| freestanding).collect();
+        if !bare.is_empty() {
+            (effective.tools, effective.needs) = (bare, Vec::new());
+        }
         let tools = self.inputs(&toolchain.origin, &effective.tools, 0, platform)?;
         let needs = self.inputs(&toolchain.origin, &effective.needs, platform, platform)?;
-        self.platforms[platform].inputs = Some((tools.clone(), needs.clone()));
+        self.platforms[platform].inputs[usize::from(freestanding)] =
+            Some((tools.clone(), needs.clone()));
         Ok((tools, needs))
     }
 

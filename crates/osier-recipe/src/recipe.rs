@@ -36,6 +36,8 @@ pub struct Recipe {
     pub role: Option<Role>,
     /// What it is as a toolchain.
     pub toolchain: Option<Toolchain>,
+    /// Whether it is compiled without the toolchain's libraries.
+    pub freestanding: bool,
     /// Whether a system's tune is for it; never where it stands in a toolchain.
     pub tuned: bool,
     /// Where the component's bytes come from; names are all different.
@@ -66,6 +68,8 @@ pub struct Toolchain {
     pub system: Spanned<String>,
     /// Variables of all steps of what it compiles; `{triple}` stands for the processor and the system.
     pub env: Named<Spanned<String>>,
+    /// The tools of what is compiled without its libraries, in the place of its tools and needs; empty where it makes no difference.
+    pub freestanding: Vec<Spanned<ComponentRef>>,
 }
 
 impl Toolchain {
@@ -126,6 +130,7 @@ impl Recipe {
             targets: Vec::new(),
             role: None,
             toolchain: None,
+            freestanding: false,
             tuned: true,
             sources: Vec::new(),
             outputs: Named::default(),
@@ -158,6 +163,7 @@ impl Recipe {
                 }
             }
             "toolchain" => self.toolchain = toolchain(walk, node),
+            "freestanding" => self.freestanding = walk::boolean(node),
             "tune" => self.tuned = walk::boolean(node),
             "source" => self.sources = source::sources(walk, node),
             "outputs" => {
@@ -223,8 +229,11 @@ impl Recipe {
 
 fn toolchain(walk: &mut Walk, node: &Node<'_>) -> Option<Toolchain> {
     let table = node.get_ref().as_table()?;
-    let mut toolchain =
-        Toolchain { system: Spanned::new(String::new(), node.span()), env: Named::default() };
+    let mut toolchain = Toolchain {
+        system: Spanned::new(String::new(), node.span()),
+        env: Named::default(),
+        freestanding: Vec::new(),
+    };
     walk.table(
         table,
         &node.span(),
@@ -233,6 +242,7 @@ fn toolchain(walk: &mut Walk, node: &Node<'_>) -> Option<Toolchain> {
         |toolchain, _, key, node| match key {
             "system" => toolchain.system = walk::text(node),
             "env" => toolchain.env = environment(node),
+            "freestanding" => toolchain.freestanding = walk::parsed(node, ComponentRef::parse),
             _ => walk::unread("toolchain", key),
         },
     );

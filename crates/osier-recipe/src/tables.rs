@@ -369,6 +369,13 @@ pub static TOOLCHAIN: Table = Table::new(
             "Variables of all steps of what it compiles; `{triple}` stands for the triple. Those of a recipe and its kind win.",
             "{ CC = \"{triple}-gcc\", AR = \"{triple}-ar\" }",
         ),
+        Key::new(
+            "freestanding",
+            Set(&Form(&COMPONENT)),
+            "The tools of what is `freestanding`, which gets these in the place of the toolchain's `tools` and `needs`. Without it \
+             the same as everything else.",
+            "[\"binutils\", \"gcc-core\"]",
+        ),
     ],
 );
 
@@ -426,6 +433,14 @@ pub static RECIPE: Table = Table::new(
             Nested(&TOOLCHAIN),
             "The component is a toolchain: whatever a system has compiled by it gets its `tools` and its `needs`.",
             "{ system = \"linux-musl\", env = { CC = \"{triple}-gcc\" } }",
+        ),
+        Key::new(
+            "freestanding",
+            Boolean,
+            "Whether it is compiled without a C library, as kernels, boot loaders and firmware are: the toolchain's libraries are \
+             not there, are not waited for, and their changes do not reach it. Without it `false`; what has a `role` names its \
+             tools itself.",
+            "true",
         ),
         Key::new(
             "tune",

@@ -172,6 +172,39 @@ fn a_level_of_the_processor_builds_the_program_and_no_toolchain_again() {
     assert_eq!(shop.ran(), [""; 0]);
 }
 
+#[test]
+fn a_change_of_the_c_library_reaches_what_uses_it_and_nothing_freestanding() {
+    let shop = Workshop::new();
+    let mut recipes = toolchain();
+    let edit = |recipes: &mut Recipes, name: &str, from: &str, to: &str| {
+        let recipe = recipes.0.get_mut(name).unwrap();
+        assert!(recipe.contains(from), "{recipe}");
+        *recipe = recipe.replace(from, to);
+    };
+    edit(&mut recipes, "libc", "sleep 2.71828; ", "");
+    edit(&mut recipes, "toolchain", "env = {", "freestanding = [\"compiler\"]\nenv = {");
+    edit(&mut recipes, "kernel", "tune = false", "freestanding = true");
+    let first = shop.run(&plan(&recipes, "program", Some("toolchain"), None)).unwrap();
+    shop.ran();
+    edit(&mut recipes, "libc", "cc libc", "cc libc --patched");
+    let graph = plan(&recipes, "program", Some("toolchain"), None);
+    let next = shop.run(&graph).unwrap();
+    assert_eq!(
+        shop.ran(),
+        [
+            "libc@x86_64:build",
+            "libc@x86_64:install",
+            "libraries@x86_64:build",
+            "libraries@x86_64:install",
+            "program@x86_64:install",
+        ]
+    );
+    let [kernel, program] =
+        ["kernel@x86_64", "program@x86_64"].map(|name| graph.find(name).unwrap());
+    assert_eq!(first[&kernel].outputs, next[&kernel].outputs);
+    assert!(shop.output(&next[&program], "bin/program").contains("compiled libc --patched\n"));
+}
+
 /// A makefile whose two targets do not stand each other.
 const RACE: &str = "printf 'all: a b\\na b: ; mkdir busy && sleep 0.3 && rm -r busy && touch $@\\n' > makefile\nmake\nmkdir -p $OUTPUT; cp a $OUTPUT";
 

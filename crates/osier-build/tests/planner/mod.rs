@@ -125,6 +125,35 @@ fn a_toolchain_compiles_what_is_for_the_target_and_no_tool() {
 }
 
 #[test]
+fn what_is_freestanding_waits_for_no_library() {
+    let mut all = toolchain();
+    all.0.extend(recipes(&[("kernel", "freestanding = true\nneeds = [\"zlib\"]")]).0);
+    let kernel = [wanted("kernel", Target::Aarch64, Some("toolchain"))];
+    // Where the toolchain says nothing of it, it is like everything else.
+    let graph = plan(&all, &kernel).unwrap();
+    let found = find(&graph, "kernel@aarch64");
+    assert_eq!(inputs(&graph, &found.needs), ["zlib@aarch64", "libc@aarch64"]);
+    let toolchain = all.0.get_mut("toolchain").unwrap();
+    *toolchain = toolchain.replace("env =", "freestanding = [\"compiler\"]\nenv =");
+    let graph = plan(&all, &kernel).unwrap();
+    let found = find(&graph, "kernel@aarch64");
+    assert_eq!(inputs(&graph, &found.tools), ["compiler@aarch64"]);
+    // What it names itself it gets, compiled as ever.
+    assert_eq!(inputs(&graph, &found.needs), ["zlib@aarch64"]);
+    let zlib = find(&graph, "zlib@aarch64");
+    assert_eq!(inputs(&graph, &zlib.needs), ["libc@aarch64"]);
+    assert_eq!(variable(found, "CC"), Some("aarch64-linux-musl-gcc"));
+    // By the build environment's compiler it is like everything else too.
+    let graph = plan(&all, &[wanted("kernel", Target::X86_64, None)]).unwrap();
+    assert_eq!(names(&graph), ["zlib", "kernel"]);
+    // A tool that is not there is told at its place.
+    let toolchain = all.0.get_mut("toolchain").unwrap();
+    *toolchain = toolchain.replace("[\"compiler\"]\nenv", "[\"compilr\"]\nenv");
+    let said = wrong(plan(&all, &kernel));
+    assert!(said.starts_with("recipes/toolchain.toml:") && said.contains("R017"), "{said}");
+}
+
+#[test]
 fn one_recipe_can_be_a_tool_and_a_part_of_the_target() {
     let mut recipes = toolchain();
     recipes.0.insert("both", "name = \"both\"\ntools = [\"zlib\"]\nneeds = [\"zlib\"]\n[[step]]\nname = \"b\"\nrun = \"true\"\n".into());
