@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::resource::UsageWho;
 
 use crate::bench::{cost, seconds_of};
-use crate::bench_pair::{MakeStep, median, pair};
+use crate::bench_pair::{MakeStep, pair};
 use crate::root;
 use crate::run;
 use crate::workshop::Workshop;
@@ -187,4 +187,9 @@ fn zstd_alone(folder: &Path) -> Result<(u64, f64)> {
     }
     encoder.finish()?;
     Ok((bytes, seconds_of(UsageWho::RUSAGE_SELF)? - before))
+}
+
+fn median(costs: &mut [f64]) -> f64 {
+    costs.sort_by(f64::total_cmp);
+    costs[costs.len() / 2]
 }

@@ -8,11 +8,11 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::Value;
 
 use crate::bench::seconds_of_children;
-use crate::bench_pair::{MakeStep, pair};
+use crate::bench_pair::{MakeStep, cost_of, pair, step_costs};
 use crate::workshop::Workshop;
 use crate::{root, run};
 
@@ -72,18 +72,12 @@ pub(crate) fn all() -> Result<()> {
         let pair = pair(&shop, &make, 0)?;
         let ratio = pair.step / pair.hand;
         println!("| {label} | {:.1} s | {:.1} s | {ratio:.3} |", pair.step, pair.hand);
-        let first = cpu_of(&toolchain, &label)?;
+        let first = cost_of(&toolchain.steps, &label)?;
         hand += first / ratio - first;
     }
     let (osier, ratio) = (toolchain.cpu, toolchain.cpu / hand);
     println!("| the toolchain as a whole | {osier:.0} s | {hand:.0} s | {ratio:.3} |");
     run(&clear)
-}
-
-/// The processor seconds of a step, which has to have run.
-fn cpu_of(build: &Build, label: &str) -> Result<f64> {
-    let step = build.steps.iter().find(|(step, cpu)| step == label && *cpu > 0.0);
-    Ok(step.with_context(|| format!("{label} did not run"))?.1)
 }
 
 fn print(what: &str, build: &Build) {
@@ -122,19 +116,14 @@ fn build(shop: &Workshop, words: &[&str]) -> Result<Build> {
         .output()?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let (wall, cpu) = (begun.elapsed().as_secs_f64(), seconds_of_children()? - before);
-    let mut build = Build { wall, cpu, steps: Vec::new(), utilisation: 0.0 };
-    for event in String::from_utf8_lossy(&output.stdout).lines() {
-        let Ok(event) = serde_json::from_str::<Value>(event) else { continue };
-        let text = |key: &str| event.get(key).and_then(Value::as_str).unwrap_or_default();
-        let number = |key: &str| event.get(key).and_then(Value::as_f64).unwrap_or_default();
-        match text("event") {
-            "step_finished" => {
-                let label = format!("{}:{}", text("component"), text("step"));
-                build.steps.push((label, number("cpu")));
-            }
-            "steps_ended" => build.utilisation = number("utilisation"),
-            _ => {}
-        }
-    }
-    Ok(build)
+    let text = String::from_utf8_lossy(&output.stdout);
+    let mut events = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let end = events.find(|event| event["event"] == "steps_ended");
+    let utilisation = end.and_then(|event| event["utilisation"].as_f64());
+    Ok(Build {
+        wall,
+        cpu,
+        steps: step_costs(&output),
+        utilisation: utilisation.unwrap_or_default(),
+    })
 }

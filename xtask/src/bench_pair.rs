@@ -53,20 +53,28 @@ pub(crate) fn pair(shop: &Workshop, step: &MakeStep<'_>, number: usize) -> Resul
     fs::remove_dir_all(&folder)?;
     shop.write(file, recipe)?;
     ensure!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-    let (mut step, mut others) = (None, 0.0);
-    for event in String::from_utf8_lossy(&built.stdout).lines() {
-        let Ok(event) = serde_json::from_str::<Value>(event) else { continue };
-        let text = |key: &str| event.get(key).and_then(Value::as_str);
-        if text("event") == Some("step_finished") {
-            let cpu = event.get("cpu").and_then(Value::as_f64).unwrap_or_default();
-            match text("step") == Some("build") && text("component") == Some(component) {
-                true => step = Some(cpu),
-                false => others += cpu,
-            }
-        }
-    }
-    let step = step.with_context(|| format!("{component}:build did not run"))?;
-    Ok(Pair { step, osier: spent - hand - others, hand })
+    let steps = step_costs(&built);
+    let step = cost_of(&steps, &format!("{component}:build"))?;
+    let all: f64 = steps.iter().map(|(_, cpu)| cpu).sum();
+    Ok(Pair { step, osier: spent - hand - (all - step), hand })
+}
+
+/// Gives the label of each step that ran in a build with `--json`, with its processor seconds.
+pub(crate) fn step_costs(built: &Output) -> Vec<(String, f64)> {
+    let text = String::from_utf8_lossy(&built.stdout);
+    let events = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let finished = events.filter(|event| event["event"] == "step_finished");
+    let steps = finished.filter_map(|event| {
+        let label = format!("{}:{}", event["component"].as_str()?, event["step"].as_str()?);
+        Some((label, event["cpu"].as_f64()?))
+    });
+    steps.collect()
+}
+
+/// Gives the processor seconds of a step, which has to have run.
+pub(crate) fn cost_of(steps: &[(String, f64)], label: &str) -> Result<f64> {
+    let step = steps.iter().find(|(step, cpu)| step == label && *cpu > 0.0);
+    Ok(step.with_context(|| format!("{label} did not run"))?.1)
 }
 
 /// Gives a recipe a variable that nothing reads, so that its steps run again.
@@ -137,9 +145,4 @@ fn times(output: &Output) -> Option<f64> {
         let (minutes, seconds) = time.strip_suffix('s')?.split_once('m')?;
         Some(sum + minutes.parse::<f64>().ok()? * 60.0 + seconds.parse::<f64>().ok()?)
     })
-}
-
-pub(crate) fn median(costs: &mut [f64]) -> f64 {
-    costs.sort_by(f64::total_cmp);
-    costs[costs.len() / 2]
 }
