@@ -34,6 +34,6 @@ mod tree;
 pub use failure::Stage;
 pub use launcher::{JOBSERVER, Launcher, LauncherError, SpawnError, Stdio};
 pub use pids::PidsLimit;
-pub use probe::{Feature, HostReport, Outcome, Reason, probe};
+pub use probe::{Feature, HostReport, Outcome, Reason, probe, probe_degraded, probe_full};
 pub use running::{Exit, Killer, Running, Status, WaitError};
 pub use spec::{Isolation, Limits, Mount, Network, Root, Spec, TerminalSize};

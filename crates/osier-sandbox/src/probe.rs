@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags, open, statfs};
+use rustix::fs::{CWD, FileType, Mode, OFlags, makedev, mknodat, open, statfs};
 use rustix::io::Errno;
 use rustix::process::{WaitOptions, chroot, geteuid, waitpid};
 
@@ -28,7 +28,7 @@ pub enum Feature {
     PidsLimit,
     /// Hardware virtualisation through `/dev/kvm`. That guests run well is for a boot to prove.
     Kvm,
-    /// The right to change the root folder, which the degraded mode needs.
+    /// The rights to change the root folder and to make a device in the scratch folder, which the degraded mode needs.
     Degraded,
 }
 
@@ -71,6 +71,8 @@ pub enum Reason {
     Scratch,
     /// Such a device does not exist here.
     NoDevice,
+    /// No device can be made, or none that is made can be opened.
+    NoDevices,
     /// This user may not open the device.
     NoPermission,
     /// Only root can have it.
@@ -104,6 +106,9 @@ impl Reason {
             Reason::Scratch => "give a folder that this user can write to",
             Reason::NoDevice => {
                 "boots will be emulated, which is slower; switch on virtualisation for the host or its hypervisor"
+            }
+            Reason::NoDevices => {
+                "the degraded mode makes devices of its own: put the store on a file system without nodev, and start the container with the right to make them, for Docker --cap-add MKNOD"
             }
             Reason::NoPermission => {
                 "add the user to the group of /dev/kvm, usually kvm, and log in again"
@@ -172,7 +177,7 @@ pub fn probe(scratch: &Path) -> HostReport {
             (Feature::Sandbox, sandbox),
             (Feature::PidsLimit, limited),
             (Feature::Kvm, try_kvm()),
-            (Feature::Degraded, try_chroot()),
+            (Feature::Degraded, probe_degraded(scratch)),
         ],
     }
 }
@@ -225,8 +230,16 @@ fn errno_in_child(attempt: impl FnOnce() -> Result<(), Errno>) -> i32 {
     }
 }
 
-/// Tries an overlay, then, where that fails, a sandbox without one. Each runs a program that is not there: to fail at that is to have
-/// passed all else.
+/// Tries one sandbox with all walls, on an overlay in `scratch`, by a launcher that runs already: what a build does before it begins
+/// something long. What is made in `scratch` is removed again.
+pub fn probe_full(launcher: &Launcher, scratch: &Path) -> Outcome {
+    match Scratch::make(scratch) {
+        Ok(folder) => try_sandbox(launcher, folder.overlay(), scratch),
+        Err(error) => missing(errno_of(&error).raw_os_error(), Reason::Scratch),
+    }
+}
+
+/// Tries an overlay, then, where that fails, a sandbox without one.
 fn try_sandboxes(scratch: &Path) -> (Outcome, Outcome, PidsLimit) {
     let Ok(launcher) = Launcher::start() else {
         return (Outcome::Untried, missing(libc::EAGAIN, Reason::Unknown), PidsLimit::None);
@@ -242,21 +255,16 @@ fn try_sandboxes(scratch: &Path) -> (Outcome, Outcome, PidsLimit) {
             );
         }
     };
-    let lower = folder.0.join("lower");
-    let overlay = Root::Overlay {
-        lowers: vec![lower.clone()],
-        upper: folder.0.join("upper"),
-        work: folder.0.join("work"),
-    };
-    match try_sandbox(&launcher, overlay, scratch) {
+    match try_sandbox(&launcher, folder.overlay(), scratch) {
         Outcome::Works => (Outcome::Works, Outcome::Works, limit),
-        failed => match try_sandbox(&launcher, Root::Folder { path: lower }, scratch) {
+        failed => match try_sandbox(&launcher, Root::Folder { path: folder.lower() }, scratch) {
             Outcome::Works => (failed, Outcome::Works, limit),
             also => (Outcome::Untried, also, limit),
         },
     }
 }
 
+/// Runs a program that is not there: to fail at that is to have passed all else.
 fn try_sandbox(launcher: &Launcher, root: Root, scratch: &Path) -> Outcome {
     let spec = Spec::new(root, vec![OsString::from("/no-program")]);
     match launcher.spawn(&spec, Stdio::default()) {
@@ -301,10 +309,23 @@ fn kvm_version(device: &OwnedFd) -> Option<i32> {
     syscall::kvm_version(device).ok()
 }
 
-fn try_chroot() -> Outcome {
-    match errno_in_child(|| chroot("/")) {
-        0 => Outcome::Works,
-        errno => missing(errno, Reason::NeedsRoot),
+/// Tries what the degraded mode needs: to change the root folder, in a child that ends at once, and to make and open a device. What is
+/// made in `scratch` is removed again.
+pub fn probe_degraded(scratch: &Path) -> Outcome {
+    let errno = errno_in_child(|| chroot("/"));
+    if errno != 0 {
+        return missing(errno, Reason::NeedsRoot);
+    }
+    let Ok(folder) = Scratch::make(scratch) else {
+        return missing(0, Reason::Scratch);
+    };
+    let null = folder.0.join("lower/dev/null");
+    let made =
+        mknodat(CWD, &null, FileType::CharacterDevice, Mode::RUSR | Mode::WUSR, makedev(1, 3))
+            .and_then(|()| open(&null, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()));
+    match made {
+        Ok(_) => Outcome::Works,
+        Err(errno) => missing(errno.raw_os_error(), Reason::NoDevices),
     }
 }
 
@@ -319,6 +340,18 @@ impl Scratch {
             fs::create_dir_all(scratch.0.join(folder))?;
         }
         Ok(scratch)
+    }
+
+    fn lower(&self) -> PathBuf {
+        self.0.join("lower")
+    }
+
+    fn overlay(&self) -> Root {
+        Root::Overlay {
+            lowers: vec![self.lower()],
+            upper: self.0.join("upper"),
+            work: self.0.join("work"),
+        }
     }
 }
 

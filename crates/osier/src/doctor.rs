@@ -16,7 +16,7 @@ fn label(feature: Feature) -> &'static str {
         Feature::Sandbox => "a whole sandbox",
         Feature::PidsLimit => "a limit on processes",
         Feature::Kvm => "/dev/kvm can be opened",
-        Feature::Degraded => "degraded mode (chroot)",
+        Feature::Degraded => "degraded mode (chroot, devices)",
     }
 }
 

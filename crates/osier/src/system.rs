@@ -19,7 +19,7 @@ use crate::problem::{Exit, Outcome, Problem};
 use crate::project::Project;
 use crate::provision::DebianPackages;
 use crate::reporter::failure_screen;
-use crate::workplace::{INTERRUPTED, Workplace, unusable};
+use crate::workplace::{INTERRUPTED, Workplace, check_isolation, unusable};
 
 /// Roughly how many bytes of disk the build of one component with sources needs for each byte of its archives.
 const SPACE_FACTOR: u64 = 12;
@@ -121,6 +121,7 @@ pub(crate) fn build_graph(
         note_use(store, graph, &survey, note)?;
         return Ok(survey.done);
     }
+    check_isolation(workplace, store, launcher)?;
     let (downloads, space) = downloads(project, graph, &survey.open, &survey.steps);
     network.fetch(&downloads, space)?;
     crate::git::fetch(project, &downloads, network)?;

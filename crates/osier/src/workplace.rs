@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use osier_sandbox::{Isolation, Launcher};
+use osier_sandbox::{Isolation, Launcher, Outcome as Found, probe_degraded, probe_full};
 use osier_store::{IoContext as _, OpenError, Store};
 
 use crate::cli::Global;
@@ -131,6 +131,34 @@ fn boot_id() -> String {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let text = text.trim();
     if text.is_empty() { "unknown".to_owned() } else { text.to_owned() }
+}
+
+/// Fails where steps cannot run as they should on this machine: what is told before the first download.
+pub(crate) fn check_isolation(
+    workplace: &Workplace,
+    store: &Store,
+    launcher: &Launcher,
+) -> Outcome<()> {
+    let scratch = store.scratch("probe")?;
+    let (found, message, hint) = match workplace.isolation() {
+        Isolation::Full => (
+            probe_full(launcher, scratch.path()),
+            "builds cannot run here with full isolation",
+            "`osier doctor` tries what this machine gives; `--degraded`, as root, does without namespaces",
+        ),
+        Isolation::Degraded => (
+            probe_degraded(scratch.path()),
+            "builds cannot run here in the degraded mode",
+            "`osier doctor` tries what this machine gives",
+        ),
+    };
+    match found {
+        Found::Works | Found::Untried => Ok(()),
+        Found::Missing { reason, .. } => {
+            let message = format!("{message}: {}", reason.advice());
+            Err(Problem::new("M005", Exit::Machine, message).hint(hint))
+        }
+    }
 }
 
 /// Starts the launcher; must be called before any thread is started.

@@ -564,3 +564,38 @@ fn the_locks_of_the_examples_are_complete() {
     }
     assert!(tried > 0);
 }
+
+#[test]
+fn a_machine_without_namespaces_is_told_before_anything_is_fetched() {
+    let lock = include_str!("../../../osier.lock");
+    let space = Space::new(&[
+        ("osier.toml", "name = \"small\"\nsuite = \"bookworm\"\n"),
+        ("osier.lock", lock),
+    ]);
+    // A user namespace that allows no further ones is what many containers are.
+    let script = "echo 0 > /proc/sys/user/max_user_namespaces || exit 77; exec \"$0\" \"$@\" --locked build zlib";
+    let inside = |words: &[&str]| {
+        let output = Command::new("unshare")
+            .args(["--user", "--map-root-user", "sh", "-c", script])
+            .arg(env!("CARGO_BIN_EXE_osier"))
+            .args(words)
+            .current_dir(space.project())
+            .env("OSIER_STORE", space.folder.path().join("store"))
+            .env("OSIER_DEBIAN_MIRROR", "http://127.0.0.1:9/debian")
+            .output()
+            .unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (status, text) = inside(&[]);
+    assert_eq!(
+        (status, text.as_str()),
+        (
+            Some(4),
+            "error[M005]: builds cannot run here with full isolation: as root: sysctl user.max_user_namespaces=10000\n  hint: `osier doctor` tries what this machine gives; `--degraded`, as root, does without namespaces\n"
+        )
+    );
+    let (status, text) = inside(&["--degraded"]);
+    assert_eq!(status, Some(4), "{text}");
+    let told = "error[M005]: builds cannot run here in the degraded mode: the degraded mode makes devices of its own";
+    assert!(text.contains(told) && !text.contains("fetch"), "{text}");
+}
