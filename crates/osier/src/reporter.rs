@@ -307,6 +307,9 @@ pub(crate) fn failure_screen(failure: &Failure) -> String {
     if failure.log.is_some() {
         let _ = writeln!(text, "  look      osier log {name}");
     }
+    if let FailureCause::Machine { .. } = &failure.cause {
+        text.push_str("  machine   `osier doctor` tries what it gives\n");
+    }
     if !failure.on.is_empty() {
         let recipe = failure.component.split('@').next().unwrap_or_default();
         let _ = writeln!(

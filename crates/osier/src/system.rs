@@ -121,8 +121,11 @@ pub(crate) fn build_graph(
         note_use(store, graph, &survey, note)?;
         return Ok(survey.done);
     }
-    check_isolation(workplace, store, launcher)?;
     let (downloads, space) = downloads(project, graph, &survey.open, &survey.steps);
+    // A first build on this machine or after long: whoever edits and builds again does not wait for it.
+    if downloads.iter().any(|download| !store.has_blob(&download.digest)) {
+        check_isolation(workplace, store, launcher)?;
+    }
     network.fetch(&downloads, space)?;
     crate::git::fetch(project, &downloads, network)?;
     let results = engine.run(graph).map_err(|error| hidden(project, graph, error))?;
