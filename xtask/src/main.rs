@@ -1,4 +1,4 @@
-//! Chores of the repository: `cargo xtask ci`, `test`, `generate`, `check`, `bench [builds | c-only]`, `prove NAME`.
+//! Chores of the repository: `cargo xtask ci`, `test`, `generate`, `check`, `deny`, `fuzz`, `bench [builds | c-only]`, `prove NAME`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,6 +9,7 @@ mod bench;
 mod bench_builds;
 mod bench_c_only;
 mod bench_pair;
+mod cargo_tools;
 mod check;
 mod person;
 mod prove;
@@ -37,12 +38,14 @@ fn main() -> Result<()> {
         ["test"] => tests(),
         ["generate"] => check::generate(),
         ["check"] => check::all(),
+        ["deny"] => cargo_tools::deny(),
+        ["fuzz", rest @ ..] => cargo_tools::fuzz(rest),
         ["bench"] => bench::all(),
         ["bench", "builds"] => bench_builds::all(),
         ["bench", "c-only"] => bench_c_only::all(),
         ["prove", name] => prove::run(name),
         _ => bail!(
-            "usage: cargo xtask ci | test | generate | check | bench [builds | c-only] | prove NAME ({})",
+            "usage: cargo xtask ci | test | generate | check | deny | fuzz [TARGET] [SECONDS] | bench [builds | c-only] | prove NAME ({})",
             prove::NAMES.join(", ")
         ),
     }
@@ -79,6 +82,7 @@ fn ci() -> Result<()> {
     run(&["cargo", "clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])?;
     run(&["cargo", "build", "--release", "--locked"])?;
     check::all()?;
+    cargo_tools::deny()?;
     tests()?;
     prove::run("all")
 }
