@@ -13,6 +13,7 @@ use crate::prove_git;
 use crate::prove_graph::graph;
 use crate::prove_jobs::jobs;
 use crate::prove_kill;
+use crate::prove_kill_random;
 use crate::prove_ovm;
 use crate::prove_patches;
 use crate::prove_reuse;
@@ -41,6 +42,7 @@ pub(crate) const NAMES: &[&str] = &[
     "kill",
     "kill-quick",
     "kill-kernel",
+    "kill-random",
     "reuse",
     "reuse-inputs",
     "toolchain",
@@ -73,6 +75,7 @@ pub(crate) fn run(name: &str) -> Result<()> {
         "disks" => &[disks],
         "kill" => &[prove_kill::all],
         "kill-kernel" => &[prove_kill::kernel],
+        "kill-random" => &[prove_kill_random::all],
         "store" => &[prove_store::all],
         "toolchain" => &[prove_toolchain::run],
         "toolchain-parts" => &[prove_toolchain::parts],

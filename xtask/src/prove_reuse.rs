@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
+use crate::draw::Draw;
 use crate::root;
 use crate::workshop::Workshop;
 
@@ -238,17 +239,4 @@ fn candidates(config: &str, fragment: &str) -> Vec<(String, bool)> {
     // Another word size is another kernel.
     let on = on.filter(|name| *name != "64BIT").map(|name| (name.to_owned(), true));
     on.chain(off.map(|name| (name.to_owned(), false))).collect()
-}
-
-/// Draws numbers: splitmix64, by Sebastiano Vigna, <https://prng.di.unimi.it/splitmix64.c>.
-struct Draw(u64);
-
-impl Draw {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from((mixed ^ (mixed >> 31)) % limit as u64).unwrap_or_default()
-    }
 }

@@ -141,6 +141,21 @@ pub(crate) fn run_until(
     }
 }
 
+/// Kills a running program of one's own, and with it all that it has started where that is wanted; gives those.
+pub(crate) fn kill_now(child: &mut Child, whom: Whom) -> Result<BTreeSet<Process>> {
+    let first = i32::try_from(child.id())?;
+    let family = family(first);
+    child.kill()?;
+    if whom == Whom::All {
+        for process in &family {
+            // Those that ended with osier are not there any more.
+            let _ = kill(Pid::from_raw(process.number), Signal::SIGKILL);
+        }
+    }
+    child.wait()?;
+    Ok(family)
+}
+
 /// Waits until a killed process and its threads are over.
 fn reap(first: Pid) -> Result<()> {
     loop {
