@@ -26,19 +26,10 @@ const GENERATED: &[(&str, &str)] = &[
 /// Most packages that Cargo.lock may name: a dependency is a choice.
 const PACKAGE_CEILING: usize = 380;
 
+/// Asks the program of the profile that tests are built with, so that only what has changed is compiled.
 fn reference(kind: &str) -> Result<String> {
     let output = Command::new("cargo")
-        .args([
-            "run",
-            "--quiet",
-            "--release",
-            "--locked",
-            "--package",
-            "osier",
-            "--",
-            "reference",
-            kind,
-        ])
+        .args(["run", "--quiet", "--locked", "--package", "osier", "--", "reference", kind])
         .current_dir(root())
         .output()
         .context("cannot run cargo")?;
