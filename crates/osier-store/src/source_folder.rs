@@ -2,12 +2,18 @@
 //!
 //! What each file looked like to lstat(2) when it was last read is kept under `folders/`, one file for each folder, with the
 //! digest of what was read. A file that still looks the same is not read again. No program can set the change time, so equal
-//! sizes and restored modification times deceive nobody. As in git's index, a file that was changed shortly before it was read
+//! sizes and restored modification times do not deceive. As in git's index, a file that was changed shortly before it was read
 //! is not believed: a later change in the same tick of the clock would look the same. It is read again until it has aged.
+//!
+//! Two things can deceive. A program that writes through a shared mapping (mmap(2) with `MAP_SHARED`) changes a file's times when
+//! it first touches a page, and not again before the kernel has written that page to the disk; on tmpfs never. And some file
+//! systems give change times that nobody can rely on: those of a network or another program (NFS, CIFS, 9p, FUSE), where another
+//! machine's clock or a cache makes them, and those that do not keep them (FAT, exFAT). On any file system that is not known to
+//! keep its times, no record is believed and every file is read. For the mapping there is [`Store::set_rehash`].
 //!
 //! A record that is damaged, of another format or of blobs that are gone costs the reading, nothing else.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek};
@@ -18,7 +24,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{Access, AtFlags, Dir, FileType, Mode, OFlags};
+use rustix::fs::{Access, AtFlags, Dir, FileType, FsWord, Mode, OFlags};
 
 use crate::{Digest, FileError, IoContext, Store, Tree, TreeNode};
 
@@ -79,7 +85,44 @@ impl Entry {
     }
 }
 
+/// The file systems, by the magic number that statfs(2) gives, whose change time moves with every change but those through a
+/// shared mapping, as this machine's kernel itself makes and keeps it.
+const KEEP_THEIR_TIMES: [FsWord; 14] = [
+    0xEF53,      // ext2, ext3, ext4
+    0x5846_5342, // xfs
+    0x9123_683E, // btrfs
+    0x0102_1994, // tmpfs
+    0x794C_7630, // overlayfs
+    0xF2F5_2010, // f2fs
+    0xCA45_1A4E, // bcachefs
+    0x2FC1_2FC1, // zfs
+    0x3153_464A, // jfs
+    0x5265_4973, // reiserfs
+    0x3434,      // nilfs2
+    0xE0F5_E1E2, // erofs, which cannot be written
+    0x7371_7368, // squashfs, likewise
+    0x9660,      // iso9660, likewise
+];
+
+/// Says whether what lstat(2) tells of files on this kind of file system can be believed.
+fn keeps_its_times(file_system: FsWord) -> bool {
+    KEEP_THEIR_TIMES.contains(&file_system)
+}
+
+/// What lies below a folder.
+#[derive(Default)]
+struct Found {
+    entries: Vec<Entry>,
+    /// The devices among those of the entries that do not keep their times.
+    unsteady: HashSet<u64>,
+}
+
 impl Store {
+    /// Makes [`Store::take_folder`] read every file anew, whatever the records say.
+    pub fn set_rehash(&mut self, rehash: bool) {
+        self.rehash = rehash;
+    }
+
     /// Takes a folder of the host over as a tree, and gives the tree's digest.
     ///
     /// Files become 0644, or 0755 where anybody may run them, folders 0755. Devices, pipes and sockets are errors.
@@ -93,11 +136,12 @@ impl Store {
         let folder = fs::canonicalize(folder).at("open", folder)?;
         let records = self.root().join("folders");
         let place = records.join(Digest::of(folder.as_os_str().as_bytes()).to_string());
-        let known = fs::read(&place).ok().and_then(|bytes| Record::decode(&bytes));
+        let known = if self.rehash { None } else { fs::read(&place).ok() };
+        let known = known.and_then(|bytes| Record::decode(&bytes));
 
-        let mut entries = walk(&folder, names)?;
+        let Found { mut entries, unsteady } = walk(&folder, names, &keeps_its_times)?;
         if let Some(known) = &known {
-            let same = self.recognise(known, &mut entries)?;
+            let same = self.recognise(known, &mut entries, &unsteady)?;
             // As many entries, each of them found: nothing was added, nothing is gone.
             if [same, known.entries.len()] == [entries.len(); 2] && self.has_blob(&known.tree) {
                 return Ok(known.tree);
@@ -115,7 +159,12 @@ impl Store {
     }
 
     /// Fills in the content of each file that looks as it did before; counts the entries that do.
-    fn recognise(&self, known: &Record, entries: &mut [Entry]) -> Result<usize, FileError> {
+    fn recognise(
+        &self,
+        known: &Record,
+        entries: &mut [Entry],
+        unsteady: &HashSet<u64>,
+    ) -> Result<usize, FileError> {
         let before: HashMap<&[u8], &Entry> =
             known.entries.iter().map(|entry| (entry.path.as_slice(), entry)).collect();
         let folder = self.root().join("blobs");
@@ -130,6 +179,9 @@ impl Store {
         for entry in entries {
             let Some(old) = before.get(entry.path.as_slice()) else { continue };
             if old.stamp != entry.stamp || !has_aged(&old.stamp, known.taken) {
+                continue;
+            }
+            if unsteady.contains(&entry.stamp.device) {
                 continue;
             }
             if old.content.is_some_and(|(digest, _)| !is_there(&digest)) {
@@ -205,12 +257,19 @@ fn since_1970(time: SystemTime) -> Time {
 }
 
 /// Lists all that is below a folder, without reading any file. What has one of these names directly in it is left out.
-fn walk(folder: &Path, without: &[&str]) -> Result<Vec<Entry>, FileError> {
+///
+/// `keeps_times` says of a kind of file system whether it keeps its times.
+fn walk(
+    folder: &Path,
+    without: &[&str],
+    keeps_times: &dyn Fn(FsWord) -> bool,
+) -> Result<Found, FileError> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let open = |path: &Path| -> Result<OwnedFd, FileError> {
         rustix::fs::open(path, flags, Mode::empty()).at("list", path)
     };
     let mut entries = Vec::new();
+    let mut steady: HashMap<u64, bool> = HashMap::new();
     let mut waiting: Vec<Vec<u8>> = vec![Vec::new()];
     while let Some(below) = waiting.pop() {
         let host: PathBuf = folder.join(OsStr::from_bytes(&below));
@@ -248,6 +307,15 @@ fn walk(folder: &Path, without: &[&str]) -> Result<Vec<Entry>, FileError> {
                         return Err(FileError { action: "take over", path: place(), source });
                     }
                 }
+                if stamp != FOLDER && !steady.contains_key(&stamp.device) {
+                    // A file can be mounted by itself, so its folder's file system may be another; a link cannot.
+                    let status = match FileType::from_raw_mode(stamp.mode) {
+                        FileType::Symlink => rustix::fs::fstatfs(&opened),
+                        _ => rustix::fs::statfs(place()),
+                    };
+                    let keeps = status.is_ok_and(|status| keeps_times(status.f_type));
+                    steady.insert(stamp.device, keeps);
+                }
             }
             if stamp == FOLDER {
                 waiting.push(path.clone());
@@ -255,7 +323,8 @@ fn walk(folder: &Path, without: &[&str]) -> Result<Vec<Entry>, FileError> {
             entries.push(Entry { path, stamp, content: None });
         }
     }
-    Ok(entries)
+    steady.retain(|_, keeps| !*keeps);
+    Ok(Found { entries, unsteady: steady.into_keys().collect() })
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "nanoseconds are below 2^30")]
@@ -474,6 +543,57 @@ mod tests {
         space.take();
         space.age();
         assert!(space.is_believed("a"), "an aged file is not");
+    }
+
+    #[test]
+    fn a_rehash_reads_what_the_records_call_unchanged() {
+        let mut space = Space::new();
+        let right = space.take();
+        space.age();
+        // As after a write through a shared mapping: the file has not changed for lstat(2), its content is another.
+        assert!(space.is_believed("a"));
+        space.store.set_rehash(true);
+        assert_eq!(space.take(), right);
+        space.store.set_rehash(false);
+        assert_eq!(space.take(), right, "what was read anew is recorded");
+    }
+
+    #[test]
+    fn files_on_a_file_system_that_keeps_no_times_are_always_read() {
+        let space = Space::new();
+        space.take();
+        space.age();
+        let mut record = Record::decode(&fs::read(space.record()).unwrap()).unwrap();
+        record.taken.0 += 100;
+        let files = 4;
+        for (keeps, wanted) in [(true, record.entries.len()), (false, 2)] {
+            let mut found = walk(&space.folder(), &[], &|_| keeps).unwrap();
+            let entries = &mut found.entries;
+            assert_eq!(entries.len(), 2 + files);
+            let same = space.store.recognise(&record, entries, &found.unsteady).unwrap();
+            assert_eq!(same, wanted, "only the folders are the same where no time counts");
+        }
+    }
+
+    #[test]
+    fn which_file_systems_keep_their_times() {
+        let table: [(&str, FsWord, bool); 12] = [
+            ("ext4", 0xEF53, true),
+            ("xfs", 0x5846_5342, true),
+            ("btrfs", 0x9123_683E, true),
+            ("tmpfs", 0x0102_1994, true),
+            ("nfs", 0x6969, false),
+            ("cifs", 0xFF53_4D42, false),
+            ("smb2", 0xFE53_4D42, false),
+            ("9p", 0x0102_1997, false),
+            ("fuse, virtiofs", 0x6573_5546, false),
+            ("vfat", 0x4D44, false),
+            ("exfat", 0x2011_BAB0, false),
+            ("ceph", 0x00C3_6400, false),
+        ];
+        for (name, magic, keeps) in table {
+            assert_eq!(keeps_its_times(magic), keeps, "{name}");
+        }
     }
 
     #[test]

@@ -81,6 +81,8 @@ pub struct Store {
     root: PathBuf,
     index: Mutex<Index>,
     writable: bool,
+    /// Whether folders are read anew, whatever their records say.
+    pub(crate) rehash: bool,
     pub(crate) next: std::sync::atomic::AtomicU64,
     pub(crate) lease: Mutex<Option<Arc<Lease>>>,
 }
@@ -161,6 +163,7 @@ impl Store {
             root: root.to_path_buf(),
             index: Mutex::new(index),
             writable,
+            rehash: false,
             next: std::sync::atomic::AtomicU64::new(0),
             lease: Mutex::default(),
         })

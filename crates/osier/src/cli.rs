@@ -63,6 +63,10 @@ pub(crate) struct Global {
     /// Refuse to add pins to osier.lock.
     #[arg(long, global = true)]
     pub(crate) locked: bool,
+    /// Read every file of local sources and overlays anew, also those that look unchanged: for files that a program changed through
+    /// a shared mapping.
+    #[arg(long, global = true)]
+    pub(crate) rehash: bool,
     /// Build also what does not depend on a step that failed.
     #[arg(long, global = true)]
     pub(crate) keep_going: bool,

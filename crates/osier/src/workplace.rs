@@ -83,10 +83,12 @@ impl Workplace {
             std::fs::create_dir_all(&folder).at("make", &folder)?;
             folder.push("degraded");
         }
-        Store::open(&folder, &boot_id()).map_err(|error| match error {
+        let mut store = Store::open(&folder, &boot_id()).map_err(|error| match error {
             OpenError::File(error) if !error.is_forbidden() => error.into(),
             error => unusable(error),
-        })
+        })?;
+        store.set_rehash(self.global.rehash);
+        Ok(store)
     }
 
     /// How many jobs may run at one time.

@@ -282,3 +282,82 @@ fn what_changed_of_an_image_is_named_with_its_place() {
         );
     }
 }
+
+/// Keeps a file mapped, and writes `X` over its first byte when a line comes in: through the mapping alone.
+const MAPPED: &str = "
+import mmap, sys
+file = open(sys.argv[1], 'r+b')
+mapped = mmap.mmap(file.fileno(), 0)
+mapped[0] = mapped[0]
+print(flush=True)
+sys.stdin.readline()
+mapped[0] = ord('X')
+print(flush=True)
+sys.stdin.readline()
+";
+
+/// A program that has a file mapped; none where this machine has no Python.
+struct Mapped(std::process::Child);
+
+impl Mapped {
+    fn new(file: &Path) -> Option<Self> {
+        let piped = std::process::Stdio::piped;
+        let mut command = Command::new("python3");
+        command.args(["-c", MAPPED]).arg(file).stdin(piped()).stdout(piped());
+        let mut mapped = Self(command.spawn().ok()?);
+        mapped.answer();
+        Some(mapped)
+    }
+
+    fn answer(&mut self) {
+        let mut byte = [0];
+        std::io::Read::read_exact(self.0.stdout.as_mut().unwrap(), &mut byte).unwrap();
+    }
+
+    fn change(&mut self) {
+        std::io::Write::write_all(self.0.stdin.as_mut().unwrap(), b"\n").unwrap();
+        self.answer();
+    }
+}
+
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_rehash_sees_what_was_changed_through_a_shared_mapping() {
+    let space = space();
+    // On tmpfs a write through a mapping never moves a file's times.
+    let Ok(memory) = tempfile::tempdir_in("/dev/shm") else { return };
+    let moved = |path: &str, name: &str| {
+        let (place, new) = (space.project().join(path), memory.path().join(name));
+        assert!(Command::new("cp").arg("-R").args([&place, &new]).status().unwrap().success());
+        fs::remove_dir_all(&place).unwrap();
+        std::os::unix::fs::symlink(&new, &place).unwrap();
+        new
+    };
+    let source = moved("recipes/base/src", "src").join("words");
+    let overlay = moved("systems/small/overlay", "overlay").join("etc/motd");
+    let (Some(mut one), Some(mut two)) = (Mapped::new(&source), Mapped::new(&overlay)) else {
+        return;
+    };
+    // Until the files have aged they are read again each time.
+    std::thread::sleep(std::time::Duration::from_millis(2100));
+    build(&space);
+    one.change();
+    two.change();
+    assert_eq!(fs::read_to_string(&source).unwrap(), "Xirst words\n");
+    says(&why(&space, "small"), &["small is built, and nothing that it is built from has changed"]);
+    let said = space.prints(&["why", "small", "--rehash"]);
+    says(&said, &["base is built again because"]);
+    let output = space.osier(&["--offline", "--locked", "build", "small", "--rehash"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let image = fs::read(space.project().join("out/small-x86_64/small.cpio")).unwrap();
+    let image = String::from_utf8_lossy(&image);
+    says(&image, &["Xirst words\nmiddle\ntop\n", "X message\n"]);
+    // What was read anew is what counts from now on.
+    assert_eq!(build(&space).0, [""; 0]);
+}
