@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
+use osier_store::{Index, Key, Record};
 
 use crate::root;
 use crate::stop_at::{Call, When, Whom, run_until, start_stopped, wait_for_end};
@@ -62,7 +63,7 @@ const PART: &str = ".part";
 const UPPER: &str = "/upper/";
 const LOG: &str = "/logs/";
 const LAYER: &str = "/layers/";
-const RECORD: &str = "/index.log";
+const RECORD: &str = "/index.db-wal";
 const WORK: &str = "/work/";
 
 /// Fifty kills; the first two of each place are the quick proof.
@@ -296,8 +297,10 @@ impl Site {
         self.shop.good(&["gc", "--all"]).map(drop)
     }
 
-    fn index(&self) -> Result<String> {
-        Ok(fs::read_to_string(self.shop.store.join("index.log"))?)
+    fn index(&self) -> Result<Index> {
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+        let store = &self.shop.store;
+        Ok(Index::open(&store.join("index.db"), &store.join("aside"), boot.trim(), true)?)
     }
 
     /// Builds to the end, and gives the labels of the steps that ran.
@@ -311,9 +314,7 @@ impl Site {
 
     fn undisturbed(&self) -> Result<Undisturbed> {
         let ran = self.finish()?;
-        let index = self.index()?;
-        let keys = index.lines().filter_map(|line| record(line, "layer"));
-        let keys: Vec<String> = keys.map(str::to_owned).collect();
+        let keys: Vec<String> = self.index()?.layer_keys().map(|key| key.to_string()).collect();
         ensure!(keys.len() == ran.len(), "{} steps left {} layers", ran.len(), keys.len());
         let lock = fs::read_to_string(self.shop.project.join("osier.lock"))?;
         let files =
@@ -376,24 +377,25 @@ impl Site {
         if matches!(undo, Undo::Junk | Undo::Everything) {
             return Ok(undone);
         }
-        let mut text = String::new();
-        for line in self.index()?.lines() {
-            let image = record(line, "file");
-            let outputs = record(line, "outputs").filter(|_| !names.is_empty());
-            let words = line.split(' ').skip(4);
-            if image.is_some() || outputs.is_some() {
-                for word in words {
-                    let digest = word.rsplit('=').next().unwrap_or(word);
-                    if digest.len() == 64 {
-                        let _ = fs::remove_dir_all(store.join("areas").join(digest));
-                        let _ = fs::remove_file(blob(store, digest));
-                    }
-                }
-            } else if record(line, "layer").is_none_or(|key| !keys.contains(key)) {
-                text.push_str(line);
-                text.push('\n');
+        let mut index = self.index()?;
+        for (key, digests) in index.results() {
+            if index.file(&key).is_none() && names.is_empty() {
+                continue;
+            }
+            for digest in digests {
+                let digest = digest.to_string();
+                let _ = fs::remove_dir_all(store.join("areas").join(&digest));
+                let _ = fs::remove_file(blob(store, &digest));
+            }
+            let layer = index.layer(&key).filter(|_| !keys.contains(key.to_string().as_str()));
+            index.forget(&[key])?;
+            if let Some(layer) = layer {
+                index.append(Record::Layer(key, layer[1..].to_vec()))?;
             }
         }
+        let undone_keys: Vec<Key> =
+            keys.iter().map(|key| key.parse()).collect::<Result<_, _>>()?;
+        index.forget(&undone_keys)?;
         for key in keys {
             fs::remove_dir_all(store.join("layers").join(key))?;
             let _ = fs::remove_file(store.join("logs").join(format!("{key}.log")));
@@ -401,7 +403,6 @@ impl Site {
         if matches!(undo, Undo::Source) {
             fs::remove_file(blob(store, &known.sources[0]))?;
         }
-        fs::write(store.join("index.log"), text)?;
         let _ = fs::remove_dir_all(self.shop.project.join("out"));
         Ok(undone)
     }
@@ -462,12 +463,6 @@ impl Site {
         tally.slowest = tally.slowest.max(gone);
         Ok(())
     }
-}
-
-/// Gives the key of a record of a kind; the line is `CHECK KIND BOOT KEY …`.
-fn record<'l>(line: &'l str, kind: &str) -> Option<&'l str> {
-    let mut words = line.split(' ').skip(1);
-    (words.next() == Some(kind)).then(|| words.nth(1)).flatten()
 }
 
 /// Lists the steps that events of a kind name.

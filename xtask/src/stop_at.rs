@@ -179,8 +179,8 @@ fn call(thread: Pid) -> Option<Call> {
     let (one, two, three, four) = (registers.rdi, registers.rsi, registers.rdx, registers.r10);
     let path = |folder: Option<u64>, address: u64| path(thread, folder, address);
     Some(match registers.orig_rax {
-        // write, writev is not used for files.
-        1 => Call::Write(open_file(thread, one)?, three),
+        // write and pwrite64; writev is not used for files.
+        1 | 18 => Call::Write(open_file(thread, one)?, three),
         // copy_file_range and sendfile, by which files are copied.
         326 => Call::Write(open_file(thread, three)?, registers.r8),
         40 => Call::Write(open_file(thread, one)?, four),

@@ -37,12 +37,7 @@ pub(crate) struct Outlook {
 
 impl Outlook {
     /// Looks up what steps took the last time, by their labels. Times of steps that take next to nothing are not noted.
-    pub(crate) fn new(
-        state: &State<'_>,
-        jobs: usize,
-        times: &dyn Fn(&str) -> Option<Time>,
-        store: &Store,
-    ) -> Self {
+    pub(crate) fn new(state: &State<'_>, jobs: usize, store: &Store) -> Self {
         let graph = state.graph;
         let mut took = vec![Took::Little; graph.steps.len()];
         for (component, result) in graph.components.iter().zip(&state.results) {
@@ -51,7 +46,7 @@ impl Outlook {
             }
             let mut was_built = None;
             for id in &component.steps {
-                took[id.0 as usize] = match times(&graph.label(*id)) {
+                took[id.0 as usize] = match Time::of(store, &graph.label(*id)) {
                     Some(time) => Took::Time(time),
                     None if *was_built.get_or_insert_with(|| why::was_built(store, component)) => {
                         Took::Little

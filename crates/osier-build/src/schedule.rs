@@ -20,7 +20,7 @@ use crate::graph::{ComponentId, Graph, StepId, Work};
 use crate::outlook::Outlook;
 use crate::state::{State, index};
 use crate::step_run::{StepEnd, StepUse, Unaware};
-use crate::times::Times;
+use crate::times::Time;
 use crate::tokens::Tokens;
 use crate::{Event, Failure};
 
@@ -62,7 +62,6 @@ struct Run<'e, 'g> {
     /// The steps that can start as far as other steps are concerned, in the order of their ranks.
     queue: BTreeSet<(Reverse<u64>, StepId)>,
     ranks: Vec<u64>,
-    times: Times,
     outlook: Outlook,
     budget: Budget,
     /// The keys of the steps that run: another step with the same key waits for the one layer.
@@ -92,9 +91,8 @@ impl Engine<'_> {
         if done == components {
             return Ok(collect(state));
         }
-        let times = Times::read(self.store);
         let outlook =
-            Outlook::new(&state, self.settings.jobs, &|label| times.of(label), self.store);
+            Outlook::new(&state, self.settings.jobs, self.store);
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .at("open", std::path::Path::new("an event descriptor"))?;
         let (sender, inbox) = mpsc::channel();
@@ -104,7 +102,6 @@ impl Engine<'_> {
             state,
             queue: BTreeSet::new(),
             ranks: outlook.ranks(graph),
-            times,
             outlook,
             budget: Budget::new(self.settings.jobs, self.settings.memory),
             running: BTreeSet::new(),
@@ -257,7 +254,7 @@ impl<'e, 'g> Run<'e, 'g> {
     fn tell_start(&mut self, id: StepId) {
         let step = self.graph.step(id);
         let component = &self.graph.component(step.component).name;
-        let expected = self.times.of(&self.graph.label(id)).map(|time| time.wall);
+        let expected = Time::of(self.engine.store, &self.graph.label(id)).map(|time| time.wall);
         let (component, name) = (component.clone(), step.name.clone());
         (self.engine.events)(Event::StepStarted { component, step: name, expected });
         let (needs, has) = (self.memory(id), self.engine.settings.memory);
@@ -341,7 +338,7 @@ impl<'e, 'g> Run<'e, 'g> {
         self.steps_run += 1;
         // At once, so that a build that is killed leaves them to the next one.
         if let Err(error) =
-            Times::append(self.engine.store, &self.graph.label(id), used.wall, used.cpu)
+            Time::record(self.engine.store, &self.graph.label(id), used.wall, used.cpu)
         {
             self.fatal = Some(error.into());
         }

@@ -1,12 +1,8 @@
 //! What steps took the last time.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::io::Write;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use osier_store::{FileError, IoContext, Store};
+use osier_store::{FileError, KeyBuilder, Key, Record, Store};
 
 /// What a step took.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -17,33 +13,21 @@ pub struct Time {
     pub cpu: f64,
 }
 
-/// What steps took the last time, by their labels.
-pub(crate) struct Times(BTreeMap<String, Time>);
+/// What a step's time is recorded under: its label, which stays the same when its key does not.
+fn key(label: &str) -> Key {
+    let mut key = KeyBuilder::new("time", 1);
+    key.field("label", label.as_bytes());
+    key.finish()
+}
 
-impl Times {
-    fn path(store: &Store) -> PathBuf {
-        store.root().join("times.log")
+impl Time {
+    /// Looks up what the step of this label took.
+    pub(crate) fn of(store: &Store, label: &str) -> Option<Self> {
+        store.index().took(&key(label)).map(|(wall, cpu)| Self { wall, cpu })
     }
 
-    pub(crate) fn read(store: &Store) -> Self {
-        let text = fs::read_to_string(Self::path(store)).unwrap_or_default();
-        let lines = text.lines().filter_map(|line| {
-            let mut words = line.split(' ');
-            let label = words.next()?;
-            let wall = words.next()?.parse().ok()?;
-            // Earlier versions did not note it.
-            let cpu = words.next().and_then(|word| word.parse().ok()).unwrap_or(wall);
-            Some((label.to_owned(), Time { wall, cpu }))
-        });
-        Self(lines.collect())
-    }
-
-    pub(crate) fn of(&self, label: &str) -> Option<Time> {
-        self.0.get(label).copied()
-    }
-
-    /// Records the time of a step, where it is worth an estimate.
-    pub(crate) fn append(
+    /// Records what the step of this label took, where it is worth an estimate.
+    pub(crate) fn record(
         store: &Store,
         label: &str,
         wall: Duration,
@@ -53,9 +37,6 @@ impl Times {
         if wall < 0.5 {
             return Ok(());
         }
-        let path = Self::path(store);
-        let mut file =
-            fs::OpenOptions::new().append(true).create(true).open(&path).at("open", &path)?;
-        file.write_all(format!("{label} {wall:.1} {cpu:.1}\n").as_bytes()).at("write", &path)
+        store.index().append(Record::Took(key(label), wall, cpu))
     }
 }

@@ -4,7 +4,7 @@ use osier_store::Store;
 
 use crate::graph::{Graph, StepId};
 use crate::outlook::Took;
-use crate::times::Times;
+use crate::times::Time;
 use crate::why;
 
 /// The recorded times of a graph's steps.
@@ -24,12 +24,11 @@ pub struct Timing {
 impl Timing {
     /// Reads the times of all steps of a graph, as they are recorded in a store.
     pub fn read(store: &Store, graph: &Graph) -> Self {
-        let times = Times::read(store);
         let mut took = vec![Took::Unknown; graph.steps.len()];
         for component in &graph.components {
             let mut was_built = None;
             for id in &component.steps {
-                took[id.0 as usize] = match times.of(&graph.label(*id)) {
+                took[id.0 as usize] = match Time::of(store, &graph.label(*id)) {
                     Some(time) => Took::Time(time),
                     None if *was_built.get_or_insert_with(|| why::was_built(store, component)) => {
                         Took::Little

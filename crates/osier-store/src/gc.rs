@@ -11,8 +11,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use crate::index::RESERVE;
 use crate::lease::{SPARED, changed, keys_of};
-use crate::{Digest, FileError, IoContext, Key, Record, Store, Tree, TreeNode, remove_tree};
+use crate::{Digest, FileError, IoContext, Key, Store, Tree, TreeNode, remove_tree};
 
 /// How many things are moved out of the way at a time, while builds wait.
 const BATCH: usize = 256;
@@ -87,6 +88,8 @@ struct Leads {
     trees: HashMap<Digest, Vec<Digest>>,
     /// Which results lead to a digest.
     results_of: HashMap<Digest, Vec<Key>>,
+    /// Up to which number of this boot's records they are read.
+    last: Option<i64>,
 }
 
 impl Leads {
@@ -94,11 +97,14 @@ impl Leads {
     fn refresh(&mut self, store: &Store) -> Result<(), FileError> {
         let mut index = store.index();
         index.refresh()?;
-        let new: Vec<_> = index
-            .results()
-            .filter(|(key, digests)| self.results.get(key) != Some(digests))
-            .collect();
+        // Asked before the records are, so that none is missed.
+        let last = index.last();
+        let mut new: Vec<_> = match self.last.replace(last) {
+            Some(before) if before <= last => index.results_after(before),
+            _ => index.results().collect(),
+        };
         drop(index);
+        new.retain(|(key, digests)| self.results.get(key) != Some(digests));
         for (key, digests) in new {
             for digest in &digests {
                 let named = self.trees.entry(*digest).or_insert_with(|| {
@@ -172,6 +178,13 @@ impl Live {
 impl Store {
     /// Removes by age, size and free disk. Builds may run meanwhile.
     pub fn gc(&self, limits: GcLimits, now: SystemTime) -> Result<GcReport, FileError> {
+        let free = || {
+            let free = rustix::fs::statvfs(self.root()).at("read", self.root())?;
+            Ok(free.f_bavail.saturating_mul(free.f_frsize))
+        };
+        if free()? < 16 * RESERVE {
+            self.index().use_reserve()?;
+        }
         self.sweep()?;
         let mut leads = Leads::default();
         leads.refresh(self)?;
@@ -186,8 +199,7 @@ impl Store {
         });
         let before = items.iter().map(|item| item.size).sum();
         let mut report = GcReport { before, after: before, ..GcReport::default() };
-        let free = rustix::fs::statvfs(self.root()).at("read", self.root())?;
-        let lacking = limits.reserve.saturating_sub(free.f_bavail.saturating_mul(free.f_frsize));
+        let lacking = limits.reserve.saturating_sub(free()?);
         let mut items = items.into_iter().peekable();
         while items.peek().is_some() {
             let gate = self.gate_exclusive()?;
@@ -272,10 +284,7 @@ impl Store {
         let mut index = self.index();
         let known = |key: &&Key| index.outputs(key).is_some() || index.file(key).is_some();
         let lost: Vec<Key> = keys.iter().filter(known).copied().collect();
-        for key in &lost {
-            index.append(Record::Forget(*key))?;
-        }
-        if lost.is_empty() { Ok(()) } else { index.flush() }
+        index.forget(&lost)
     }
 
     /// Removes the whole store, folders that `rm` cannot remove included; says `false` and removes nothing
@@ -287,8 +296,12 @@ impl Store {
             return Ok(false);
         }
         // What says that something is whole goes first: the records, and areas, which have none.
-        let index = self.root().join("index.log");
-        fs::remove_file(&index).at("remove", &index)?;
+        let mut index = self.index();
+        index.close();
+        for file in index.files() {
+            remove_tree(&file)?;
+        }
+        drop(index);
         for name in ["areas", "format"] {
             if let Some(trash) = self.move_to_trash(&self.root().join(name))? {
                 remove_tree(&trash)?;
@@ -443,6 +456,7 @@ fn disk_bytes(path: &Path) -> Result<u64, FileError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Record;
 
     fn open(folder: &tempfile::TempDir) -> Store {
         Store::open(&folder.path().join("store"), "boot").unwrap()
@@ -470,7 +484,7 @@ mod tests {
     }
 
     fn is_whole(store: &Store, key: &Key, digest: &Digest) -> bool {
-        let Some(outputs) = store.index().outputs(key).map(<[_]>::to_vec) else { return false };
+        let Some(outputs) = store.index().outputs(key) else { return false };
         let there = store.tree(&outputs[0].1).is_ok() && store.read_blob(digest).is_ok();
         assert!(there, "a recorded result has lost its bytes");
         true

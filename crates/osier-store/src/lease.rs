@@ -21,7 +21,7 @@ use std::time::{Duration, SystemTime};
 
 use rustix::fs::{AtFlags, CWD, FlockOperation, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
 
-use crate::{Digest, FileError, IoContext, Key, Record, Scratch, Store, remove_tree};
+use crate::{Digest, FileError, IoContext, Key, Scratch, Store, remove_tree};
 
 /// A blob whose inode was changed within this time is relied upon without being touched.
 pub(crate) const FRESH: Duration = Duration::from_secs(3600);
@@ -54,6 +54,12 @@ impl Drop for Lease {
 pub struct Look<'s> {
     store: &'s Store,
     _gate: File,
+}
+
+impl Drop for Look<'_> {
+    fn drop(&mut self) {
+        self.store.index().end_look();
+    }
 }
 
 impl Look<'_> {
@@ -163,7 +169,7 @@ impl Store {
     pub fn look(&self) -> Result<Look<'_>, FileError> {
         self.lease()?;
         let gate = self.gate_shared()?;
-        self.index().refresh()?;
+        self.index().begin_look()?;
         Ok(Look { store: self, _gate: gate })
     }
 
@@ -263,9 +269,7 @@ impl Store {
         }
         let mut index = self.index();
         index.refresh()?;
-        for key in keys {
-            index.append(Record::Forget(*key))?;
-        }
+        index.forget(keys)?;
         Ok(true)
     }
 

@@ -10,26 +10,27 @@
 //! areas/DIGEST    output trees laid out as files, for the proto areas of other steps
 //! logs/KEY.log    the console of each step
 //! failed/KEY/     the layer of a failed step, and its record
-//! index.log       append-only: which keys are done, and with which outputs
+//! index.db        which keys are done, and with which outputs; what SQLite keeps lies beside it
 //! uses/NAME       what each build used last; gc goes by it
 //! folders/DIGEST  what a source folder looked like when it was last read, by the digest of its path
 //! parts/          downloads under way
 //! aside/          damaged blobs
 //! leases/         what live processes rely on, each locked by its process
 //! lock            held for moments, between builds that look something up and gc that removes
-//! times.log       append-only: how long each step took
 //! work/           everything half-done; nothing in it is ever taken as done
 //! ```
 //!
 //! Nothing is written in place: a file or folder is made under `work/`, then renamed. A record in the
 //! index that was not yet synced when the machine stopped is thrown away at the next start.
 
+mod database;
 mod digest;
 mod file_error;
 mod gc;
 mod index;
 mod layers;
 mod lease;
+mod record;
 mod remove;
 mod source_folder;
 mod store;
@@ -38,9 +39,10 @@ mod tree;
 pub use digest::{Digest, Hasher, Key, KeyBuilder, ParseDigestError};
 pub use file_error::{FileError, IoContext};
 pub use gc::{GcLimits, GcReport};
-pub use index::{Index, Record};
+pub use index::Index;
 pub use layers::{LayerEntry, LayerKind, LayerStack};
 pub use lease::Look;
+pub use record::Record;
 pub use remove::remove_tree;
 pub use store::{BlobError, OpenError, Scratch, Store};
 pub use tree::{Tree, TreeEntry, TreeError, TreeNode};

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// The version of the folder layout; a store of another version is refused, never rewritten.
-const FORMAT: &str = "osier store 1\n";
+const FORMAT: &str = "osier store 2\n";
 
 /// Why a store cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -158,7 +158,7 @@ impl Store {
         }
         let access = rustix::fs::Access::WRITE_OK;
         let writable = rustix::fs::access(root, access).is_ok();
-        let index = Index::open(&root.join("index.log"), boot, writable)?;
+        let index = Index::open(&root.join("index.db"), &root.join("aside"), boot, writable)?;
         Ok(Self {
             root: root.to_path_buf(),
             index: Mutex::new(index),
@@ -496,13 +496,11 @@ impl Store {
 
     /// Flushes everything to the disk and records that, where something new was recorded.
     pub fn sync(&self) -> Result<(), FileError> {
-        if !self.index().is_unsynced() {
-            return Ok(());
-        }
+        // What is recorded while the disk is written does not count as written.
+        let Some(mark) = self.index().mark()? else { return Ok(()) };
         let folder = OpenOptions::new().read(true).open(&self.root).at("open", &self.root)?;
         rustix::fs::syncfs(&folder).at("sync", &self.root)?;
-        let mut index = self.index();
-        index.append_sync()
+        self.index().append_sync(mark)
     }
 }
 
