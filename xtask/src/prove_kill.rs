@@ -393,8 +393,7 @@ impl Site {
                 index.append(Record::Layer(key, layer[1..].to_vec()))?;
             }
         }
-        let undone_keys: Vec<Key> =
-            keys.iter().map(|key| key.parse()).collect::<Result<_, _>>()?;
+        let undone_keys: Vec<Key> = keys.iter().map(|key| key.parse()).collect::<Result<_, _>>()?;
         index.forget(&undone_keys)?;
         for key in keys {
             fs::remove_dir_all(store.join("layers").join(key))?;

@@ -91,8 +91,7 @@ impl Engine<'_> {
         if done == components {
             return Ok(collect(state));
         }
-        let outlook =
-            Outlook::new(&state, self.settings.jobs, self.store);
+        let outlook = Outlook::new(&state, self.settings.jobs, self.store);
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .at("open", std::path::Path::new("an event descriptor"))?;
         let (sender, inbox) = mpsc::channel();

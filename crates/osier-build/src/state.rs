@@ -143,8 +143,7 @@ impl<'g> State<'g> {
             }
             let key = self.keys[last.0 as usize].expect("keyed just now");
             let index = engine.store.index();
-            let found =
-                index.outputs(&key).map(|outputs| (outputs, index.is_reused(&key)));
+            let found = index.outputs(&key).map(|outputs| (outputs, index.is_reused(&key)));
             drop(index);
             if let Some((outputs, reused)) = found {
                 self.results[position] =

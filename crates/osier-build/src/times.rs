@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use osier_store::{FileError, KeyBuilder, Key, Record, Store};
+use osier_store::{FileError, Key, KeyBuilder, Record, Store};
 
 /// What a step took.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -21,7 +21,7 @@ use rusqlite::{OptionalExtension as _, Row, TransactionBehavior, params};
 
 use crate::database::{Database, Trouble, files, set_aside};
 use crate::record::{
-    ALL, AREA, BLOB, Entry, FILE, LAYER, OUTPUTS, REUSABLE, REUSED, ROOT, SEEN, TOOK, file, keys,
+    AREA, BLOB, Entry, FILE, LAYER, OUTPUTS, REUSABLE, REUSED, ROOT, SEEN, TOOK, file, keys,
     outputs,
 };
 use crate::{Digest, FileError, Hasher, IoContext, Key, Record};
@@ -380,44 +380,46 @@ impl Index {
 
     /// Records something.
     pub fn append(&mut self, record: Record) -> Result<(), FileError> {
-        let entries = record.entries();
-        if record.removes().is_none() && entries.is_empty() {
+        self.append_all(&[record])
+    }
+
+    /// Records several things at once: all of them, or none.
+    pub fn append_all(&mut self, records: &[Record]) -> Result<(), FileError> {
+        if records.iter().all(|it| it.removes().is_none() && it.entries().is_empty()) {
             return Ok(());
         }
         self.write(|index, connection| {
-            if let Some((key, kinds)) = record.removes() {
-                return remove(connection, key, kinds);
-            }
             let mut boot = index.this_boot(connection)?;
-            for entry in &entries {
-                boot.last += 1;
-                entry.write(connection, &boot)?;
+            let before = boot.last;
+            for record in records {
+                if let Some((key, kinds)) = record.removes() {
+                    remove(connection, key, kinds)?;
+                }
+                for entry in record.entries() {
+                    boot.last += 1;
+                    entry.write(connection, &boot)?;
+                }
             }
-            boot.write(connection)
+            if boot.last == before { Ok(()) } else { boot.write(connection) }
         })
     }
 
-    /// Forgets what is recorded under these keys. When this returns it is on the disk: what it stood for can be removed, and
-    /// does not come back should the machine stop.
-    pub fn forget(&mut self, keys: &[Key]) -> Result<(), FileError> {
+    /// Records things, and waits until that is on the disk: what [`Record::Gone`] and [`Record::Forget`] speak of can be removed
+    /// then, and does not come back should the machine stop.
+    pub fn append_durably(&mut self, records: &[Record]) -> Result<(), FileError> {
         // So many at a time that a nearly full disk has room for them.
-        for keys in keys.chunks(16) {
+        for records in records.chunks(16) {
             self.durably(true);
-            let done = self.write(|_, connection| {
-                keys.iter().try_for_each(|key| remove(connection, key, ALL))
-            });
+            let done = self.append_all(records);
             self.durably(false);
             done?;
         }
         Ok(())
     }
 
-    /// Waits until all that was recorded is on the disk.
-    pub(crate) fn flush(&mut self) -> Result<(), FileError> {
-        self.durably(true);
-        let done = self.write(|index, connection| index.this_boot(connection)?.write(connection));
-        self.durably(false);
-        done
+    /// Forgets what is recorded under these keys, as [`Index::append_durably`] does.
+    pub fn forget(&mut self, keys: &[Key]) -> Result<(), FileError> {
+        self.append_durably(&keys.iter().copied().map(Record::Forget).collect::<Vec<_>>())
     }
 
     /// Whether a commit waits until it is on the disk.
@@ -578,7 +580,8 @@ impl Index {
 
     /// Gives the keys of all recorded layers, in the order in which they were recorded. Reads all records.
     pub fn layer_keys(&self) -> impl Iterator<Item = Key> + use<> {
-        self.many("WHERE kind = ? ORDER BY boot, number", &[&LAYER], |found| Some(found.key)).into_iter()
+        self.many("WHERE kind = ? ORDER BY boot, number", &[&LAYER], |found| Some(found.key))
+            .into_iter()
     }
 
     /// Gives all recorded results: the key, and the digests it leads to. Reads all records.

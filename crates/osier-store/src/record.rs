@@ -44,10 +44,10 @@ pub(crate) const SEEN: &str = "seen";
 pub(crate) const BLOB: &str = "blob";
 
 /// What [`Record::Gone`] takes away.
-pub(crate) const PLACED: &[&str] = &[LAYER, ROOT, SEEN, AREA];
+const PLACED: &[&str] = &[LAYER, ROOT, SEEN, AREA];
 
 /// What [`Record::Forget`] takes away.
-pub(crate) const ALL: &[&str] = &[LAYER, ROOT, SEEN, AREA, REUSED, OUTPUTS, FILE, BLOB];
+const ALL: &[&str] = &[LAYER, ROOT, SEEN, AREA, REUSED, OUTPUTS, FILE, BLOB];
 
 /// A row of the table.
 pub(crate) struct Entry {
