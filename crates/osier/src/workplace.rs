@@ -89,7 +89,7 @@ impl Workplace {
         })?;
         store.set_rehash(self.global.rehash);
         if let Some(moved) = store.index().take_moved().first() {
-            self.reporter.warn(format!(
+            self.reporter.warn(&format!(
                 "the store's index was damaged and lies at {} now; what it knew is built or found again",
                 moved.display()
             ));

@@ -279,7 +279,7 @@ fn what_is_no_database_is_set_aside() {
 fn a_file_without_permissions_is_opened_up() {
     let folder = tempfile::tempdir().unwrap();
     let path = filled(folder.path());
-    fs::set_permissions(&path, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
     let mut index = open(&path, "boot-a", true);
     assert_eq!(count(&index), 40);
     index.append(Record::Layer(key(100), Vec::new())).unwrap();
