@@ -305,11 +305,15 @@ pub fn kept_failures(store: &osier_store::Store) -> Result<Vec<(Key, Failure)>, 
     Ok(failures)
 }
 
+/// Gives the failure of a step whose layer is kept, without a look at others.
+pub fn kept_failure(store: &osier_store::Store, key: &Key) -> Option<Failure> {
+    let record = fs::read(store.failed_path(key).join("record.json")).ok()?;
+    serde_json::from_slice(&record).ok()
+}
+
 /// Gives the layers that a kept failure lies on beside those of the steps below, the topmost first.
 pub(crate) fn went_on_from(store: &osier_store::Store, key: &Key) -> Vec<Key> {
-    let record = fs::read(store.failed_path(key).join("record.json")).unwrap_or_default();
-    let failure: Option<Failure> = serde_json::from_slice(&record).ok();
-    let on = failure.map(|failure| failure.on).unwrap_or_default();
+    let on = kept_failure(store, key).map(|failure| failure.on).unwrap_or_default();
     on.iter().filter_map(|key| key.parse().ok()).collect()
 }
 

@@ -42,7 +42,7 @@ pub use engine::{
     Settings, Survey,
 };
 pub use event::Event;
-pub use failure::{Failure, FailureCause, LogLine, first_error, kept_failures};
+pub use failure::{Failure, FailureCause, LogLine, first_error, kept_failure, kept_failures};
 pub use graph::{
     Archive, Check, Component, ComponentId, Environment, FetchedPatches, FileInput, Finding, Graph,
     IDENTITY, Input, Output, OwnPatch, Package, Patching, Reuse, SourceTree, Step, StepCheck,

@@ -33,6 +33,9 @@ pub(crate) const SPARED: Duration = Duration::from_secs(2 * 3600);
 /// A folder under `work/` whose name does not tell its process is abandoned after this time.
 const ABANDONED: Duration = Duration::from_secs(24 * 3600);
 
+/// How many names under `work/` a build looks at, for what dead processes left. gc looks at all.
+const SWEPT: usize = 512;
+
 /// This process's claim on the store; ends when dropped, or with the process.
 #[derive(Debug)]
 pub(crate) struct Lease {
@@ -274,17 +277,26 @@ impl Store {
     }
 
     /// Removes what dead processes left: their leases, and their folders under `work/`.
-    pub fn sweep(&self) -> Result<(), FileError> {
+    pub(crate) fn sweep(&self) -> Result<(), FileError> {
+        self.sweep_of(usize::MAX)
+    }
+
+    /// Removes some of what dead processes left: a build does not look through thousands of names for it.
+    pub fn sweep_some(&self) -> Result<(), FileError> {
+        self.sweep_of(SWEPT)
+    }
+
+    fn sweep_of(&self, most: usize) -> Result<(), FileError> {
         let own = self.lease()?;
         let leases = self.root().join("leases");
         // Dead leases do no harm, so nothing waits for the gate here.
-        if fs::read_dir(&leases).at("list", &leases)?.count() > 1
+        if fs::read_dir(&leases).at("list", &leases)?.take(2).count() > 1
             && let Some(_gate) = self.open_gate(FlockOperation::NonBlockingLockExclusive)?
         {
             self.leases()?;
         }
         let work = self.root().join("work");
-        for entry in fs::read_dir(&work).at("list", &work)? {
+        for entry in fs::read_dir(&work).at("list", &work)?.take(most) {
             let entry = entry.at("list", &work)?;
             let name = entry.file_name();
             let name = name.to_str().unwrap_or_default();

@@ -142,7 +142,7 @@ pub(crate) fn shell(
             let results = system::build_graph(&project, &graph, &network, &launcher, component);
             results.map(|_| workplace.reporter.result(format!("{component} is built")))
         }
-        Then::Retry if went_on(&store, survey.keys.get(&step))? => {
+        Then::Retry if went_on(&store, survey.keys.get(&step)) => {
             let message = format!("{label} went on from an earlier build's objects");
             Err(Problem::new("C002", Exit::Usage, message)
                 .hint("change the edited source itself and build again"))
@@ -181,9 +181,9 @@ pub(crate) fn shell(
 }
 
 /// Whether what a failed step has left lies on an earlier build's objects.
-fn went_on(store: &Store, key: Option<&Key>) -> Outcome<bool> {
-    let failures = osier_build::kept_failures(store)?;
-    Ok(failures.iter().any(|(failed, failure)| Some(failed) == key && !failure.on.is_empty()))
+fn went_on(store: &Store, key: Option<&Key>) -> bool {
+    let failure = key.and_then(|key| osier_build::kept_failure(store, key));
+    failure.is_some_and(|failure| !failure.on.is_empty())
 }
 
 /// A key for what was made by hand, which no recipe ever has: it is new each time.

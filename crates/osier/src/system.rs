@@ -111,7 +111,7 @@ pub(crate) fn build_graph(
         let message = format!("the store {} can only be read", store.root().display());
         return Err(unusable(message));
     }
-    store.sweep()?;
+    store.sweep_some()?;
     let events = |event| workplace.reporter.event(event);
     let engine = engine(workplace, store, launcher, &events);
     let look = store.look()?;
@@ -239,11 +239,15 @@ fn note_use(store: &Store, graph: &Graph, survey: &Survey, note: &str) -> Outcom
         Work::Unpack(source) => source.archives.as_slice(),
         Work::Patch(_) | Work::Edit(_) | Work::Script { .. } => &[],
     });
+    let mut index = store.index();
+    index.begin_look()?;
     let layers = survey.keys.values().flat_map(|key| {
         // What a layer went on from is used with it.
-        store.index().layer(key).unwrap_or_else(|| vec![*key])
+        index.layer(key).unwrap_or_else(|| vec![*key])
     });
     let keys: Vec<Key> = layers.chain(environments.keys().copied()).collect();
+    index.end_look();
+    drop(index);
     let files: Vec<Digest> = packages
         .map(|package| package.digest)
         .chain(archives.map(|archive| archive.digest))

@@ -245,7 +245,6 @@ pub(crate) fn status(workplace: &Workplace, name: Option<&str>) -> Outcome<()> {
     let launcher = launcher()?;
     let events = |_| {};
     let survey = system::engine(workplace, &store, &launcher, &events).survey(&graph);
-    let failures = osier_build::kept_failures(&store)?;
     let open = survey.open.len();
     workplace.reporter.result(format!(
         "{name}: {} of {} components are built",
@@ -266,13 +265,13 @@ pub(crate) fn status(workplace: &Workplace, name: Option<&str>) -> Outcome<()> {
     crate::patching::status(&workplace.reporter, &store, &graph, &survey);
     for id in survey.open.iter().take(50) {
         let component = graph.component(*id);
-        let failed = component.steps.iter().find_map(|step| {
-            let key = survey.keys.get(step)?.to_string();
-            failures.iter().find(|(_, failure)| failure.key == key)
-        });
+        let failed = component
+            .steps
+            .iter()
+            .find_map(|step| osier_build::kept_failure(&store, survey.keys.get(step)?));
         let word = failed.map_or_else(
             || "to build".to_owned(),
-            |(_, failure)| format!("failed: {}", failure.headline()),
+            |failure| format!("failed: {}", failure.headline()),
         );
         workplace.reporter.result(format!("  {}  {word}", component.name));
     }

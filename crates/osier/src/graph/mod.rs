@@ -152,7 +152,6 @@ impl Overview {
     /// Gathers what the store knows of a graph.
     fn read(store: &Store, graph: &Graph, survey: &Survey) -> Outcome<Self> {
         let timing = Timing::read(store, graph);
-        let failed = osier_build::kept_failures(store)?;
         let mut overview = Self {
             critical_seconds: timing.critical_seconds,
             seconds: timing.seconds,
@@ -171,14 +170,15 @@ impl Overview {
         for (number, component) in graph.components.iter().enumerate() {
             let id = ComponentId(u32::try_from(number).unwrap_or(u32::MAX));
             let result = survey.done.get(&id);
-            let failure = component.steps.iter().find_map(|step| {
-                let key = survey.keys.get(step)?;
-                failed.iter().find(|(failed, _)| failed == key).map(|(_, failure)| failure)
-            });
+            let failed = |step| osier_build::kept_failure(store, survey.keys.get(step)?);
+            let failure = match result {
+                Some(_) => None,
+                None => component.steps.iter().find_map(failed),
+            };
             let state = match (result, failure) {
                 (Some(result), _) if result.reused => State::Reused,
                 (Some(_), _) => State::Built,
-                (None, Some(failure)) => State::Failed(failure.step.clone()),
+                (None, Some(failure)) => State::Failed(failure.step),
                 (None, None) => State::Open,
             };
             let outputs = result.map(|result| result.outputs.as_slice()).unwrap_or_default();
