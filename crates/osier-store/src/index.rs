@@ -422,6 +422,14 @@ impl Index {
         self.append_durably(&keys.iter().copied().map(Record::Forget).collect::<Vec<_>>())
     }
 
+    /// Waits until all that was recorded is on the disk.
+    pub fn flush(&mut self) -> Result<(), FileError> {
+        self.durably(true);
+        let done = self.write(|index, connection| index.this_boot(connection)?.write(connection));
+        self.durably(false);
+        done
+    }
+
     /// Whether a commit waits until it is on the disk.
     fn durably(&mut self, durably: bool) {
         self.end_look();
