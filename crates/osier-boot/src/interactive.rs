@@ -1,4 +1,5 @@
-//! The guest's console for a person.
+//! The guest's console for a person: a terminal on purpose, so what the guest sends is handed on as it is.
+//! Everything else that osier shows of a guest is made safe to show by whoever prints it.
 
 use std::fs::File;
 use std::io::{self, Write};

@@ -159,7 +159,7 @@ pub(crate) enum Verb {
         #[arg(long, conflicts_with_all = ["component", "folder"])]
         list: bool,
     },
-    /// Print the log of a step.
+    /// Print the log of a step: as it was written, or on a terminal with all but its colours made harmless.
     Log {
         /// COMPONENT or COMPONENT:STEP; the last failed step where none is named.
         step: Option<String>,

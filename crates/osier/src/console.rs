@@ -10,6 +10,7 @@ use crate::cli::Then;
 use crate::network::Network;
 use crate::problem::{Exit, Outcome, Problem};
 use crate::project::Project;
+use crate::screen;
 use crate::system;
 use crate::terminal;
 use crate::workplace::{Workplace, launcher};
@@ -26,7 +27,7 @@ fn ask() -> Then {
         return Then::Leave;
     }
     loop {
-        eprint!("  then?   [r]etry the step from here, start it [a]fresh, [l]eave: ");
+        screen::tell("  then?   [r]etry the step from here, start it [a]fresh, [l]eave: ");
         let mut line = String::new();
         match std::io::stdin().lock().read_line(&mut line) {
             Ok(0) | Err(_) => return Then::Leave,

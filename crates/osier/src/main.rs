@@ -1,4 +1,5 @@
 //! The osier command.
+#![warn(clippy::print_stdout, clippy::print_stderr, reason = "all is printed by screen.rs")]
 
 mod boot;
 mod checks;
@@ -12,6 +13,7 @@ mod disks;
 mod doctor;
 mod edit;
 mod emulator;
+mod escape;
 mod git;
 mod graph;
 mod library;
@@ -25,6 +27,7 @@ mod project;
 mod provision;
 mod reference;
 mod reporter;
+mod screen;
 mod size;
 mod store_verbs;
 mod system;
@@ -52,7 +55,7 @@ fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            let _ = error.print();
+            screen::usage(&error);
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
@@ -62,9 +65,9 @@ fn main() -> ExitCode {
         Err(problem) => {
             if json {
                 let event = serde_json::json!({"event": "error", "code": problem.code, "message": problem.message, "body": problem.body, "hints": problem.hints});
-                println!("{event}");
+                screen::json(&event);
             }
-            eprint!("{}", problem.render());
+            screen::tell(&problem.render());
             ExitCode::from(problem.exit as u8)
         }
     }

@@ -90,7 +90,7 @@ pub(crate) fn write(kind: ReferenceKind) -> Outcome<()> {
         ReferenceKind::ProjectSchema => schema(FileKind::Project),
         ReferenceKind::LockSchema => schema(FileKind::Lock),
     };
-    print!("{text}");
+    crate::screen::data(text.as_bytes());
     Ok(())
 }
 

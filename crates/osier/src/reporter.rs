@@ -1,12 +1,13 @@
 //! Shows what happens: live on a terminal, plain lines in a pipe, JSON on request.
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Write};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 use osier_build::{Event, Failure, FailureCause};
+
+use crate::{escape, screen};
 
 /// How things are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +34,7 @@ impl Reporter {
             Style::Json
         } else if quiet {
             Style::Quiet
-        } else if std::io::stderr().is_terminal() {
+        } else if screen::is_seen() {
             Style::Live
         } else {
             Style::Plain
@@ -51,8 +52,8 @@ impl Reporter {
     pub(crate) fn say(&self, line: impl AsRef<str>) {
         let line = line.as_ref();
         match self.style {
-            Style::Live => self.bars.suspend(|| eprintln!("{line}")),
-            Style::Plain => eprintln!("{line}"),
+            Style::Live => self.bars.suspend(|| screen::tell(&format!("{line}\n"))),
+            Style::Plain => screen::tell(&format!("{line}\n")),
             Style::Json => self.json(&serde_json::json!({"event": "message", "text": line})),
             Style::Quiet => {}
         }
@@ -64,7 +65,7 @@ impl Reporter {
         if self.style == Style::Json {
             self.json(&serde_json::json!({"event": "result", "text": line}));
         } else {
-            self.bars.suspend(|| print_line(line));
+            self.bars.suspend(|| screen::line(line));
         }
     }
 
@@ -73,13 +74,13 @@ impl Reporter {
         if self.style == Style::Json {
             self.json(&serde_json::json!({"event": "warning", "text": line}));
         }
-        self.bars.suspend(|| eprintln!("warning: {line}"));
+        self.bars.suspend(|| screen::tell(&format!("warning: {line}\n")));
     }
 
     /// Prints one event as JSON, where JSON was asked for.
     pub(crate) fn json(&self, value: &serde_json::Value) {
         if self.style == Style::Json {
-            print_line(&value.to_string());
+            screen::json(value);
         }
     }
 
@@ -111,7 +112,8 @@ impl Reporter {
                 let last = expected.map(|seconds| format!(" (last time {})", duration(seconds)));
                 let style = ProgressStyle::with_template("     run  {msg} {elapsed}");
                 bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
-                bar.set_message(format!("{label}{}", last.unwrap_or_default()));
+                let message = format!("{label}{}", last.unwrap_or_default());
+                bar.set_message(escape::printable(&message).into_owned());
                 bar.enable_steady_tick(Duration::from_millis(250));
                 lock(&self.running).insert(label, bar);
             }
@@ -208,12 +210,6 @@ impl Reporter {
             self.bars.remove(&bar);
         }
     }
-}
-
-fn print_line(line: &str) {
-    let mut out = std::io::stdout().lock();
-    // A reader that went away is no error of ours.
-    let _ = writeln!(out, "{line}");
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -1,6 +1,5 @@
 //! `osier log` and `osier gc`: what lies in the store.
 
-use std::io::Write as _;
 use std::time::{Duration, SystemTime};
 
 use osier_build::kept_failures;
@@ -38,8 +37,7 @@ pub(crate) fn log(workplace: &Workplace, step: Option<&str>) -> Outcome<()> {
         }
     };
     let text = std::fs::read(&path).at("read", &path)?;
-    // A reader such as `head` may have enough before the end.
-    let _ = std::io::stdout().write_all(&text);
+    crate::screen::data(&text);
     Ok(())
 }
 

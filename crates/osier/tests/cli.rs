@@ -5,6 +5,7 @@ mod changes;
 mod editing;
 mod space;
 mod targets;
+mod terminal;
 
 use std::fs;
 use std::path::Path;

@@ -9,7 +9,6 @@ mod svg;
 mod text;
 
 use std::collections::BTreeSet;
-use std::io::Write as _;
 use std::path::Path;
 
 use osier_build::{Component, ComponentId, Graph, Survey, Timing, Took};
@@ -20,7 +19,7 @@ use crate::network::Network;
 use crate::problem::Outcome;
 use crate::project::{Goal, Project};
 use crate::workplace::{Workplace, launcher};
-use crate::{system, verbs};
+use crate::{escape, screen, system, verbs};
 
 /// All that is known of a graph, in a form that is easy to draw.
 #[derive(Debug, Default)]
@@ -128,18 +127,19 @@ pub(crate) fn run(
         overview.parts[id.0 as usize].is_wanted = true;
     }
     let json = if workplace.global.json { GraphFormat::Json } else { GraphFormat::Text };
+    // XML has no control characters, and DOT files are read at terminals.
+    let shown = |text: String| escape::printable(&text).into_owned();
     let text = match format.unwrap_or(json) {
-        GraphFormat::Text => text::write(&overview),
-        GraphFormat::Json if workplace.global.json => format!("{}\n", json::value(&overview)),
-        GraphFormat::Json => format!("{:#}\n", json::value(&overview)),
-        GraphFormat::Dot => dot::write(&overview),
-        GraphFormat::Svg => svg::write(&overview),
+        GraphFormat::Text => shown(text::write(&overview)),
+        GraphFormat::Json if workplace.global.json => {
+            escape::json(format!("{}\n", json::value(&overview)))
+        }
+        GraphFormat::Json => escape::json(format!("{:#}\n", json::value(&overview))),
+        GraphFormat::Dot => shown(dot::write(&overview)),
+        GraphFormat::Svg => shown(svg::write(&overview)),
     };
     match out {
-        None => {
-            // A reader such as `head` may have enough before the end.
-            let _ = std::io::stdout().lock().write_all(text.as_bytes());
-        }
+        None => screen::data(text.as_bytes()),
         Some(file) => {
             std::fs::write(file, text).at("write", file)?;
             workplace.reporter.result(Workplace::shown(file));

@@ -53,6 +53,10 @@ fn programs() -> &'static Path {
     package
 }
 
+/// The kind of which every recipe is that names none, with the programs that [`pin_programs`] pins.
+pub(crate) const SCRIPT_KIND: (&str, &str) =
+    ("kinds/script.toml", "name = \"script\"\npackages = [\"programs\"]\n");
+
 const BASE: &str = "name = \"base\"
 version = \"1\"
 source = { path = \"src\" }
@@ -86,7 +90,7 @@ fn component(name: &str, needs: &str) -> String {
 fn space() -> Space {
     let space = Space::new(&[
         ("osier.toml", "name = \"p\"\n"),
-        ("kinds/script.toml", "name = \"script\"\npackages = [\"programs\"]\n"),
+        SCRIPT_KIND,
         ("recipes/base/recipe.toml", BASE),
         ("recipes/base/src/words", "first words\n"),
         ("recipes/middle.toml", &component("middle", "\"base\"")),
@@ -97,6 +101,12 @@ fn space() -> Space {
         ("systems/small/overlay/etc/issue", "an issue\n"),
         ("systems/small/overlay/etc/motd", "a message\n"),
     ]);
+    pin_programs(&space);
+    space
+}
+
+/// Pins the build environment of what is of the kind `script` to programs of this machine.
+pub(crate) fn pin_programs(space: &Space) {
     let package = programs();
     let taken = space.prints(&["fetch", "--import", package.to_str().unwrap()]);
     let sha256 = taken.trim().rsplit(' ').next().unwrap();
@@ -106,8 +116,7 @@ fn space() -> Space {
          packages = [\"programs=1\"]\n[[package]]\nname = \"programs\"\nversion = \"1\"\narchitecture = \"amd64\"\n\
          suite = \"bookworm\"\npath = \"pool/programs.deb\"\nsize = {size}\nsha256 = \"{sha256}\"\n"
     );
-    write(&space, "osier.lock", &lock);
-    space
+    write(space, "osier.lock", &lock);
 }
 
 fn write(space: &Space, path: &str, text: &str) {

@@ -25,14 +25,19 @@ impl Space {
         self.folder.path().join("project")
     }
 
-    pub(crate) fn osier(&self, words: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_osier"))
+    /// Describes a call of osier.
+    pub(crate) fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_osier"));
+        command
             .args(words)
             .current_dir(self.project())
             .env("OSIER_STORE", self.folder.path().join("store"))
-            .env("OSIER_DEBIAN_MIRROR", "http://127.0.0.1:9/debian")
-            .output()
-            .unwrap()
+            .env("OSIER_DEBIAN_MIRROR", "http://127.0.0.1:9/debian");
+        command
+    }
+
+    pub(crate) fn osier(&self, words: &[&str]) -> Output {
+        self.command(words).output().unwrap()
     }
 
     /// Runs it and gives the exit status and what it wrote to standard error.
