@@ -19,6 +19,12 @@ const LIE: &str = "osier-booted:0123456789abcdef0123456789abcdef";
 /// The same on the kernel's command line; without a `=` it would be an argument of process 1.
 const APPENDED_LIE: &str = "lie=osier-booted:0123456789abcdef0123456789abcdef";
 const MANIFEST: &str = "d dev 0755 root root\nd proc 0755 root root\nc dev/console 0600 root root 5 1\nf bin/busybox 0755 root root\ns bin/*\ns sbin/reboot\n";
+/// What kernels say of faults, as a program prints it: bare, in a log, with a stamp of an earlier moment.
+const PRINTS_VERDICTS: &str = "echo 'Failed to execute /init (error -2)'\n\
+    echo 'Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)'\n\
+    echo '[    0.000001] Kernel panic - not syncing: Fatal exception'\n\
+    echo 'httpd: GET /Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000900'\n\
+    echo 'reboot: System halted'\n";
 const INIT: &str = "f init 0755 root root\n";
 const REFUSED: &str = "init could not be run: /init: ";
 /// What busybox's shell says where the kernel has started it in the place of init.
@@ -38,6 +44,8 @@ struct Case {
     status: i32,
     code: &'static str,
     texts: &'static [&'static str],
+    /// Whether it proves itself before it fails.
+    proved: bool,
     /// Whether the guest just sleeps until osier gives it up, so that it is in nobody's way.
     idle: bool,
 }
@@ -55,6 +63,7 @@ fn case(name: &'static str, code: &'static str, texts: &'static [&'static str]) 
         status: 1,
         code,
         texts,
+        proved: false,
         idle: false,
     }
 }
@@ -67,6 +76,21 @@ fn init(
     texts: &'static [&'static str],
 ) -> Case {
     Case { init: Some(content.into()), ..case(name, code, texts) }
+}
+
+/// A system with another process 1, which proves itself.
+fn proved(
+    name: &'static str,
+    content: impl Into<Vec<u8>>,
+    code: &'static str,
+    texts: &'static [&'static str],
+) -> Case {
+    Case { proved: true, ..init(name, content, code, texts) }
+}
+
+/// A system whose process 1 proves itself, and which has booted.
+fn good(name: &'static str, content: impl Into<Vec<u8>>, texts: &'static [&'static str]) -> Case {
+    Case { status: 0, ..init(name, content, "", texts) }
 }
 
 /// A system without any process 1.
@@ -121,6 +145,11 @@ fn program(machine: u16, interpreter: &str, code: &[u8]) -> Vec<u8> {
     put(name.as_bytes());
     put(code);
     out
+}
+
+/// A program that writes to no memory.
+fn crash() -> Vec<u8> {
+    program(X86_64, "", &[0x31, 0xc0, 0x88, 0x00])
 }
 
 fn cases() -> Vec<Case> {
@@ -189,6 +218,7 @@ fn cases() -> Vec<Case> {
         // What the kernel falls back to may also be an init, which prints without end.
         Case {
             manifest: format!("{MANIFEST}s sbin/init\nf init 0644 root root\n"),
+            script: "{ booted = true, within = 3 }, { end = \"reboot\" }",
             ..case("fallback-init", "B103", &[REFUSED, "(error 13, EACCES)"])
         },
         // Process 1 ends.
@@ -206,7 +236,7 @@ fn cases() -> Vec<Case> {
         ),
         init(
             "crashes",
-            program(X86_64, "", &[0x31, 0xc0, 0x88, 0x00]),
+            crash(),
             "B104",
             &["init was killed by signal 11 (segmentation fault)", "the program crashed"],
         ),
@@ -249,28 +279,105 @@ fn cases() -> Vec<Case> {
         // Process 1 proves itself, and then the script is not kept.
         Case {
             script: "{ booted = true }, { end = \"poweroff\" }",
-            ..case("other-end", "B109", &["the guest to power off", "the kernel announced: reboot"])
+            ..proved(
+                "other-end",
+                SOUND,
+                "B109",
+                &["the guest to power off", "the kernel announced: reboot"],
+            )
         },
         Case {
             script: "{ booted = true }, { expect = \"login:\" }, { end = \"reboot\" }",
-            ..case("early-end", "B110", &["the guest ended (reboot) in waiting for the text"])
+            ..proved(
+                "early-end",
+                SOUND,
+                "B110",
+                &["the guest ended (reboot) in waiting for the text"],
+            )
         },
         Case {
             script: "{ booted = true }, { expect = \"login:\", within = 1 }, { end = \"reboot\" }",
-            ..init(
+            ..proved(
                 "other-words",
                 SOUND.replace("reboot -f", "echo password:; while :; do :; done"),
                 "B109",
-                &["the guest booted, but this did not come: the text \"login:\""],
+                &["booted, and then this did not come: the text \"login:\""],
             )
         },
         Case {
             idle: true,
-            ..init(
+            ..proved(
                 "never-ends",
                 SOUND.replace("reboot -f", "exec sleep 100000"),
                 "B107",
                 &["the guest stopped making progress after: osier-booted:"],
+            )
+        },
+        // Process 1 proves itself and ends, which a kernel does not survive.
+        proved(
+            "proved-and-returns",
+            SOUND.replace("reboot -f", "exit 3"),
+            "B104",
+            &[
+                "booted, and then init ended with exit code 3",
+                "exitcode=0x00000300",
+                "let init end",
+            ],
+        ),
+        Case {
+            manifest: format!("{MANIFEST}{INIT}f crash 0755 root root\n"),
+            ..proved(
+                "proved-and-killed",
+                SOUND.replace("reboot -f", "exec /crash"),
+                "B104",
+                &["booted, and then init was killed by signal 11 (segmentation fault)"],
+            )
+        },
+        Case {
+            append: "panic=0",
+            script: "{ booted = true }, { expect = \"login:\" }, { end = \"reboot\" }",
+            ..proved(
+                "proved-and-stays",
+                SOUND.replace("reboot -f", "exit 3"),
+                "B104",
+                &["booted, and then init ended with exit code 3"],
+            )
+        },
+        // What is printed before the proof is a note: the kernel's own line about a first init, ...
+        Case {
+            manifest: format!("{MANIFEST}f init 0644 root root\nf sbin/init 0755 root root\n"),
+            ..good(
+                "second-init",
+                SOUND,
+                &["note  before the proof: ", "Failed to execute /init (error -13)"],
+            )
+        },
+        // ... and a first process that prints what kernels print, and then goes on, slowly.
+        good(
+            "prints-verdicts",
+            format!(
+                "#!/bin/sh\n{PRINTS_VERDICTS}sleep 6\n{}{PRINTS_VERDICTS}sleep 6\nreboot -f\n",
+                SOUND.replace("#!/bin/sh\n", "").replace("reboot -f\n", "")
+            ),
+            &["note  before the proof: Failed to execute /init (error -2)", "after the proof: "],
+        ),
+        // Such lines do not hide what happens to one that proves nothing.
+        init(
+            "prints-and-exits",
+            format!("#!/bin/sh\n{PRINTS_VERDICTS}exit 3\n"),
+            "B104",
+            &["did not boot: init ended with exit code 3"],
+        ),
+        Case {
+            idle: true,
+            ..init(
+                "prints-and-sleeps",
+                format!("#!/bin/sh\n{PRINTS_VERDICTS}echo still here\nexec sleep 100000\n"),
+                "B107",
+                &[
+                    "the guest stopped making progress after: still here",
+                    "note    on the console: ",
+                ],
             )
         },
         // Nothing to be seen, no progress, no time left.
@@ -346,10 +453,15 @@ fn write(shop: &Workshop, case: &Case) -> Result<()> {
         ),
     )?;
     shop.write(&format!("{folder}/manifest"), &case.manifest)?;
-    match &case.init {
-        Some(init) => shop.write(&format!("{folder}/overlay/init"), init),
-        None => Ok(()),
+    let Some(init) = &case.init else { return Ok(()) };
+    shop.write(&format!("{folder}/overlay/init"), init)?;
+    if case.manifest.contains("f sbin/init") {
+        shop.write(&format!("{folder}/overlay/sbin/init"), init)?;
     }
+    if case.manifest.contains("f crash") {
+        shop.write(&format!("{folder}/overlay/crash"), &crash())?;
+    }
+    Ok(())
 }
 
 /// Boots one case and compares what osier says of it.
@@ -363,6 +475,7 @@ fn boot(shop: &Workshop, case: &Case) -> Result<String> {
         let headline = match case.code {
             // The script is REFUSED, so nothing boots at all.
             "B000" => format!("error[{}]: ", case.code),
+            code if case.proved => format!("error[{code}]: {name} booted, and then "),
             code => format!("error[{code}]: {name} did not boot: "),
         };
         shop.bad(&words, case.status, &[headline.as_str()])?

@@ -2,50 +2,100 @@
 //! (`init/main.c`, `init/do_mounts.c`, `init/initramfs.c`, `kernel/exit.c`, `io_apic.c`).
 
 use crate::emulator::GuestStatus;
+use crate::kernel_lines::{Lines, Voice};
 use crate::script::GuestEnding;
 use crate::verdict::{Diagnosis, Observation, Outcome, RootFault, Verdict};
 
-/// Texts after which process 1 as it was meant can no longer come up. The runner stops waiting
-/// soon after one of them, so that a fault costs seconds and not a time limit.
-pub(crate) const SETTLING: &[&str] =
-    &["Kernel panic - not syncing", FAILED_TO_EXECUTE, NOT_EXECUTED, "reboot: System halted"];
+/// The last line of a kernel that panicked and stays, or has halted: nothing comes after it.
+const STANDS_STILL: &[&str] = &["---[ end Kernel panic - not syncing", "reboot: System halted"];
+
+/// What a shell says that the kernel has started as process 1; it waits for a person, for ever.
+const FALLEN_BACK: &[&str] =
+    &["can't access tty; job control turned off", "no job control in this shell"];
 
 /// What QEMU says when KVM cannot go on; QEMU itself then stands still.
 pub(crate) const KVM_BROKEN: &[&str] = &["KVM internal error", "kvm run failed"];
 
+/// Words with which the kernel refuses an init.
+pub(crate) const REFUSALS: &[&str] = &[FAILED_TO_EXECUTE, NOT_EXECUTED];
+
 const PANIC: &str = "Kernel panic - not syncing: ";
 const FAILED_TO_EXECUTE: &str = "Failed to execute ";
+const STARTING: &str = "Starting init: ";
 const NOT_EXECUTED: &str = "exists but couldn't execute it (error ";
 const NO_INIT_FOUND: &str = "No working init found";
 const UNPACK: &str = "Initramfs unpacking failed: ";
 const NO_ROOT: &str = "VFS: Unable to mount root fs";
 const COMMAND_LINE: &str = "Kernel command line: ";
+const WAITING: &str = "Waiting for root device";
 const OPEN_ROOT: &str = "Cannot open root device \"";
 
-/// The first lines of x86 firmware on a serial console.
-const FIRMWARE: &[&str] = &[
-    "SeaBIOS (",
-    "Machine UUID",
-    "iPXE",
-    "Press Ctrl-B",
-    "Booting from ",
-    "Boot failed",
-    "No bootable device",
-    "Probing EDD",
-    "BdsDxe:",
-    "qboot",
-];
+/// Words of the kernel about a fault that it survives, or dies of a little later.
+const FAULTS: &[&str] =
+    &["BUG: ", "Oops: ", "Unable to handle kernel", "general protection fault", "Out of memory"];
+
+/// How many notes are kept.
+const MOST_NOTES: usize = 5;
+
+/// Whether waiting is useless once the console, or what is kept of its end, stays quiet.
+/// `refused` says that the kernel seems to have refused an init.
+pub(crate) fn stands_still(console: &str, refused: bool) -> bool {
+    let lines = Lines::new(console, None);
+    let mut last = lines.behind().rev().filter(|index| !lines.text(*index).trim().is_empty());
+    let Some(end) = last.next() else { return false };
+    let has_fallen = |index: usize| FALLEN_BACK.iter().any(|text| lines.text(index).contains(text));
+    STANDS_STILL.iter().any(|words| lines.voice(end, words) == Some(Voice::Kernel))
+        || refused && (has_fallen(end) || last.next().is_some_and(has_fallen))
+}
 
 /// Draws the diagnosis from what was observed. Pure: the same observation gives the same words.
+///
+/// What QEMU did and whether the proof came are facts. A line of the console is none: any program can print it. So
+/// only lines behind the proof count, where there is one; lines that have all that the kernel's have
+/// come before others; and the others count only where nothing else explains how the guest ended.
 pub fn classify(seen: &Observation<'_>) -> Diagnosis {
-    let lines = Lines::new(seen);
+    let lines = Lines::new(seen.console, seen.proved.map(|_| seen.behind));
     let found = qemu_fault(seen)
-        .or_else(|| init_could_not_run(&lines))
         .or_else(|| booted(seen))
-        .or_else(|| panicked(&lines))
+        .or_else(|| init_could_not_run(seen, &lines))
+        .or_else(|| panicked(seen, &lines))
         .unwrap_or_else(|| from_outcome(seen, &lines));
     let Found { verdict, evidence, cause, hint } = found;
-    Diagnosis { code: verdict.code(), summary: verdict.to_string(), verdict, evidence, cause, hint }
+    Diagnosis {
+        code: verdict.code(),
+        summary: verdict.to_string(),
+        proved: seen.proved.is_some(),
+        notes: notes(seen, &lines, &evidence),
+        verdict,
+        evidence,
+        cause,
+        hint,
+    }
+}
+
+/// What stands out on the console and has made no verdict.
+fn notes(seen: &Observation<'_>, lines: &Lines<'_>, evidence: &[String]) -> Vec<String> {
+    let stands_out = |index: &usize| {
+        let text = lines.text(*index);
+        let of_start = || {
+            refusal(text).is_some()
+                || [PANIC, UNPACK, NO_ROOT].iter().any(|words| text.contains(words))
+        };
+        let is_fault = FAULTS.iter().any(|words| lines.voice(*index, words) == Some(Voice::Kernel));
+        is_fault || of_start()
+    };
+    let shown = |place: &str, index: usize| {
+        let text = lines.text(index).trim();
+        let is_new = !evidence.iter().any(|line| line == text);
+        is_new.then(|| format!("{place}: {text}"))
+    };
+    let (before, behind) = match seen.proved {
+        Some(_) => ("before the proof", "after the proof"),
+        None => ("", "on the console"),
+    };
+    let early = lines.before().filter(stands_out).filter_map(|index| shown(before, index));
+    let late = lines.behind().filter(stands_out).filter_map(|index| shown(behind, index));
+    early.chain(late).take(MOST_NOTES).collect()
 }
 
 struct Found {
@@ -64,31 +114,6 @@ impl Found {
     ) -> Found {
         let evidence = evidence.iter().map(|line| line.trim().to_owned()).collect();
         Found { verdict, evidence, cause: cause.into(), hint: hint.into() }
-    }
-}
-
-/// The lines before the proof, or all if there is none.
-struct Lines<'a>(Vec<&'a str>);
-
-impl<'a> Lines<'a> {
-    fn new(seen: &Observation<'a>) -> Lines<'a> {
-        let unproved = match seen.proved.and(seen.console.find(seen.proof)) {
-            Some(place) => &seen.console[..place],
-            None => seen.console,
-        };
-        Lines(unproved.lines().collect())
-    }
-
-    fn first(&self, text: &str) -> Option<&'a str> {
-        self.0.iter().copied().find(|line| line.contains(text))
-    }
-
-    fn last_text(&self) -> &'a str {
-        self.0.iter().rev().find(|line| !line.trim().is_empty()).map_or("", |line| line.trim())
-    }
-
-    fn any(&self, texts: &[&str]) -> Option<&'a str> {
-        self.0.iter().copied().find(|line| texts.iter().any(|text| line.contains(text)))
     }
 }
 
@@ -136,10 +161,24 @@ fn booted(seen: &Observation<'_>) -> Option<Found> {
 }
 
 /// The kernel's refusal to execute the init that it was told to execute.
-fn init_could_not_run(lines: &Lines<'_>) -> Option<Found> {
-    let refused = |line: &&str| refusal(line).is_some();
-    let refusals: Vec<&str> = lines.0.iter().copied().filter(refused).collect();
-    let no_init = lines.first(NO_INIT_FOUND);
+fn init_could_not_run(seen: &Observation<'_>, lines: &Lines<'_>) -> Option<Found> {
+    if seen.proved.is_some() {
+        return None;
+    }
+    let is_refusal = |index: &usize| refusal(lines.text(*index)).is_some();
+    let refused: Vec<usize> = lines.behind().filter(is_refusal).collect();
+    let is_kernels = |index: &usize| {
+        let voices = [FAILED_TO_EXECUTE, STARTING, PANIC].map(|words| lines.voice(*index, words));
+        voices.contains(&Some(Voice::Kernel)) && lines.is_of_the_start(*index)
+    };
+    let gave_up = |line: &&str| line.contains(NO_INIT_FOUND) || refusal(line).is_some();
+    let panic = the_panic(seen, lines).map(|index| lines.text(index));
+    let no_init = panic.filter(gave_up);
+    if no_init.is_none() && !refused.iter().any(is_kernels) && !is_unexplained(seen, lines) {
+        return None;
+    }
+    let refusals: Vec<&str> = refused.iter().map(|index| lines.text(*index)).collect();
+    let no_init = no_init.filter(|line| line.contains(NO_INIT_FOUND));
     let (path, errno) = match refusals.first().and_then(|line| refusal(line)) {
         Some((path, errno)) => (Some(path), Some(errno)),
         None => {
@@ -168,7 +207,7 @@ fn refusal(line: &str) -> Option<(String, i32)> {
     let (path, rest) = if let Some((_, rest)) = line.split_once(FAILED_TO_EXECUTE) {
         rest.split_once(" (error ")?
     } else if let Some((before, rest)) = line.split_once(NOT_EXECUTED) {
-        (before.split_once("Starting init: ")?.1, rest)
+        (before.split_once(STARTING)?.1, rest)
     } else {
         line.split_once("Requested init ")?.1.split_once(" failed (error ")?
     };
@@ -226,11 +265,51 @@ fn init_errno(errno: Option<i32>, everything: bool) -> (&'static str, &'static s
     }
 }
 
-fn panicked(lines: &Lines<'_>) -> Option<Found> {
-    let index = lines.0.iter().position(|line| line.contains(PANIC))?;
-    let panic = lines.0[index];
+/// The panic that the guest ended with, the last one: the kernel's, or what looks like one where nothing else explains the end.
+fn the_panic(seen: &Observation<'_>, lines: &Lines<'_>) -> Option<usize> {
+    let (ending, voice) = lines.ending()?;
+    let is_panic = |index: &usize| {
+        let text = lines.text(*index);
+        text.contains(PANIC) && !text.contains("---[ end ")
+    };
+    let is_kernels = |index: &usize| {
+        lines.voice(*index, PANIC) == Some(Voice::Kernel) && lines.is_last_word(*index)
+    };
+    match (ending, voice) {
+        (GuestEnding::Panic, Voice::Kernel) => {
+            lines.behind().rfind(|index| is_panic(index) && is_kernels(index))
+        }
+        (GuestEnding::Panic, Voice::Unknown) if has_ended(seen) => lines.behind().rfind(is_panic),
+        _ => None,
+    }
+}
+
+/// Whether the guest has ended, or stands still for ever.
+fn has_ended(seen: &Observation<'_>) -> bool {
+    match seen.outcome {
+        Outcome::Done
+        | Outcome::GuestEnded { .. }
+        | Outcome::OtherEnd { .. }
+        | Outcome::Settled { .. } => true,
+        Outcome::TimedOut { .. }
+        | Outcome::NoProgress { .. }
+        | Outcome::TooMuchOutput
+        | Outcome::EmulatorFailed { .. } => false,
+    }
+}
+
+/// Whether the guest has ended so, and the kernel has not said why.
+fn is_unexplained(seen: &Observation<'_>, lines: &Lines<'_>) -> bool {
+    has_ended(seen) && lines.ending().is_none()
+}
+
+fn panicked(seen: &Observation<'_>, lines: &Lines<'_>) -> Option<Found> {
+    let index = the_panic(seen, lines)?;
+    let panic = lines.text(index);
+    let before: Vec<&str> = (lines.behind().start..index).map(|index| lines.text(index)).collect();
     let (_, reason) = panic.split_once(PANIC)?;
-    if reason.contains("IO-APIC + timer doesn't work") {
+    let is_early = seen.proved.is_none();
+    if is_early && reason.contains("IO-APIC + timer doesn't work") {
         return Some(Found::new(
             Verdict::TimerFlake,
             &[panic],
@@ -241,14 +320,13 @@ fn panicked(lines: &Lines<'_>) -> Option<Found> {
     if let Some((_, code)) = reason.split_once("Attempted to kill init! exitcode=0x") {
         let digits = code.split(|c: char| !c.is_ascii_hexdigit()).next().unwrap_or("");
         let code = i32::from_str_radix(digits, 16).unwrap_or(0);
-        return Some(init_ended(code, &lines.0[..index], panic));
+        return Some(init_ended(code, &before, panic));
     }
-    if reason.contains(NO_ROOT) {
+    if is_early && reason.contains(NO_ROOT) {
         return Some(no_root(lines, panic));
     }
-    let oops =
-        ["BUG: ", "Oops: ", "Unable to handle kernel", "general protection fault", "Out of memory"];
-    let mut evidence: Vec<&str> = Lines(lines.0[..index].to_vec()).any(&oops).into_iter().collect();
+    let is_fault = |line: &&str| FAULTS.iter().any(|words| line.contains(words));
+    let mut evidence: Vec<&str> = before.iter().copied().find(is_fault).into_iter().collect();
     evidence.push(panic);
     let memory = reason.contains("memory");
     Some(Found::new(
@@ -415,13 +493,9 @@ fn block_device(line: &str) -> Option<(u32, u32)> {
 }
 
 fn from_outcome(seen: &Observation<'_>, lines: &Lines<'_>) -> Found {
-    let last = seen.console.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("").trim();
+    let last = lines.last_text();
     let evidence: &[&str] = if last.is_empty() { &[] } else { &[last] };
-    let silent = seen.proved.is_none()
-        && lines.0.iter().all(|line| {
-            let line = line.trim();
-            line.is_empty() || FIRMWARE.iter().any(|text| line.contains(text))
-        });
+    let silent = seen.proved.is_none() && lines.is_silent();
     if silent && seen.outcome != Outcome::TooMuchOutput {
         let ended = matches!(
             seen.outcome,
@@ -491,21 +565,27 @@ fn from_outcome(seen: &Observation<'_>, lines: &Lines<'_>) -> Found {
             Found::new(verdict, evidence, cause, hint)
         }
         Outcome::GuestEnded { waiting_for, .. } => {
-            let how = GuestEnding::announced(seen.console);
+            let how = lines.ending().map(|(ending, _)| ending);
             Found::new(
                 Verdict::GuestEndedEarly { waiting_for: waiting_for.clone(), how },
                 evidence,
                 match how {
-                    Some(GuestEnding::Panic) => {
-                        "the kernel panicked after process 1 had proved itself"
-                    }
                     Some(_) => "something in the guest ended it",
                     None => "the processor was reset without a word from the kernel",
                 },
                 "look at the end of the console log",
             )
         }
-        Outcome::Done | Outcome::Settled | Outcome::EmulatorFailed { .. } => Found::new(
+        Outcome::Settled { waiting_for } if seen.proved.is_some() => Found::new(
+            Verdict::GuestEndedEarly {
+                waiting_for: waiting_for.clone(),
+                how: lines.ending().map(|(ending, _)| ending),
+            },
+            evidence,
+            "the kernel has stopped, and QEMU runs on",
+            "look at the end of the console log",
+        ),
+        Outcome::Done | Outcome::Settled { .. } | Outcome::EmulatorFailed { .. } => Found::new(
             Verdict::NotProved,
             evidence,
             "process 1 does not print the value it finds in /.osier/challenge, or something else is process 1",
@@ -520,11 +600,7 @@ fn no_progress(seen: &Observation<'_>, lines: &Lines<'_>, waiting_for: &str, qui
     {
         return found;
     }
-    let last = match seen.proved {
-        Some(_) => seen.console.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or(""),
-        None => lines.last_text(),
-    };
-    let last = last.trim();
+    let last = lines.last_text();
     let asks = last.ends_with(['#', '$', ':', '>', '?']);
     Found::new(
         Verdict::NoProgress { last_line: last.to_owned() },
@@ -540,10 +616,10 @@ fn no_progress(seen: &Observation<'_>, lines: &Lines<'_>, waiting_for: &str, qui
 
 /// `rootwait` without the device: no panic, for ever.
 fn root_wait(lines: &Lines<'_>) -> Option<Found> {
-    let line =
-        lines.0.iter().rev().copied().find(|line| line.contains("Waiting for root device"))?;
-    let root =
-        line.split_once("Waiting for root device")?.1.trim().trim_end_matches('.').to_owned();
+    let waits = |index: &usize| lines.voice(*index, WAITING) == Some(Voice::Kernel);
+    let index = lines.behind().rev().find(waits).filter(|index| lines.is_last_word(*index))?;
+    let line = lines.text(index);
+    let root = line.split_once(WAITING)?.1.trim().trim_end_matches('.').to_owned();
     Some(Found::new(
         Verdict::NoRoot { fault: RootFault::Waiting { root } },
         &[line],
@@ -555,3 +631,7 @@ fn root_wait(lines: &Lines<'_>) -> Option<Found> {
 #[cfg(test)]
 #[path = "classify_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "proof_tests.rs"]
+mod proof_tests;

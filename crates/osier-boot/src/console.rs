@@ -8,6 +8,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::classify::{REFUSALS, stands_still};
+use crate::kernel_lines::stamp;
 use crate::script::find;
 
 /// How much of the beginning is kept for the verdict.
@@ -92,8 +94,8 @@ pub(crate) struct Record {
     pub(crate) messages: Vec<u8>,
     /// When the proof was seen, and the offset behind its line.
     pub(crate) proved: Option<(Instant, u64)>,
-    /// When a text was seen after which the guest can no longer boot.
-    pub(crate) settled: Option<Instant>,
+    /// Whether the kernel seems to have refused an init.
+    refused: bool,
     /// When the last byte came.
     pub(crate) last_output: Instant,
     /// Raw bytes so far.
@@ -105,24 +107,18 @@ pub(crate) struct Record {
     /// How many of the two streams are still open.
     open: u8,
     line: Vec<u8>,
-}
-
-/// What the reader looks for in each line.
-struct Watch {
-    proof: Vec<u8>,
-    settling: &'static [&'static str],
+    /// The beginning of a program's line that the kernel has interrupted by lines of its own.
+    interrupted: Vec<u8>,
 }
 
 impl Console {
     /// Reads `stdout` (the console) and `stderr` (QEMU's messages) to their ends, in threads,
-    /// and writes the console to `log` as it is. Lines are watched for `proof`, and before it for
-    /// the texts in `settling`.
+    /// and writes the console to `log` as it is. Lines are watched for `proof`.
     pub(crate) fn read(
         stdout: OwnedFd,
         stderr: OwnedFd,
         log: &Path,
         proof: &str,
-        settling: &'static [&'static str],
     ) -> io::Result<Console> {
         let log = File::create(log)?;
         let console = Console(Arc::new(Shared {
@@ -132,7 +128,8 @@ impl Console {
                 tail_start: 0,
                 messages: Vec::new(),
                 proved: None,
-                settled: None,
+                refused: false,
+                interrupted: Vec::new(),
                 last_output: Instant::now(),
                 bytes: 0,
                 overflow: false,
@@ -142,7 +139,7 @@ impl Console {
             }),
             changed: Condvar::new(),
         }));
-        let watch = Watch { proof: proof.as_bytes().to_vec(), settling };
+        let watch = proof.as_bytes().to_vec();
         let reader = console.clone();
         thread::Builder::new()
             .name("console".to_owned())
@@ -178,7 +175,7 @@ impl Console {
         drop(self.0.changed.wait_timeout_while(record, timeout, |record| record.open > 0));
     }
 
-    fn record_console(&self, mut stdout: File, mut log: File, watch: &Watch) {
+    fn record_console(&self, mut stdout: File, mut log: File, watch: &[u8]) {
         let mut cleaner = Cleaner::default();
         let mut clean = Vec::new();
         let mut logged = 0u64;
@@ -240,23 +237,47 @@ impl Record {
         self.tail_start + self.tail.len() as u64
     }
 
-    /// The cleaned console as text: all of it, or its beginning and its end.
-    pub(crate) fn text(&self) -> String {
-        let kept = self.head.len() as u64;
-        let tail = String::from_utf8_lossy(&self.tail);
-        if self.tail_start == 0 {
-            return tail.into_owned();
-        }
-        let head = String::from_utf8_lossy(&self.head);
-        if self.tail_start <= kept {
-            let overlap = usize::try_from(kept - self.tail_start).unwrap_or(0);
-            let rest = &self.tail[overlap.min(self.tail.len())..];
-            return head.into_owned() + &String::from_utf8_lossy(rest);
-        }
-        format!("{head}\n[{} bytes left out]\n{tail}", self.tail_start - kept)
+    /// The cleaned console as text, all of it or its beginning and its end; and where in it the text
+    /// behind the proof begins.
+    pub(crate) fn text(&self) -> (String, Option<usize>) {
+        let Some((_, behind)) = self.proved else {
+            return (self.piece(0, self.end()), None);
+        };
+        let before = self.piece(0, behind);
+        let place = before.len();
+        (before + &self.piece(behind, self.end()), Some(place))
     }
 
-    fn append(&mut self, clean: &[u8], watch: &Watch) {
+    /// What is kept of the cleaned console from one offset to another.
+    fn piece(&self, from: u64, to: u64) -> String {
+        let kept = |bytes: &[u8], start: u64, from: u64, to: u64| {
+            let place = |at: u64| usize::try_from(at.saturating_sub(start)).unwrap_or(usize::MAX);
+            let (from, to) = (place(from).min(bytes.len()), place(to).min(bytes.len()));
+            String::from_utf8_lossy(bytes.get(from..to).unwrap_or_default()).into_owned()
+        };
+        // Of what both have, the tail's is taken.
+        let head = (self.head.len() as u64).min(self.tail_start);
+        let mut text = kept(&self.head, 0, from.min(head), to.min(head));
+        let (gap_from, gap_to) = (from.max(head), to.min(self.tail_start));
+        if gap_from < gap_to {
+            text.push_str(&format!("\n[{} bytes left out]\n", gap_to - gap_from));
+        }
+        text + &kept(&self.tail, self.tail_start, from.max(self.tail_start), to)
+    }
+
+    /// Whether the console has been quiet for `grace` after a text after which nothing comes.
+    pub(crate) fn stands_still(&self, grace: Duration) -> bool {
+        if self.last_output.elapsed() < grace {
+            return false;
+        }
+        let refused = self.refused && self.proved.is_none();
+        // The end is looked at often; the whole only where the end looks like one.
+        let end = &self.tail[self.tail.len().saturating_sub(WATCHED_LINE)..];
+        stands_still(&String::from_utf8_lossy(end), refused)
+            && stands_still(&self.text().0, refused)
+    }
+
+    fn append(&mut self, clean: &[u8], watch: &[u8]) {
         let base = self.end();
         let room = HEAD.saturating_sub(self.head.len()).min(clean.len());
         self.head.extend_from_slice(&clean[..room]);
@@ -284,13 +305,21 @@ impl Record {
         }
     }
 
-    fn watch_line(&mut self, behind: u64, watch: &Watch) {
-        if self.proved.is_none() && find(&self.line, &watch.proof).is_some() {
+    fn watch_line(&mut self, behind: u64, proof: &[u8]) {
+        self.refused |= REFUSALS.iter().any(|text| find(&self.line, text.as_bytes()).is_some());
+        // The kernel's lines break into a program's: `osier-boo`, `[    1.2] random: ready`, `ted:12..`.
+        let ascii = |byte: &u8| if byte.is_ascii() { char::from(*byte) } else { '?' };
+        let text: String = self.line.iter().map(ascii).collect();
+        let at = stamp(&text).map(|stamp| stamp.at);
+        let own = &self.line[..at.unwrap_or(self.line.len())];
+        if self.interrupted.len() < WATCHED_LINE {
+            self.interrupted.extend_from_slice(own);
+        }
+        if find(&self.line, proof).is_some() || find(&self.interrupted, proof).is_some() {
             self.proved = Some((Instant::now(), behind));
         }
-        let settles = |text: &&str| find(&self.line, text.as_bytes()).is_some();
-        if self.proved.is_none() && self.settled.is_none() && watch.settling.iter().any(settles) {
-            self.settled = Some(Instant::now());
+        if at.is_none() {
+            self.interrupted.clear();
         }
     }
 }

@@ -44,12 +44,12 @@ struct Feed {
     folder: tempfile::TempDir,
 }
 
-fn feed(settling: &'static [&'static str]) -> Feed {
+fn feed() -> Feed {
     let folder = tempfile::tempdir().unwrap();
     let (stdout, write) = pipe_with(PipeFlags::CLOEXEC).unwrap();
     let (stderr, _) = pipe_with(PipeFlags::CLOEXEC).unwrap();
     let log = folder.path().join("serial.log");
-    let console = Console::read(stdout, stderr, &log, "osier-booted:77", settling).unwrap();
+    let console = Console::read(stdout, stderr, &log, "osier-booted:77").unwrap();
     Feed { console, stdout: Some(File::from(write)), folder }
 }
 
@@ -68,31 +68,74 @@ impl Feed {
 
 #[test]
 fn the_log_is_byte_for_byte_and_the_proof_is_seen_once() {
-    let mut feed = feed(&["Kernel panic"]);
+    let mut feed = feed();
     feed.write(b"\x1b[1mstart\r\n\xff\xfe osier-boo");
     feed.write(b"ted:77");
     feed.write(b" \r\nKernel panic\n");
     let log = feed.finish();
     assert_eq!(log, b"\x1b[1mstart\r\n\xff\xfe osier-booted:77 \r\nKernel panic\n");
     let record = feed.console.record();
-    assert_eq!(record.text(), "start\n\u{fffd}\u{fffd} osier-booted:77 \nKernel panic\n");
+    let (text, behind) = record.text();
+    assert_eq!(text, "start\n\u{fffd}\u{fffd} osier-booted:77 \nKernel panic\n");
+    assert_eq!(&text[behind.unwrap()..], "Kernel panic\n");
     assert_eq!(record.proved.unwrap().1, "start\nXX osier-booted:77 \n".len() as u64);
-    assert!(record.settled.is_none(), "what comes behind the proof settles nothing");
 }
 
 #[test]
-fn a_hopeless_text_is_noticed_before_the_proof() {
-    let mut feed = feed(&["Kernel panic"]);
-    feed.write(b"Kernel pan");
-    feed.write(b"ic - x\n");
-    feed.finish();
-    assert!(feed.console.record().settled.is_some());
-    assert!(feed.console.record().proved.is_none());
+fn a_console_that_stays_quiet_after_its_last_words_stands_still() {
+    let stands_still = |text: &str| {
+        let mut feed = feed();
+        let (first, rest) = text.split_at(text.len() / 2);
+        feed.write(first.as_bytes());
+        feed.write(rest.as_bytes());
+        feed.finish();
+        let record = feed.console.record();
+        assert!(!record.stands_still(Duration::from_secs(60)), "{text}: it was not quiet yet");
+        record.stands_still(Duration::ZERO)
+    };
+    let refused = "[    0.7] Failed to execute /init (error -2)\n";
+    let fallen = "/bin/sh: can't access tty; job control turned off\n/ # ";
+    for (text, expected) in [
+        ("[ 1.0] ---[ end Kernel panic - not syncing: Fatal exception ]---\n".to_owned(), true),
+        ("[ 1.0] reboot: System halted\n\n".to_owned(), true),
+        (format!("{refused}{fallen}"), true),
+        // A program prints these words and goes on; an init has a shell of its own; the next init may be slow.
+        ("reboot: System halted\nand then?\n".to_owned(), false),
+        ("[ 1.0] Linux version 6.1\nreboot: System halted\n".to_owned(), false),
+        ("reboot: System halted\n".to_owned(), true),
+        ("Kernel panic - not syncing: x\n".to_owned(), false),
+        (fallen.to_owned(), false),
+        (refused.to_owned(), false),
+        (format!("{refused}osier-booted:77\n{fallen}"), false),
+    ] {
+        assert_eq!(stands_still(&text), expected, "{text}");
+    }
+}
+
+#[test]
+fn the_proof_is_seen_between_lines_of_the_kernel() {
+    for (text, expected) in [
+        ("osier-boo[    1.234567] random: crng init done\nted:77\n", true),
+        ("osier-[    1.2] one\n[    1.3] two\nbooted:[    1.4][    T1] three\n77\n", true),
+        // Two lines of a program are two lines.
+        ("osier-boo\nted:77\n", false),
+        ("osier-boo[    1.2] one\nother\nted:77\n", false),
+    ] {
+        let mut feed = feed();
+        feed.write(text.as_bytes());
+        feed.finish();
+        let record = feed.console.record();
+        assert_eq!(record.proved.is_some(), expected, "{text}");
+        if expected {
+            let (text, behind) = record.text();
+            assert_eq!(behind, Some(text.len()));
+        }
+    }
 }
 
 #[test]
 fn memory_and_log_are_bounded() {
-    let mut feed = feed(&[]);
+    let mut feed = feed();
     feed.write(b"the beginning\n");
     let block = [b'x'; 1 << 20];
     for _ in 0..70 {
@@ -107,14 +150,14 @@ fn memory_and_log_are_bounded() {
         record.head.len() == HEAD && record.tail.len() <= 2 * TAIL && record.tail.len() >= TAIL
     );
     assert_eq!(record.end(), 14 + (70 << 20) + 9);
-    let text = record.text();
+    let (text, _) = record.text();
     assert!(text.starts_with("the beginning\n") && text.ends_with("\nthe end\n"));
     assert!(text.contains("bytes left out"));
 }
 
 #[test]
 fn a_text_of_medium_size_is_whole() {
-    let mut feed = feed(&[]);
+    let mut feed = feed();
     let line = [b'y'; 1023];
     for number in 0u32..9000 {
         feed.write(&[&line[..1013], format!("{number:010}\n").as_bytes()].concat());
@@ -122,6 +165,6 @@ fn a_text_of_medium_size_is_whole() {
     feed.finish();
     let record = feed.console.record();
     assert!(record.tail_start > 0);
-    let text = record.text();
+    let (text, _) = record.text();
     assert!(text.starts_with("yyy") && text.ends_with("0000008999\n"));
 }

@@ -138,7 +138,7 @@ fn try_kvm(device: &Path, scratch: &Path, emulator: &dyn Emulator) -> Result<(),
 fn run_guest(rom: &Path, scratch: &Path, emulator: &dyn Emulator) -> Result<(), String> {
     let (ends, ours) = pipes().map_err(|error| format!("no pipe: {error}"))?;
     let log = scratch.join("kvm-probe.log");
-    let console = Console::read(ours.stdout, ours.stderr, &log, "\n", &[])
+    let console = Console::read(ours.stdout, ours.stderr, &log, "\n")
         .map_err(|error| format!("{}: {error}", log.display()))?;
     let begun = Instant::now();
     let mut guest = emulator.start(&probe_call(rom), ends).map_err(|error| error.to_string())?;

@@ -7,6 +7,7 @@
 //! | [`challenge`] | the value that proves that process 1 ran |
 //! | [`script`] | what is expected, sent and waited for |
 //! | [`console`] | the recorded console and the search in it |
+//! | `kernel_lines` | which lines of the console are the kernel's |
 //! | [`verdict`] | from console text to a diagnosis |
 //! | [`runner`] | one boot plan from start to report |
 //! | [`kvm`] | whether this host's KVM can be used |
@@ -26,6 +27,7 @@ pub mod cpu;
 mod disk;
 pub mod emulator;
 pub mod interactive;
+mod kernel_lines;
 pub mod kvm;
 pub mod machine;
 mod playing;

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use crate::classify::KVM_BROKEN;
 use crate::console::{Console, Record};
 use crate::emulator::{Guest, GuestExit, GuestStatus};
+use crate::kernel_lines::Lines;
 use crate::runner::{BootEvent, BootPlan, rounded};
-use crate::script::{Action, BootScript, GuestEnding, Matcher, Pattern};
+use crate::script::{Action, BootScript, GuestEnding, Matcher};
 use crate::verdict::Outcome;
 
 /// How long the console must be silent before an unfinished line counts as it stands.
@@ -31,7 +32,7 @@ pub(crate) struct Playing {
     /// Multiplies the script's limits.
     scale: f64,
     no_progress: Duration,
-    /// How long after hopeless text the console must be quiet.
+    /// How long the console must be quiet after text after which nothing comes.
     grace: Duration,
     progress: Progress,
 }
@@ -125,14 +126,8 @@ impl Playing {
             if let Some(exit) = self.exit {
                 return Err(Outcome::GuestEnded { waiting_for, status: exit.status });
             }
-            let quiet = record.last_output.elapsed();
-            let settled = record.settled.filter(|_| record.proved.is_none());
-            // A flood after the fault must not keep the wait alive for ever.
-            let flood = self.grace * 5;
-            if settled.is_some_and(|when| {
-                when.elapsed() >= self.grace && (quiet >= self.grace || when.elapsed() >= flood)
-            }) {
-                return Err(Outcome::Settled);
+            if record.stands_still(self.grace) {
+                return Err(Outcome::Settled { waiting_for });
             }
             if begun.elapsed() >= limit {
                 return Err(Outcome::TimedOut { waiting_for, limit });
@@ -188,26 +183,12 @@ impl Playing {
         if how == GuestEnding::Kill {
             return Ok(());
         }
-        let halted = Pattern::text("reboot: System halted");
-        let panicked = Pattern::text("Kernel panic - not syncing");
-        let (mut halts, mut panics) = (Matcher::default(), Matcher::default());
+        let grace = self.grace;
         self.wait_for(waiting_for, within, |_, record, exit| {
-            let seen = |matcher: &mut Matcher, pattern| {
-                matcher.find(&record.tail, record.tail_start, pattern, true)
-            };
-            exit.is_some()
-                || seen(&mut halts, &halted)
-                || (how == GuestEnding::Panic && seen(&mut panics, &panicked))
+            exit.is_some() || record.stands_still(grace)
         })?;
-        // The last lines of a panic are worth having, and a panic may end QEMU by itself.
-        if self.exit.is_none() && how == GuestEnding::Panic {
-            let last_lines = Instant::now();
-            while self.exit.is_none() && last_lines.elapsed() < self.grace {
-                self.console.wait(TICK);
-                self.poll_exit()?;
-            }
-        }
-        let found = GuestEnding::announced(&self.console.record().text());
+        let (console, behind) = self.console.record().text();
+        let found = Lines::new(&console, behind).ending().map(|(ending, _)| ending);
         match self.exit {
             Some(GuestExit { status, .. })
                 if matches!(status, GuestStatus::Signal(_))

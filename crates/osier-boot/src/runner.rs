@@ -11,7 +11,6 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use serde::Serialize;
 
 use crate::challenge::Challenge;
-use crate::classify::SETTLING;
 use crate::console::Console;
 use crate::emulator::{ConsoleEnds, Emulator, QemuCall};
 use crate::machine::{Accelerator, Machine, MachineError, Payload};
@@ -217,7 +216,7 @@ fn boot_once(
 
     let proof = challenge.proof();
     let started = Instant::now();
-    let console = Console::read(ours.stdout, ours.stderr, &log, &proof, SETTLING)
+    let console = Console::read(ours.stdout, ours.stderr, &log, &proof)
         .map_err(|source| BootError::Log { path: log.clone(), source })?;
     let mut cpu = Duration::ZERO;
     let outcome = match emulator.start(&call, ends) {
@@ -235,7 +234,7 @@ fn boot_once(
     };
     let seconds = rounded(started.elapsed());
     let record = console.record();
-    let console_text = record.text();
+    let (console_text, behind) = record.text();
     let proved = record.proved.map(|(when, _)| when.duration_since(started));
     let diagnosis = classify(&Observation {
         console: &console_text,
@@ -243,6 +242,7 @@ fn boot_once(
         outcome,
         proved,
         proof: &proof,
+        behind: behind.unwrap_or(0),
     });
     let log_error = record.log_error.clone();
     drop(record);

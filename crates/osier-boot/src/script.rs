@@ -88,15 +88,6 @@ impl GuestEnding {
             GuestEnding::Exit | GuestEnding::Kill => None,
         }
     }
-
-    /// The last ending that the kernel announced in `console`.
-    pub(crate) fn announced(console: &str) -> Option<GuestEnding> {
-        [GuestEnding::PowerOff, GuestEnding::Reboot, GuestEnding::Halt, GuestEnding::Panic]
-            .into_iter()
-            .filter_map(|ending| Some((console.rfind(ending.words()?)?, ending)))
-            .max_by_key(|(place, _)| *place)
-            .map(|(_, ending)| ending)
-    }
 }
 
 impl fmt::Display for GuestEnding {

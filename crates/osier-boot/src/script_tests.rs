@@ -142,16 +142,3 @@ fn a_dropped_beginning_is_no_fault() {
     assert!(matcher.find(b"late text", 1 << 40, &Pattern::text("text"), false));
     assert_eq!(matcher.position, (1 << 40) + 9);
 }
-
-#[test]
-fn the_last_announced_end_counts() {
-    for (console, expected) in [
-        ("", None),
-        ("[ 1.0] reboot: Power down\n", Some(GuestEnding::PowerOff)),
-        ("[ 1.0] reboot: Restarting system\nreboot: machine restart\n", Some(GuestEnding::Reboot)),
-        ("reboot: System halted", Some(GuestEnding::Halt)),
-        ("reboot: Restarting system\nKernel panic - not syncing: x", Some(GuestEnding::Panic)),
-    ] {
-        assert_eq!(GuestEnding::announced(console), expected);
-    }
-}

@@ -21,8 +21,10 @@ pub struct Observation<'a> {
     pub outcome: Outcome,
     /// How long after QEMU's start process 1 proved itself, if it did.
     pub proved: Option<Duration>,
-    /// The value that the proof holds; what lies before it on the console is before the proof.
+    /// The value that the proof holds.
     pub proof: &'a str,
+    /// Where in `console` the text behind the proof begins; no matter without a proof.
+    pub behind: usize,
 }
 
 /// How the playing of a script ended.
@@ -58,8 +60,11 @@ pub enum Outcome {
         /// As the kernel says.
         found: Option<GuestEnding>,
     },
-    /// The console showed a text after which waiting is useless.
-    Settled,
+    /// The console stays quiet after a text after which nothing comes.
+    Settled {
+        /// What was waited for.
+        waiting_for: String,
+    },
     /// The console printed more than the log may hold.
     TooMuchOutput,
     /// QEMU did not start, or cannot go on.
@@ -250,7 +255,7 @@ impl fmt::Display for Verdict {
                 write!(f, "the time limit passed in waiting for {waiting_for}")
             }
             Verdict::ExpectationFailed { waiting_for } => {
-                write!(f, "the guest booted, but this did not come: {waiting_for}")
+                write!(f, "this did not come: {waiting_for}")
             }
             Verdict::GuestEndedEarly { waiting_for, how: Some(how) } => {
                 write!(f, "the guest ended ({how}) in waiting for {waiting_for}")
@@ -305,10 +310,16 @@ pub struct Diagnosis {
     pub verdict: Verdict,
     /// The verdict's stable code.
     pub code: &'static str,
-    /// One sentence.
+    /// One short sentence.
     pub summary: String,
+    /// Whether process 1 had proved itself: what the verdict names came after that.
+    pub proved: bool,
     /// The lines of the console, or of QEMU, that show it.
     pub evidence: Vec<String>,
+    /// Further lines that stand out, each with where it stood: `before the proof`, `after the proof`
+    /// or `on the console`. They have made no verdict: a system that proved itself has booted, whatever was
+    /// printed before, and any program can print the words of a kernel.
+    pub notes: Vec<String>,
     /// Why this usually happens; empty if it booted.
     pub cause: String,
     /// What to look at or change first; empty if it booted.

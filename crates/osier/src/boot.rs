@@ -220,10 +220,16 @@ fn boot_target(
         let mut problem = Problem::new(
             diagnosis.code,
             Exit::Failed,
-            format!("{} did not boot: {}", system.name, diagnosis.summary),
+            match diagnosis.proved {
+                true => format!("{} booted, and then {}", system.name, diagnosis.summary),
+                false => format!("{} did not boot: {}", system.name, diagnosis.summary),
+            },
         );
         for line in &diagnosis.evidence {
             problem.body.push_str(&format!("    | {line}\n"));
+        }
+        for note in &diagnosis.notes {
+            problem.body.push_str(&format!("  note    {note}\n"));
         }
         if !diagnosis.cause.is_empty() {
             problem.body.push_str(&format!("  cause   {}\n", diagnosis.cause));
@@ -236,6 +242,9 @@ fn boot_target(
         } else {
             problem.hint(diagnosis.hint.clone())
         });
+    }
+    for note in report.boots.iter().flat_map(|boot| &boot.diagnosis.notes) {
+        workplace.reporter.say(format!("    note  {note}"));
     }
     let seconds: f64 = report.boots.iter().map(|boot| boot.seconds).sum();
     workplace.reporter.result(format!(

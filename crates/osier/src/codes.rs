@@ -217,12 +217,12 @@ pub(crate) const PAGES: &[Page] = &[
     Page {
         code: "B103",
         title: "the kernel could not run init",
-        text: "Error -2: the file, its interpreter or its dynamic loader is missing (a line that ends in a carriage return counts as missing). Error -8: the kernel has no support for such a file, as for scripts without BINFMT_SCRIPT or programs of another architecture. Error -13: it is not executable.",
+        text: "Error -2: the file, its interpreter or its dynamic loader is missing (a line that ends in a carriage return counts as missing). Error -8: the kernel has no support for such a file, as for scripts without BINFMT_SCRIPT or programs of another architecture. Error -13: it is not executable. If another init, to which the kernel falls back, proves itself, the system has booted and the line is a note.",
     },
     Page {
         code: "B104",
         title: "init ended",
-        text: "Process 1 must never end: the kernel panics. The exit code or the signal is shown.",
+        text: "Process 1 must never end: the kernel panics. The exit code or the signal is shown, and whether it had proved itself before. Let init end with `reboot` or `poweroff`.",
     },
     Page {
         code: "B105",

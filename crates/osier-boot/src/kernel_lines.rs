@@ -1,0 +1,237 @@
+//! Whose lines the console shows: the kernel's, or a program's that prints the same words.
+//!
+//! A console is text, and any program can print any text: a server's log of a panic, the kernel log of another boot, a
+//! test's expectation. What tells them apart is what a program does not bother to imitate: the kernel stamps its
+//! lines with a time that never goes back, begins them with its words, and says nothing after it has ended.
+//! A line that passes is still no fact, so a verdict is drawn from it only where it explains how the guest ended.
+
+use std::ops::Range;
+
+use crate::script::GuestEnding;
+
+/// By how many seconds a stamp may be older than one before it; lines of several processors overtake each other.
+const JITTER: f64 = 0.25;
+
+/// The first lines of x86 firmware on a serial console.
+pub(crate) const FIRMWARE: &[&str] = &[
+    "SeaBIOS (",
+    "Machine UUID",
+    "iPXE",
+    "Press Ctrl-B",
+    "Booting from ",
+    "Boot failed",
+    "No bootable device",
+    "Probing EDD",
+    "BdsDxe:",
+    "qboot",
+];
+
+/// How sure it is that a line is the kernel's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Voice {
+    /// It has all that the kernel's lines have.
+    Kernel,
+    /// The words are the kernel's; a program may have printed them.
+    Unknown,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Line<'a> {
+    text: &'a str,
+    /// What the kernel says in it: the text behind a stamp, or the whole line of a kernel that does not stamp.
+    message: Option<&'a str>,
+}
+
+/// The lines of a console, and from where on a verdict may be drawn from them.
+#[derive(Debug)]
+pub(crate) struct Lines<'a> {
+    all: Vec<Line<'a>>,
+    /// Whether this kernel stamps its lines, so that a line without a stamp is a program's.
+    is_stamped: bool,
+    /// The kernel's first line; before it are firmware and boot loaders.
+    begun: usize,
+    /// The first line behind the proof; 0 without one.
+    from: usize,
+}
+
+impl<'a> Lines<'a> {
+    /// Reads a console; of one with a proof, what is behind byte `behind` comes after it.
+    pub(crate) fn new(console: &'a str, behind: Option<usize>) -> Lines<'a> {
+        let stamps: Vec<(&str, Option<Stamp<'_>>)> =
+            console.lines().map(|line| (line, stamp(line))).collect();
+        let banner = stamps.iter().find(|(line, _)| line.contains("Linux version "));
+        let is_stamped = match banner {
+            Some((_, stamp)) => stamp.is_some(),
+            None => stamps.iter().any(|(_, stamp)| stamp.is_some()),
+        };
+        let mut latest = 0.0;
+        let all = stamps.into_iter().map(|(text, stamp)| {
+            let message = match stamp {
+                Some(stamp) if is_stamped && stamp.seconds + JITTER >= latest => {
+                    latest = stamp.seconds.max(latest);
+                    Some(stamp.message)
+                }
+                None if !is_stamped => Some(text.trim_start()),
+                _ => None,
+            };
+            Line { text, message }
+        });
+        let all: Vec<Line<'a>> = all.collect();
+        let begun = all.iter().position(|line| line.message.is_some()).unwrap_or(all.len());
+        let before = behind.and_then(|behind| console.get(..behind)).unwrap_or("");
+        Lines { all, is_stamped, begun, from: before.lines().count() }
+    }
+
+    /// The lines from which a verdict may be drawn.
+    fn present(&self) -> impl DoubleEndedIterator<Item = &'a str> + '_ {
+        self.all[self.from.min(self.all.len())..].iter().map(|line| line.text)
+    }
+
+    /// The first line with a text.
+    pub(crate) fn first(&self, text: &str) -> Option<&'a str> {
+        self.present().find(|line| line.contains(text))
+    }
+
+    /// The first line with one of some texts.
+    pub(crate) fn any(&self, texts: &[&str]) -> Option<&'a str> {
+        self.present().find(|line| texts.iter().any(|text| line.contains(text)))
+    }
+
+    /// The last line that says anything.
+    pub(crate) fn last_text(&self) -> &'a str {
+        let mut last = self.all.iter().rev().map(|line| line.text.trim());
+        last.find(|line| !line.is_empty()).unwrap_or("")
+    }
+
+    /// Whether nothing but the firmware has printed.
+    pub(crate) fn is_silent(&self) -> bool {
+        (0..self.all.len()).all(|index| self.is_nothing(index))
+    }
+
+    pub(crate) fn text(&self, index: usize) -> &'a str {
+        self.all.get(index).map_or("", |line| line.text)
+    }
+
+    /// The places of the lines before and behind the proof.
+    pub(crate) fn before(&self) -> Range<usize> {
+        0..self.from.min(self.all.len())
+    }
+
+    /// See [`Lines::before`]; without a proof all lines.
+    pub(crate) fn behind(&self) -> Range<usize> {
+        self.from.min(self.all.len())..self.all.len()
+    }
+
+    /// Who says `words` in a line, if they stand there.
+    pub(crate) fn voice(&self, index: usize, words: &str) -> Option<Voice> {
+        let line = self.all.get(index).filter(|line| line.text.contains(words))?;
+        let begins = line.message.is_some_and(|message| message.starts_with(words));
+        Some(if begins { Voice::Kernel } else { Voice::Unknown })
+    }
+
+    /// Whether a line is certainly a program's.
+    fn is_programs(&self, index: usize) -> bool {
+        let Some(line) = self.all.get(index) else { return false };
+        let speaks = line.message.is_none() && !line.text.trim().is_empty();
+        self.is_stamped && speaks && index > self.begun
+    }
+
+    /// Whether no program says anything behind a line; where that cannot be told, whether nothing does.
+    pub(crate) fn is_last_word(&self, index: usize) -> bool {
+        let speaks = |later: usize| match self.is_stamped {
+            true => self.is_programs(later),
+            false => !self.text(later).trim().is_empty(),
+        };
+        !(index + 1..self.all.len()).any(speaks)
+    }
+
+    /// Whether a line stands where the kernel starts process 1: before any program has printed, or between
+    /// the kernel's lines about one init and the next. Without stamps only the latter tells.
+    pub(crate) fn is_of_the_start(&self, index: usize) -> bool {
+        // With `debug` the kernel shows the arguments of process 1, indented.
+        let is_detail = |index: usize| self.is_nothing(index) || self.text(index).starts_with("  ");
+        let is_run = |index: usize| {
+            self.text(index).contains(" as init process")
+                && self.voice(index, "Run ") == Some(Voice::Kernel)
+        };
+        if self.is_stamped {
+            let before =
+                (0..index).rev().find(|before| is_run(*before) || self.is_programs(*before));
+            return before.is_none_or(is_run);
+        }
+        let before = (0..index).rev().find(|before| !is_detail(*before));
+        let after = (index + 1..self.all.len()).find(|after| !is_detail(*after));
+        before.is_some_and(is_run) && after.is_some_and(is_run)
+    }
+
+    /// Whether a line says nothing, or is the firmware's.
+    fn is_nothing(&self, index: usize) -> bool {
+        let text = self.text(index).trim();
+        text.is_empty() || FIRMWARE.iter().any(|words| text.contains(words))
+    }
+
+    /// The last end that the kernel announced behind the proof: of what is the kernel's if there is any,
+    /// else of what may be.
+    pub(crate) fn ending(&self) -> Option<(GuestEnding, Voice)> {
+        let mut found: Option<(GuestEnding, Voice)> = None;
+        let endings =
+            [GuestEnding::PowerOff, GuestEnding::Reboot, GuestEnding::Halt, GuestEnding::Panic];
+        for index in self.behind() {
+            for ending in endings {
+                let Some(voice) = ending.words().and_then(|words| self.voice(index, words)) else {
+                    continue;
+                };
+                // Nobody prints anything after a kernel has ended. Of kernels that do not stamp any line is possible,
+                // and in the middle of a prompt, too.
+                let is_last = self.is_stamped && voice == Voice::Kernel && self.is_last_word(index);
+                let voice = if is_last { Voice::Kernel } else { Voice::Unknown };
+                if voice == Voice::Kernel || found.is_none_or(|(_, voice)| voice != Voice::Kernel) {
+                    found = Some((ending, voice));
+                }
+            }
+        }
+        found
+    }
+}
+
+/// The kernel's time in a line, and what follows it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stamp<'a> {
+    /// Where the stamp begins: behind a program's unfinished line, if one was interrupted.
+    pub(crate) at: usize,
+    seconds: f64,
+    message: &'a str,
+}
+
+/// Finds the kernel's stamp in a line: `[    1.234567] text`, with a caller as in `[    1.234567][    T1] text` where the
+/// kernel is built so. A `<6>` before it is how a log of the kernel's is kept in a file, never on a console.
+pub(crate) fn stamp(line: &str) -> Option<Stamp<'_>> {
+    let (at, _) = line.match_indices('[').find(|(at, _)| stamped(&line[*at..]).is_some())?;
+    if line[..at].ends_with('>') {
+        return None;
+    }
+    let (seconds, message) = stamped(&line[at..])?;
+    Some(Stamp { at, seconds, message })
+}
+
+fn stamped(text: &str) -> Option<(f64, &str)> {
+    let (inside, rest) = text.strip_prefix('[')?.split_once(']')?;
+    let (whole, part) = inside.trim_start_matches(' ').split_once('.')?;
+    let digits = |text: &str, most| {
+        (1..=most).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    if !digits(whole, 12) || !digits(part, 9) {
+        return None;
+    }
+    let seconds = inside.trim_start_matches(' ').parse().ok()?;
+    let caller = rest.strip_prefix('[').and_then(|rest| rest.split_once(']'));
+    let rest = match caller {
+        Some((caller, rest)) if caller.trim_start().starts_with(['T', 'C']) => rest,
+        _ => rest,
+    };
+    Some((seconds, rest.trim_start()))
+}
+
+#[cfg(test)]
+#[path = "kernel_lines_tests.rs"]
+mod tests;
