@@ -11,6 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
+use crate::step_run::OUTPUT;
 use osier_store::{FileError, IoContext, LayerEntry, LayerKind, LayerStack};
 use rustix::fs::{
     AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags, mknodat, utimensat,
@@ -133,8 +134,44 @@ fn make_like(like: &Path, folder: &Path) -> Result<(), FileError> {
     fs::set_permissions(folder, Permissions::from_mode(mode)).at("set the mode of", folder)
 }
 
+/// Copies the folders of a root that steps pass on into the layer of one that wants them as its own, where nothing below shows through.
+///
+/// The kernel renames a folder that lies in the upper layer alone, and no other.
+pub(crate) fn flatten(layers: &[PathBuf], upper: &Path) -> Result<(), FileError> {
+    let stack = LayerStack::new(layers.to_vec());
+    for name in ["build", OUTPUT] {
+        let folder = Path::new(name);
+        let Some(found) = stack.find(folder)?.filter(|found| found.kind == LayerKind::Folder)
+        else {
+            continue;
+        };
+        let place = upper.join(name);
+        DirBuilder::new().mode(0o700).create(&place).at("make", &place)?;
+        rustix::fs::lsetxattr(&place, "user.overlay.opaque", b"y", XattrFlags::empty())
+            .at("mark", &place)?;
+        copy(&stack, folder, &place, Some(&mut BTreeMap::new()))?;
+        let mode = Permissions::from_mode(found.metadata.mode() & 0o7777);
+        fs::set_permissions(&place, mode).at("set the mode of", &place)?;
+        set_time(&place, &found.metadata)?;
+    }
+    Ok(())
+}
+
 /// Copies what layers show together below a folder into one of the host that is there, with modes and times.
 pub fn copy_out(stack: &LayerStack, folder: &Path, to: &Path) -> Result<(), FileError> {
+    copy(stack, folder, to, None)
+}
+
+/// The first of each group of hard links, by device and inode.
+type Links = BTreeMap<(u64, u64), PathBuf>;
+
+/// As [`copy_out`]; where `links` is given, files that are one stay one.
+fn copy(
+    stack: &LayerStack,
+    folder: &Path,
+    to: &Path,
+    mut links: Option<&mut Links>,
+) -> Result<(), FileError> {
     let entries = stack.walk(folder)?;
     let mut folders: Vec<(PathBuf, &LayerEntry)> = Vec::new();
     for entry in &entries {
@@ -147,6 +184,16 @@ pub fn copy_out(stack: &LayerStack, folder: &Path, to: &Path) -> Result<(), File
                 folders.push((place, entry));
             }
             LayerKind::File => {
+                if let Some(links) = &mut links
+                    && entry.metadata.nlink() > 1
+                {
+                    let file = (entry.metadata.dev(), entry.metadata.ino());
+                    if let Some(first) = links.get(&file) {
+                        fs::hard_link(first, &place).at("link", &place)?;
+                        continue;
+                    }
+                    links.insert(file, place.clone());
+                }
                 fs::copy(&entry.host, &place).at("copy", &entry.host)?;
                 set_time(&place, &entry.metadata)?;
             }

@@ -383,7 +383,9 @@ impl Engine<'_> {
         let interrupted = || self.interrupted.load(Ordering::Relaxed);
         let run = |call: &StepCall<'_>| call.run(self.launcher, self.checks, wire, &interrupted);
         let mut call = self.call(job)?;
-        let found = if self.settings.reuse { self.earlier(job)? } else { None };
+        // What is laid on top of an earlier run would lie below the copy of a flat step.
+        let flat = matches!(job.step.work, crate::graph::Work::Script { flat: true, .. });
+        let found = if self.settings.reuse && !flat { self.earlier(job)? } else { None };
         let mut used = None;
         if let Some(goes_on) = found {
             (self.events)(Event::StepReused {
@@ -492,6 +494,7 @@ impl Engine<'_> {
                 cause: FailureCause::Source { message },
                 command: None,
                 first_error: None,
+                hint: None,
                 last_lines: Vec::new(),
                 log: None,
                 layer_kept: false,

@@ -160,6 +160,9 @@ pub struct Failure {
     pub command: Option<String>,
     /// The first line of the log that reports an error.
     pub first_error: Option<LogLine>,
+    /// What to do about it, where the cause is known.
+    #[serde(default)]
+    pub hint: Option<String>,
     /// The last lines of the log.
     pub last_lines: Vec<String>,
     /// The whole log.
@@ -182,6 +185,7 @@ impl Failure {
             cause,
             command: None,
             first_error: None,
+            hint: None,
             last_lines: Vec::new(),
             log: None,
             layer_kept: false,
@@ -205,6 +209,7 @@ impl Failure {
             .find_map(|line| line.strip_prefix("+ "))
             .map(|command| command.chars().take(300).collect());
         self.first_error = first_error(&text);
+        self.hint = crate::advice::on(&text).map(str::to_owned);
         let from = lines.len().saturating_sub(8);
         self.last_lines =
             lines[from..].iter().map(|line| line.chars().take(400).collect()).collect();
@@ -362,6 +367,7 @@ mod tests {
             cause: FailureCause::Exit { code: 2 },
             command: None,
             first_error: None,
+            hint: None,
             last_lines: Vec::new(),
             log: None,
             layer_kept: false,

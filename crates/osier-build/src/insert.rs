@@ -115,6 +115,7 @@ impl Graph {
             folder: String::new(),
             jobs: Jobs::One,
             memory: None,
+            flat: false,
         };
         owner.steps.push(StepId(u32::try_from(graph.steps.len()).ok()?));
         graph.steps.push(Step { below: graph.until, name: String::new(), work, ..end });

@@ -7,7 +7,7 @@
 //! | names, digests and places of the source's archives | yes | by the step below | by the step below | by the step below |
 //! | patches: path, content, options, order; what of them is waived | | yes | by the step below | by the step below |
 //! | path, type, mode and content of each file that a person has changed | | | yes | by the step below |
-//! | script, working folder, how it gets its jobs | | | | yes |
+//! | script, working folder, how it gets its jobs, whether it is flat | | | | yes |
 //! | variables of the component: name, version, target, `env`, the kind's variables | | | | yes |
 //! | key of the build environment | | | | yes |
 //! | output digest and name of each need and tool | | | | yes |
@@ -26,7 +26,7 @@ use crate::graph::{Component, FetchedPatches, Reuse, Step, StepCheck, Work};
 
 /// The version of what a step sees besides the parts above: mounts, fixed variables, shell options,
 /// unpacking rules. It is raised whenever one of those changes.
-pub(crate) const STEP_FORMAT: u32 = 2;
+pub(crate) const STEP_FORMAT: u32 = 3;
 
 /// The version of how patches are read and put on sources. It is raised whenever one patch could give other files.
 const PATCH_FORMAT: u32 = 1;
@@ -157,7 +157,7 @@ fn finish(
                 key.field("what fits", &[u8::from(waiver.what_fits)]);
             }
         }
-        Work::Script { text, folder, jobs, memory: _ } => {
+        Work::Script { text, folder, jobs, memory: _, flat } => {
             key.field("script", text.as_bytes());
             key.field("folder", folder.as_bytes());
             let jobs = match jobs {
@@ -166,6 +166,9 @@ fn finish(
                 Jobs::Share => 2,
             };
             key.field("jobs", &[jobs]);
+            if *flat {
+                key.field("flat", &[]);
+            }
             key.field("environment", &component.environment.key.0);
             for (name, value) in component.variables_of(step) {
                 if except.variables.contains(name) {
@@ -304,6 +307,7 @@ mod tests {
                 folder: "/build/part".into(),
                 jobs: Jobs::Jobserver,
                 memory: None,
+                flat: false,
             })
         }
 
@@ -327,9 +331,16 @@ mod tests {
             step_key(component, step, below, &self.needs, &self.tools, &[&self.check])
         }
 
+        fn flat(&mut self) -> &mut bool {
+            match &mut self.step.work {
+                Work::Script { flat, .. } => flat,
+                Work::Unpack(_) | Work::Patch(_) | Work::Edit(_) => panic!("not a script"),
+            }
+        }
+
         fn work(&mut self) -> (&mut String, &mut String, &mut Jobs, &mut Option<u64>) {
             match &mut self.step.work {
-                Work::Script { text, folder, jobs, memory } => (text, folder, jobs, memory),
+                Work::Script { text, folder, jobs, memory, .. } => (text, folder, jobs, memory),
                 Work::Unpack(_) | Work::Patch(_) | Work::Edit(_) => panic!("not a script"),
             }
         }
@@ -394,6 +405,7 @@ mod tests {
             ("script", |inputs| inputs.work().0.push('x')),
             ("folder", |inputs| inputs.work().1.push('x')),
             ("one job", |inputs| *inputs.work().2 = Jobs::One),
+            ("whether it is flat", |inputs| *inputs.flat() = true),
             ("a share of the jobs", |inputs| *inputs.work().2 = Jobs::Share),
             ("variable's value", |inputs| {
                 drop(inputs.component.variables.insert("CFLAGS".into(), "-O1".into()));
@@ -606,7 +618,7 @@ mod tests {
         // Pinned: a change of the key's format throws every cache away, so it must show here.
         assert_eq!(
             base.to_string(),
-            "9506e14dfdafa085f92d9c57a7793e53ae262009d49482337bffbdce21fc9938"
+            "683ca180190c8d263b7ea29f2c4d1c66b0096470b5cb3c5c1ffdacf7f190c761"
         );
     }
 }

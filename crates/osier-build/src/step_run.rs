@@ -146,6 +146,11 @@ impl StepCall<'_> {
             Some(Top::Edits(changed)) => crate::edited::lay_on_top(changed, &self.layers, &upper),
         };
         laid.map_err(|error| StepEnd::Failed(self.file(&error)))?;
+        // A copied root is flat anyway.
+        if self.is_flat() && self.isolation == Isolation::Full {
+            crate::copied::flatten(&self.layers, &upper)
+                .map_err(|error| StepEnd::Failed(self.file(&error)))?;
+        }
         let mut patches = Vec::new();
         let cpu = match &self.step.work {
             Work::Unpack(source) => {
@@ -326,6 +331,11 @@ impl StepCall<'_> {
         Ok((spec, copied))
     }
 
+    /// Whether the step has all that the steps below left in its own layer.
+    fn is_flat(&self) -> bool {
+        matches!(self.step.work, Work::Script { flat: true, .. })
+    }
+
     /// Whether the step takes jobs as it goes.
     fn served(&self) -> bool {
         matches!(self.step.work, Work::Script { jobs: Jobs::Jobserver, .. })
@@ -429,9 +439,11 @@ impl StepCall<'_> {
             fail(FailureCause::Machine { message: format!("the sandbox was lost: {error}") })
         })?;
         logged.map_err(file)?;
-        if let Some(copied) = copied {
-            copied.take_changes(upper).map_err(file)?;
-        }
+        let taken = match copied {
+            Some(copied) => copied.take_changes(upper),
+            None => crate::upper::take_from_overlay(upper, scratch.path()),
+        };
+        taken.map_err(file)?;
         let cause = match exit.status {
             Status::Code(0) if !exit.left_behind.is_empty() => {
                 Some(FailureCause::LeftProcesses { names: exit.left_behind })

@@ -538,3 +538,104 @@ fn as_an_ordinary_user() {
     assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
     assert!(text.contains("test result: ok.") && !text.contains(" 0 passed"), "{text}");
 }
+
+/// Counts the lines by which the kernel complains of a layer that is stacked while it can still be written; needs a log that can be read.
+fn complaints(log: &mut std::fs::File) -> usize {
+    use std::io::Read;
+    let mut count = 0;
+    let mut line = [0; 8192];
+    loop {
+        match log.read(&mut line) {
+            Ok(length) => {
+                let text = String::from_utf8_lossy(&line[..length]);
+                count += usize::from(text.contains("lowerdir is in-use as upperdir"));
+            }
+            // Lines were overwritten before they were read.
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
+            Err(_) => return count,
+        }
+    }
+}
+
+#[test]
+fn a_layer_is_stacked_only_when_nothing_can_write_it_any_more() {
+    use std::os::unix::fs::OpenOptionsExt;
+    let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap();
+    let log = std::fs::File::options().read(true).custom_flags(flags).open("/dev/kmsg");
+    // Only root can read it, and not in every container.
+    let Ok(mut log) = log else { return };
+    let shop = Workshop::new();
+    let mut steps = vec!["touch /build/x$$"; 20];
+    steps.push("mkdir -p $OUTPUT; ls /build > $OUTPUT/x");
+    // Other builds and tests on this machine write into the same log, but not a line for each of these steps, time and again.
+    let quiet = (0..5).any(|round| {
+        let _ = complaints(&mut log);
+        let plan = Plan::default().component(&format!("part{round}"), &[], &steps);
+        shop.run(&shop.graph(&plan)).unwrap();
+        complaints(&mut log) < 10
+    });
+    assert!(quiet);
+}
+
+#[test]
+fn changes_of_owner_do_not_stop_a_step() {
+    let mut shop = Workshop::new();
+    let script = "cd /build; echo x > a; tar cf a.tar --owner=joe:1234 --group=jim:4321 a; rm a; tar xf a.tar; chown 7:8 a; chgrp 9 a;
+        install -o 1000 -g 1000 -m 4755 a b; cp -a b c; tar xpf a.tar --same-owner;
+        mkdir -p $OUTPUT; stat -c '%n %u %g %a' a b c > $OUTPUT/owners";
+    let mut isolations = vec![Isolation::Full];
+    if rustix::process::geteuid().is_root() {
+        isolations.push(Isolation::Degraded);
+    }
+    for isolation in isolations {
+        shop.isolation = isolation;
+        let plan = Plan::default().component(&format!("{isolation:?}"), &[], &[script]);
+        let graph = shop.graph(&plan);
+        let results = shop.run(&graph).unwrap();
+        let id = graph.find(&format!("{isolation:?}")).unwrap();
+        assert_eq!(
+            shop.output(&results[&id], "owners"),
+            "a 0 0 644\nb 0 0 4755\nc 0 0 4755\n",
+            "{isolation:?}"
+        );
+    }
+}
+
+#[test]
+fn what_no_step_can_do_comes_with_a_hint() {
+    let shop = Workshop::new();
+    let plan =
+        Plan::default().component("part", &[], &["mkdir /build/a", "mknod /build/null c 1 3"]);
+    let error = shop.run(&shop.graph(&plan)).unwrap_err();
+    let BuildError::Failed(failures) = error else { panic!("{error:?}") };
+    assert!(failures[0].hint.as_ref().unwrap().contains("manifest"), "{failures:?}");
+}
+
+#[test]
+fn a_flat_step_renames_what_earlier_steps_made() {
+    let mut shop = Workshop::new();
+    let first = "mkdir -p /build/a/b $OUTPUT/lib64; echo x > /build/a/b/file; ln /build/a/b/file /build/a/same; echo y > /build/gone; \
+                 chmod 750 /build/a; echo z > $OUTPUT/lib64/z";
+    let rename = "rm /build/gone; perl -e 'rename(\"/build/a\", \"/build/c\") or die \"a: $!\"; \
+                  rename(\"$ENV{OUTPUT}/lib64\", \"$ENV{OUTPUT}/lib\") or die \"lib64: $!\"'";
+    let last = "cd /build; stat -c '%n %h %a' c c/b/file > $OUTPUT/seen; ls >> $OUTPUT/seen; cat $OUTPUT/lib/z >> $OUTPUT/seen";
+    let plan = |flat: &str| {
+        Plan::default().component("part", &[], &[first, &format!("{rename} {flat}"), last])
+    };
+    let BuildError::Failed(failures) = shop.run(&shop.graph(&plan(""))).unwrap_err() else {
+        panic!("the kernel renames folders of lower layers")
+    };
+    assert!(failures[0].hint.as_ref().unwrap().contains("flat = true"), "{failures:?}");
+    let mut isolations = vec![Isolation::Full];
+    if rustix::process::geteuid().is_root() {
+        isolations.push(Isolation::Degraded);
+    }
+    for isolation in isolations {
+        shop = Workshop::new();
+        shop.isolation = isolation;
+        let results = shop.run(&shop.graph(&plan("# flat"))).unwrap();
+        let seen = shop.output(results.values().next().unwrap(), "seen");
+        let links = if isolation == Isolation::Full { 2 } else { 1 };
+        assert_eq!(seen, format!("c 3 750\nc/b/file {links} 644\nc\nz\n"), "{isolation:?}");
+    }
+}

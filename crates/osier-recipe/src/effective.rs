@@ -90,6 +90,8 @@ pub struct EffectiveStep<'r> {
     pub jobs: Jobs,
     /// Most bytes of memory that all processes of the step use together; nothing where the recipe does not say.
     pub memory: Option<u64>,
+    /// Whether what the steps before left is copied into the step's own layer first.
+    pub flat: bool,
     /// Built-in checks behind the script, each with the file that asks for it.
     pub checks: Vec<(&'r Origin, &'r Check)>,
     /// From which earlier builds the step may start.
@@ -267,6 +269,7 @@ impl<'r> EffectiveStep<'r> {
             folder: None,
             jobs: Jobs::default(),
             memory: None,
+            flat: false,
             checks: Vec::new(),
             reuse: None,
             after: None,
@@ -308,6 +311,7 @@ impl<'r> EffectiveStep<'r> {
             (_, jobs) => jobs.unwrap_or(self.jobs),
         };
         self.memory = step.memory.or(self.memory);
+        self.flat = step.flat.unwrap_or(self.flat);
         for value in &step.packages {
             if self.packages.iter().all(|known| known.value.value != value.value) {
                 self.packages.push(Located { origin, value });

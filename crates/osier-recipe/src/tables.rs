@@ -123,6 +123,13 @@ static MEMORY: Key = Key::new(
      than the machine, or its control group, has; one that needs more than that by itself runs alone.",
     "\"2G\"",
 );
+static FLAT: Key = Key::new(
+    "flat",
+    Boolean,
+    "`true`: before the step starts, what the steps before it left in /build and /output is copied into its own layer, so that \
+     it can rename folders that they made. The copy costs time and disk space. Without it `false`.",
+    "true",
+);
 static CHECKS: Key = Key::new(
     "checks",
     Array(&Nested(&CHECK)),
@@ -159,6 +166,7 @@ pub static STEP_TABLE: Table = Table {
             PARALLEL,
             JOBS,
             MEMORY,
+            FLAT,
             CHECKS,
             REUSE,
             Key::new("skip", Boolean, "`true` drops the kind's step of this name.", "true"),
@@ -185,6 +193,7 @@ pub static KIND_STEP: Table = Table {
             PARALLEL,
             JOBS,
             MEMORY,
+            FLAT,
             CHECKS,
             REUSE,
         ],

@@ -90,6 +90,22 @@ const REFUSED: &[c_long] = &[
     libc::SYS__sysctl,
 ];
 
+/// Calls that change owners, each with the number of the argument that is the user; the group is the next one.
+///
+/// Owners come from a system's manifest, so what a step would make of them is of no account. Archives and installation scripts set them
+/// all the same; see `docs/design/0014-owners-in-steps.md`.
+const OWNERS: &[(c_long, u8)] = &[
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_chown, 1),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_lchown, 1),
+    (libc::SYS_fchown, 1),
+    (libc::SYS_fchownat, 2),
+];
+
+/// The ids that a change of owner is made with: the only one that there is, and "as it was".
+const OWN_IDS: [u32; 2] = [0, u32::MAX];
+
 /// Flags of clone that make namespaces. `CLONE_NEWTIME` is for `clone3` and `unshare` alone.
 const NAMESPACE_FLAGS: c_int = libc::CLONE_NEWNS
     | libc::CLONE_NEWCGROUP
@@ -137,6 +153,8 @@ enum Rule {
     Absent,
     /// It fails with `EPERM` if any of the tests holds.
     RefuseIf(Vec<Test>),
+    /// It is not made and yet succeeds, if this argument or the next one is an id that the sandbox does not have.
+    PretendForOthers(u8),
 }
 
 /// A test of a call's arguments, each by its lower 32 bits: the kernel takes no more of any argument that is tested here.
@@ -185,7 +203,12 @@ fn rules(families: &'static [u32]) -> BTreeMap<u32, Rule> {
         (libc::SYS_socketpair, Rule::RefuseIf(vec![Test::NoneOf { argument: 0, values: &[UNIX] }])),
     ];
     let refused = REFUSED.iter().map(|&call| (call, Rule::Refuse));
-    refused.chain(some).filter_map(|(call, rule)| Some((u32::try_from(call).ok()?, rule))).collect()
+    let owners = OWNERS.iter().map(|&(call, user)| (call, Rule::PretendForOthers(user)));
+    refused
+        .chain(some)
+        .chain(owners)
+        .filter_map(|(call, rule)| Some((u32::try_from(call).ok()?, rule)))
+        .collect()
 }
 
 // Offsets in `struct seccomp_data`.
@@ -204,6 +227,7 @@ const RETURN: u16 = 0x06;
 const ALLOW: sock_filter = answer(libc::SECCOMP_RET_ALLOW);
 const KILL: sock_filter = answer(libc::SECCOMP_RET_KILL_PROCESS);
 const REFUSE: sock_filter = answer(libc::SECCOMP_RET_ERRNO | libc::EPERM.unsigned_abs());
+const PRETEND: sock_filter = answer(libc::SECCOMP_RET_ERRNO);
 const ABSENT: sock_filter = answer(libc::SECCOMP_RET_ERRNO | libc::ENOSYS.unsigned_abs());
 
 const fn answer(value: u32) -> sock_filter {
@@ -244,6 +268,15 @@ fn leaf(rule: &Rule, program: &mut Vec<sock_filter>) -> Result<(), Errno> {
         }
         Rule::Absent => {
             program.push(ABSENT);
+            return Ok(());
+        }
+        Rule::PretendForOthers(user) => {
+            for argument in [*user, user + 1] {
+                program.push(load_argument(argument));
+                program.extend([jump(EQUAL, OWN_IDS[0], 2, 0), jump(EQUAL, OWN_IDS[1], 1, 0)]);
+                program.push(PRETEND);
+            }
+            program.push(ALLOW);
             return Ok(());
         }
         Rule::RefuseIf(tests) => tests,
@@ -294,13 +327,14 @@ mod tests {
     const ALLOWED: u32 = libc::SECCOMP_RET_ALLOW;
     const REFUSED_ANSWER: u32 = libc::SECCOMP_RET_ERRNO | 1;
     const ABSENT_ANSWER: u32 = libc::SECCOMP_RET_ERRNO | 38;
+    const PRETENDED: u32 = libc::SECCOMP_RET_ERRNO;
 
     /// Runs a program as the kernel does; also returns the number of instructions.
     fn run(
         program: &[sock_filter],
         architecture: u32,
         number: u32,
-        arguments: [u64; 3],
+        arguments: [u64; 4],
     ) -> (u32, usize) {
         let word = |offset: u32| match offset {
             0 => number,
@@ -343,7 +377,7 @@ mod tests {
         (Isolation::Degraded, Network::None),
     ];
 
-    fn answer_to(kind: usize, number: c_long, arguments: [u64; 3]) -> u32 {
+    fn answer_to(kind: usize, number: c_long, arguments: [u64; 4]) -> u32 {
         let (isolation, network) = KINDS[kind];
         run(
             &program(isolation, network).unwrap(),
@@ -362,18 +396,20 @@ mod tests {
             assert!(program.len() < 4096);
             for number in 0..1000 {
                 // Arguments for which every conditional rule refuses, then ones for which none does.
-                let (bad, steps) = run(&program, ARCHITECTURE, number, [0x1000_0005, 0x5412, 0]);
+                let (bad, steps) =
+                    run(&program, ARCHITECTURE, number, [0x1000_0005, 0x5412, 1000, 1000]);
                 let argument = match c_long::from(number) {
                     libc::SYS_personality => 0,
                     libc::SYS_socket => u64::from(families(isolation, network)[0]),
                     _ => 1,
                 };
-                let (good, _) = run(&program, ARCHITECTURE, number, [argument, 0, 0]);
+                let (good, _) = run(&program, ARCHITECTURE, number, [argument, 0, 0, 0]);
                 let (bad_expected, good_expected) = match rules.get(&number) {
                     None => (ALLOWED, ALLOWED),
                     Some(Rule::Refuse) => (REFUSED_ANSWER, REFUSED_ANSWER),
                     Some(Rule::Absent) => (ABSENT_ANSWER, ABSENT_ANSWER),
                     Some(Rule::RefuseIf(_)) => (REFUSED_ANSWER, ALLOWED),
+                    Some(Rule::PretendForOthers(_)) => (PRETENDED, ALLOWED),
                 };
                 assert_eq!((bad, good), (bad_expected, good_expected), "call {number}");
                 assert!(steps < 40, "call {number} takes {steps} instructions");
@@ -392,32 +428,32 @@ mod tests {
             libc::CLONE_NEWCGROUP,
         ] {
             assert_eq!(
-                full(libc::SYS_clone, [(flag | libc::SIGCHLD) as u64, 0, 0]),
+                full(libc::SYS_clone, [(flag | libc::SIGCHLD) as u64, 0, 0, 0]),
                 REFUSED_ANSWER
             );
-            assert_eq!(full(libc::SYS_clone, [flag as u64 | 1 << 40, 0, 0]), REFUSED_ANSWER);
+            assert_eq!(full(libc::SYS_clone, [flag as u64 | 1 << 40, 0, 0, 0]), REFUSED_ANSWER);
         }
         let thread = libc::CLONE_VM
             | libc::CLONE_FS
             | libc::CLONE_FILES
             | libc::CLONE_SIGHAND
             | libc::CLONE_THREAD;
-        assert_eq!(full(libc::SYS_clone, [thread as u64, 0, 0]), ALLOWED);
-        assert_eq!(full(libc::SYS_clone, [libc::SIGCHLD as u64, 0, 0]), ALLOWED);
+        assert_eq!(full(libc::SYS_clone, [thread as u64, 0, 0, 0]), ALLOWED);
+        assert_eq!(full(libc::SYS_clone, [libc::SIGCHLD as u64, 0, 0, 0]), ALLOWED);
 
-        assert_eq!(full(libc::SYS_ioctl, [0, 0x5412, 0]), REFUSED_ANSWER);
+        assert_eq!(full(libc::SYS_ioctl, [0, 0x5412, 0, 0]), REFUSED_ANSWER);
         assert_eq!(
-            full(libc::SYS_ioctl, [0, 0x1_0000_5412, 0]),
+            full(libc::SYS_ioctl, [0, 0x1_0000_5412, 0, 0]),
             REFUSED_ANSWER,
             "the kernel takes 32 bits"
         );
-        assert_eq!(full(libc::SYS_ioctl, [0, 0x541c, 0]), REFUSED_ANSWER);
-        assert_eq!(full(libc::SYS_ioctl, [0, 0xae80, 0]), ALLOWED, "KVM_RUN");
+        assert_eq!(full(libc::SYS_ioctl, [0, 0x541c, 0, 0]), REFUSED_ANSWER);
+        assert_eq!(full(libc::SYS_ioctl, [0, 0xae80, 0, 0]), ALLOWED, "KVM_RUN");
 
         for (persona, expected) in
             [(0, ALLOWED), (0xffff_ffff, ALLOWED), (0x4_0000, ALLOWED), (0x40_0000, REFUSED_ANSWER)]
         {
-            assert_eq!(full(libc::SYS_personality, [persona, 0, 0]), expected, "{persona:#x}");
+            assert_eq!(full(libc::SYS_personality, [persona, 0, 0, 0]), expected, "{persona:#x}");
         }
 
         let (yes, no) = (ALLOWED, REFUSED_ANSWER);
@@ -432,8 +468,37 @@ mod tests {
             (libc::AF_ALG, 0, [no, no, no]),
         ] {
             for (kind, expected) in expected.into_iter().enumerate() {
-                let found = answer_to(kind, libc::SYS_socket, [family as u64, 1, protocol as u64]);
+                let found =
+                    answer_to(kind, libc::SYS_socket, [family as u64, 1, protocol as u64, 0]);
                 assert_eq!(found, expected, "{family} {:?}", KINDS[kind]);
+            }
+        }
+    }
+
+    #[test]
+    fn only_changes_to_other_owners_are_pretended() {
+        let (same, other) = (u64::from(u32::MAX), 1000);
+        for (user, group, expected) in [
+            (0, 0, ALLOWED),
+            (same, same, ALLOWED),
+            (u64::MAX, 0, ALLOWED),
+            (0, other, PRETENDED),
+            (other, 0, PRETENDED),
+            (same, other, PRETENDED),
+            (other, same, PRETENDED),
+            (1 << 31, 1 << 31, PRETENDED),
+        ] {
+            for kind in 0..KINDS.len() {
+                for (call, first) in OWNERS {
+                    let mut arguments = [7; 4];
+                    arguments[usize::from(*first)] = user;
+                    arguments[usize::from(*first) + 1] = group;
+                    assert_eq!(
+                        answer_to(kind, *call, arguments),
+                        expected,
+                        "{call} {user} {group}"
+                    );
+                }
             }
         }
     }
@@ -442,9 +507,9 @@ mod tests {
     fn other_interfaces_are_closed() {
         let program = program(Isolation::Full, Network::None).unwrap();
         let i386 = 0x4000_0003;
-        assert_eq!(run(&program, i386, 20, [0; 3]).0, libc::SECCOMP_RET_KILL_PROCESS);
+        assert_eq!(run(&program, i386, 20, [0; 4]).0, libc::SECCOMP_RET_KILL_PROCESS);
         for number in [X32_BIT, X32_BIT | 165, u32::MAX] {
-            assert_eq!(run(&program, ARCHITECTURE, number, [0; 3]).0, ABSENT_ANSWER, "{number:#x}");
+            assert_eq!(run(&program, ARCHITECTURE, number, [0; 4]).0, ABSENT_ANSWER, "{number:#x}");
         }
     }
 }

@@ -12,7 +12,7 @@ pub(crate) const PAGES: &[Page] = &[
     Page {
         code: "S001",
         title: "a command of a step ended with an exit status other than 0",
-        text: "The screen shows the last command that the step started and the first line of its log that reports an error; later lines are mostly consequences. `osier log COMPONENT:STEP` prints the whole log, `osier shell COMPONENT:STEP` enters the sandbox as the step left it. The next build starts again at this step, from the clean layer below.",
+        text: "The screen shows the last command that the step started and the first line of its log that reports an error; later lines are mostly consequences. `osier log COMPONENT:STEP` prints the whole log, `osier shell COMPONENT:STEP` enters the sandbox as the step left it. The next build starts again at this step, from the clean layer below. In a step there is one user, 0: `chown`, `install -o` and owners in archives are accepted and have no effect, as owners come from the system's manifest. No step can make device nodes, mount, set file capabilities or become another user. `Invalid cross-device link` means that a program renames a folder that an earlier step made: let it copy and remove, or give the step `flat = true`. The guide `docs/guide/debug-a-failed-step.md` has more.",
     },
     Page {
         code: "S002",

@@ -293,6 +293,9 @@ pub(crate) fn failure_screen(failure: &Failure) -> String {
             line.number
         );
     }
+    if let Some(hint) = &failure.hint {
+        let _ = writeln!(text, "  hint      {hint}");
+    }
     if !failure.last_lines.is_empty() {
         let _ = writeln!(text, "  last lines of the log:");
         for line in &failure.last_lines {

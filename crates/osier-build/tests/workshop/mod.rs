@@ -43,7 +43,7 @@ impl Provision for HostPrograms {
         for link in ["bin", "lib", "lib64"] {
             std::os::unix::fs::symlink(format!("usr/{link}"), into.join(link)).unwrap();
         }
-        let programs = "sh cat chmod cp date env head hostname id ln ls make mkdir mkfifo mv nproc rm sleep touch";
+        let programs = "sh perl cat chgrp chmod chown cp date env head hostname id ln ls install make mkdir mkfifo mknod mv nproc rm sleep stat tar touch";
         for program in programs.split(' ') {
             let found =
                 Command::new("sh").arg("-c").arg(format!("command -v {program}")).output().unwrap();
@@ -157,6 +157,7 @@ impl Workshop {
                             .split("# memory ")
                             .nth(1)
                             .map(|rest| rest.split_whitespace().next().unwrap().parse().unwrap()),
+                        flat: script.contains("# flat"),
                     },
                     view: View::All,
                     reuse: script.contains("# reusable").then(|| Reuse {

@@ -287,6 +287,7 @@ int main(int count, char **arguments) {
     ATTACK("bomb") return bomb();
     ATTACK("raise-limit") return raise_limit();
     ATTACK("chown") return outcome(chown(argument, 1000, 1000));
+    ATTACK("chown-root") return outcome(chown(argument, 0, 0));
     ATTACK("mknod-memory") return outcome(mknod("/tmp/mem", S_IFCHR | 0600, makedev(1, 1)));
     ATTACK("mknod-whiteout") return outcome(mknod("/whiteout", S_IFCHR | 0600, makedev(0, 0)));
     ATTACK("chmod") return outcome(chmod(argument, 0600));

@@ -35,6 +35,20 @@ static int write_file(const char *path, const char *text) {
     return 0;
 }
 
+// Changes the owner in every way that there is, and prints who it is then.
+static int give_away(const char *path) {
+    struct stat found;
+    int file = open(path, O_RDONLY);
+    if (file < 0)
+        return fail(path);
+    if (chown(path, 1000, 1000) || lchown(path, -1, 7) || fchown(file, 65534, 0) || fchownat(AT_FDCWD, path, 1, -1, AT_SYMLINK_NOFOLLOW))
+        return fail("chown");
+    if (fstat(file, &found))
+        return fail("fstat");
+    printf("%d %d\n", found.st_uid, found.st_gid);
+    return 0;
+}
+
 static int about(void) {
     struct utsname names;
     char folder[4096];
@@ -249,6 +263,7 @@ int main(int count, char **arguments) {
     ACTION("remove") return unlink(first) ? fail(first) : 0;
     ACTION("remake") return remake(first, second);
     ACTION("chown") return chown(first, 0, 0) ? fail(first) : 0;
+    ACTION("give-away") return give_away(first);
     ACTION("leave") return leave();
     ACTION("leave-briefly") return leave_briefly();
     ACTION("burn") return burn();
