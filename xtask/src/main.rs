@@ -24,6 +24,7 @@ mod prove_kill;
 mod prove_kill_random;
 mod prove_ovm;
 mod prove_patches;
+mod prove_power;
 mod prove_reuse;
 mod prove_store;
 mod prove_terminal;

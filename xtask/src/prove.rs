@@ -16,6 +16,7 @@ use crate::prove_kill;
 use crate::prove_kill_random;
 use crate::prove_ovm;
 use crate::prove_patches;
+use crate::prove_power;
 use crate::prove_reuse;
 use crate::prove_store;
 use crate::prove_terminal::{config, shell};
@@ -43,6 +44,7 @@ pub(crate) const NAMES: &[&str] = &[
     "kill-quick",
     "kill-kernel",
     "kill-random",
+    "power",
     "reuse",
     "reuse-inputs",
     "toolchain",
@@ -81,6 +83,7 @@ pub(crate) fn run(name: &str) -> Result<()> {
         "toolchain-parts" => &[prove_toolchain::parts],
         "ovm" => &[prove_ovm::all],
         "ovm-quick" => &[prove_ovm::quick],
+        "power" => &[prove_power::all],
         "reuse" => &[prove_reuse::reuse],
         "reuse-inputs" => &[prove_reuse::inputs],
         "all" => &[

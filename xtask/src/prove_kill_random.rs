@@ -69,7 +69,7 @@ const MANIFEST: &str =
 
 /// What is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Work {
+pub(crate) enum Work {
     /// A build of what was removed or is new.
     Build,
     /// The same of an edited source, which goes on from objects.
@@ -81,9 +81,9 @@ enum Work {
 }
 
 impl Work {
-    const ALL: [Self; 4] = [Self::Build, Self::Edit, Self::GcAge, Self::GcSize];
+    pub(crate) const ALL: [Self; 4] = [Self::Build, Self::Edit, Self::GcAge, Self::GcSize];
 
-    fn draw(draw: &mut Draw) -> Self {
+    pub(crate) fn draw(draw: &mut Draw) -> Self {
         match draw.below(100) {
             0..55 => Self::Build,
             55..75 => Self::Edit,
@@ -92,7 +92,7 @@ impl Work {
         }
     }
 
-    fn words(self) -> &'static [&'static str] {
+    pub(crate) fn words(self) -> &'static [&'static str] {
         match self {
             Self::Build | Self::Edit => &["build", "small"],
             Self::GcAge => &["gc", "--age", "0"],
@@ -102,7 +102,7 @@ impl Work {
 }
 
 /// The files of a delivery, by name.
-type Delivery = BTreeMap<PathBuf, Vec<u8>>;
+pub(crate) type Delivery = BTreeMap<PathBuf, Vec<u8>>;
 
 /// All of it.
 pub(crate) fn all(_: &Path) -> Result<()> {
@@ -112,7 +112,7 @@ pub(crate) fn all(_: &Path) -> Result<()> {
     };
     println!("prove kill-random: OSIER_PROOF_SEED={seed}");
     let begun = Instant::now();
-    let known = undisturbed()?;
+    let known = undisturbed("kill-reference", VERSIONS)?;
     let shop = site("kill-random")?;
     fs::copy(
         root().join("target/proofs/kill-reference/osier.lock"),
@@ -121,7 +121,7 @@ pub(crate) fn all(_: &Path) -> Result<()> {
     let mut draw = Draw(seed);
     let mut spans: BTreeMap<Work, Duration> = BTreeMap::new();
     for work in Work::ALL {
-        prepare(&shop, work, 0)?;
+        prepare(&shop, work, 0, VERSIONS)?;
         let from = Instant::now();
         shop.good(work.words())?;
         spans.insert(work, from.elapsed());
@@ -139,7 +139,7 @@ pub(crate) fn all(_: &Path) -> Result<()> {
             moment.as_millis()
         );
         let round = || -> Result<bool> {
-            prepare(&shop, work, version)?;
+            prepare(&shop, work, version, VERSIONS)?;
             let mut command = shop.command(work.words());
             let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
             std::thread::sleep(moment);
@@ -173,6 +173,12 @@ fn site(name: &str) -> Result<Workshop> {
     if store.exists() {
         shop.good(&["gc", "--all"])?;
     }
+    fill(&shop)?;
+    Ok(shop)
+}
+
+/// Writes the project.
+pub(crate) fn fill(shop: &Workshop) -> Result<()> {
     for (path, text) in [
         ("recipes/words/recipe.toml", WORDS),
         ("recipes/tool/recipe.toml", TOOL),
@@ -184,12 +190,11 @@ fn site(name: &str) -> Result<Workshop> {
         shop.write(path, text)?;
     }
     shop.write("systems/small/overlay/etc/long", &"a line of many\n".repeat(30_000))?;
-    write_version(&shop, 0)?;
-    Ok(shop)
+    write_version(shop, 0)
 }
 
 /// Writes the sources of a version: some versions share a component's source.
-fn write_version(shop: &Workshop, version: usize) -> Result<()> {
+pub(crate) fn write_version(shop: &Workshop, version: usize) -> Result<()> {
     let header = format!("#define WORDS \"words {}\"\n", version % 6);
     let more = format!("int more(void) {{ return {}; }}\n", version / 2);
     shop.write("recipes/words/src/words.h", &header)?;
@@ -202,10 +207,10 @@ fn write_version(shop: &Workshop, version: usize) -> Result<()> {
 }
 
 /// Builds each version in a store of its own; gives what is delivered.
-fn undisturbed() -> Result<Vec<Delivery>> {
-    let shop = site("kill-reference")?;
+pub(crate) fn undisturbed(name: &str, versions: usize) -> Result<Vec<Delivery>> {
+    let shop = site(name)?;
     let mut known = Vec::new();
-    for version in 0..VERSIONS {
+    for version in 0..versions {
         write_version(&shop, version)?;
         shop.good(&["build", "small"])?;
         known.push(delivered(&shop)?);
@@ -243,7 +248,7 @@ fn keep(shop: &Workshop) -> Result<()> {
 }
 
 /// Brings about that there is something to do.
-fn prepare(shop: &Workshop, work: Work, version: usize) -> Result<()> {
+pub(crate) fn prepare(shop: &Workshop, work: Work, version: usize, versions: usize) -> Result<()> {
     match work {
         Work::Build => {
             forget(shop)?;
@@ -251,7 +256,7 @@ fn prepare(shop: &Workshop, work: Work, version: usize) -> Result<()> {
         }
         Work::Edit => {
             // Built once, so that the edit has objects to go on from.
-            write_version(shop, (version + 2) % VERSIONS)?;
+            write_version(shop, (version + 2) % versions)?;
             let _ = shop.osier(&["edit", "--drop", "tool"])?;
             shop.good(&["edit", "tool"])?;
             forget(shop)?;
@@ -273,7 +278,7 @@ fn prepare(shop: &Workshop, work: Work, version: usize) -> Result<()> {
 }
 
 /// The next build after a kill.
-fn finish(shop: &Workshop, work: Work, known: &Delivery) -> Result<()> {
+pub(crate) fn finish(shop: &Workshop, work: Work, known: &Delivery) -> Result<()> {
     let text = shop.good(&["build", "small"])?;
     let found = delivered(shop)?;
     let names = |delivery: &Delivery| delivery.keys().cloned().collect::<Vec<_>>();

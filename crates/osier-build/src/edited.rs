@@ -198,8 +198,8 @@ pub(crate) fn find(
     let under = LayerStack::new(under.clone());
     for (mut layers, below) in known {
         let before = (below != call.base).then(|| store.layer_path(&below));
-        let there = layers.iter().all(|key| store.layer_path(key).is_dir());
-        if !there || before.as_ref().is_some_and(|before| !before.is_dir()) {
+        let there = |key: &Key| store.layer_path(key).is_dir() && store.is_layer_sound(key);
+        if !layers.iter().all(there) || (before.is_some() && !there(&below)) {
             continue;
         }
         let mut differences = Vec::new();
@@ -323,13 +323,14 @@ fn merged(store: &Store, layers: &[Key]) -> Result<Key, FileError> {
         key.field("layer", &layer.0);
     }
     let key = key.finish();
-    if !store.index().has_layer(&key) {
+    let there = store.index().has_layer(&key);
+    if !there || !store.layer_path(&key).is_dir() || !store.is_layer_sound(&key) {
         let scratch = store.scratch("merge")?;
         let made = scratch.path().join("upper");
         make_folder(&made, 0o755)?;
         let layers: Vec<PathBuf> = layers.iter().map(|key| store.layer_path(key)).collect();
         merge(&layers, &made)?;
-        store.put_layer(&key, &made, Vec::new())?;
+        store.put_layer(&key, &made, Vec::new(), "merged layers")?;
     }
     Ok(key)
 }

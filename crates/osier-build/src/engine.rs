@@ -166,7 +166,25 @@ pub enum EnterError {
 impl Engine<'_> {
     /// Finds out what is done already, without running anything.
     pub fn survey(&self, graph: &Graph) -> Survey {
-        let mut state = State::new(graph);
+        self.survey_of(State::new(graph))
+    }
+
+    /// As [`Engine::survey`], before a build: layers that were changed in the store count as not there.
+    pub fn survey_of_sound(&self, graph: &Graph) -> Survey {
+        let survey = self.survey_of(State::looking(graph));
+        self.tell_damages();
+        survey
+    }
+
+    /// Tells what was found damaged in the store.
+    pub(crate) fn tell_damages(&self) {
+        for message in self.store.damages() {
+            (self.events)(Event::Damaged { message });
+        }
+    }
+
+    fn survey_of(&self, mut state: State<'_>) -> Survey {
+        let graph = state.graph;
         for position in 0..graph.components.len() {
             state.take_up(self, ComponentId(index(position)));
         }
@@ -195,15 +213,21 @@ impl Engine<'_> {
     ///
     /// Damaged bytes that it meets are forgotten and made again.
     pub fn run(&self, graph: &Graph) -> Result<Results, BuildError> {
-        for _ in 0..3 {
-            match self.attempt(graph) {
-                Err(BuildError::Blob(BlobError::Corrupt { expected, .. })) => {
-                    self.store.forget_digest(&expected)?;
-                }
+        let mut tries = 0;
+        loop {
+            let error = match self.attempt(graph) {
+                Err(BuildError::Blob(error)) if tries < 8 => error,
                 result => return result,
+            };
+            tries += 1;
+            // What no result leads to cannot be made again here.
+            match error.digest() {
+                Some(digest) if self.store.forget_digest(&digest)? > 0 => {
+                    (self.events)(Event::Damaged { message: format!("{error}; it is made again") });
+                }
+                _ => return Err(error.into()),
             }
         }
-        self.attempt(graph)
     }
 
     /// Says in one sentence why a component has to be built, or that it does not have to be. `places` tells where a
@@ -286,7 +310,7 @@ impl Engine<'_> {
         id: StepId,
         command: Vec<std::ffi::OsString>,
     ) -> Result<Entered, EnterError> {
-        let mut state = State::new(graph);
+        let mut state = State::looking(graph);
         let look = self.store.look().map_err(BuildError::from)?;
         for position in 0..graph.components.len() {
             state.take_up(self, ComponentId(index(position)));
@@ -299,7 +323,7 @@ impl Engine<'_> {
         below.pop();
         for step in &below {
             let key = state.keys[step.0 as usize].expect("the steps below a keyed step are keyed");
-            let Some(layers) = recorded_layers(self.store, &key) else {
+            let Some(layers) = recorded_layers(self.store, &key, true) else {
                 return Err(EnterError::StepNotDone(graph.label(*step)));
             };
             state.layers[step.0 as usize] = Some(layers);
@@ -309,14 +333,14 @@ impl Engine<'_> {
         let scratch = self.store.scratch("shell").map_err(BuildError::from)?;
         let failed = self.store.failed_path(&key).join("upper");
         let mut layers = state.stack(id);
-        let (upper, state_of) = if failed.is_dir() {
+        let (upper, state_of) = if crate::failure::is_kept(self.store, &key) {
             let on = crate::failure::went_on_from(self.store, &key);
             layers.splice(0..0, on.iter().map(|key| self.store.layer_path(key)));
             (failed, EnteredState::Failed)
         } else {
             let upper = scratch.path().join("upper");
             fs::create_dir(&upper).at("make", &upper).map_err(BuildError::from)?;
-            match recorded_layers(self.store, &key) {
+            match recorded_layers(self.store, &key, true) {
                 Some(done) => {
                     layers.splice(0..0, done);
                     (upper, EnteredState::Done)
@@ -354,7 +378,7 @@ impl Engine<'_> {
         let keys = self.survey(graph).keys;
         let mut layers = Vec::new();
         for step in graph.chain(id).into_iter().rev() {
-            layers.extend(recorded_layers(self.store, keys.get(&step)?)?);
+            layers.extend(recorded_layers(self.store, keys.get(&step)?, true)?);
         }
         Some(LayerStack::new(layers))
     }
@@ -443,6 +467,7 @@ impl Engine<'_> {
                 tools.push((input.name.clone(), self.store.area(&input.digest, SOURCE_DATE)?));
             }
         }
+        self.tell_damages();
         let (component, step, key, layers) = (job.component, job.step, job.key, job.below.clone());
         let store = self.store;
         Ok(StepCall {

@@ -80,6 +80,11 @@ pub enum Event {
         /// What, as the end of a sentence that begins with the step.
         message: String,
     },
+    /// Something in the store was found damaged, and is made again.
+    Damaged {
+        /// What, and what becomes of it.
+        message: String,
+    },
     /// All steps that ran are over.
     StepsEnded {
         /// How many ran to their end.

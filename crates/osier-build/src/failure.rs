@@ -287,7 +287,13 @@ pub fn first_error(log: &str) -> Option<LogLine> {
 pub(crate) fn write_record(folder: &Path, failure: &Failure) -> Result<(), FileError> {
     let path = folder.join("record.json");
     let text = serde_json::to_vec_pretty(failure).unwrap_or_default();
-    fs::write(&path, text).at("write", &path)
+    osier_store::write_durably(&path, &text)
+}
+
+/// Says whether the layer of a failed step is kept: its record is the last that was written.
+pub(crate) fn is_kept(store: &osier_store::Store, key: &Key) -> bool {
+    let folder = store.failed_path(key);
+    folder.join("upper").is_dir() && folder.join("record.json").is_file()
 }
 
 /// Lists the failures whose layers are kept, in the order of component and step.

@@ -55,7 +55,8 @@ pub(crate) fn find(
     };
     look.hold(known.iter().flat_map(|(layers, below)| layers.iter().chain([below]).copied()))?;
     for (mut layers, below) in known {
-        let there = layers.iter().chain([&below]).all(|key| store.layer_path(key).is_dir());
+        let there = |key: &Key| store.layer_path(key).is_dir() && store.is_layer_sound(key);
+        let there = layers.iter().chain([&below]).all(there);
         if there && same(&call.layer, &store.layer_path(&below), Path::new("/"), &call.reuse.files)?
         {
             layers.push(below);

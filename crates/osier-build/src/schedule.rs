@@ -79,12 +79,13 @@ struct Run<'e, 'g> {
 impl Engine<'_> {
     /// Builds what is not built; stops at the first failure, unless it is to go on.
     pub(crate) fn attempt(&self, graph: &Graph) -> Result<Results, BuildError> {
-        let mut state = State::new(graph);
+        let mut state = State::looking(graph);
         let look = self.store.look()?;
         for position in 0..graph.components.len() {
             state.take_up(self, ComponentId(index(position)));
         }
         look.hold(std::mem::take(&mut state.found))?;
+        self.tell_damages();
         let done = state.results.iter().flatten().count();
         let components = graph.components.len();
         (self.events)(Event::Planned { components, done });

@@ -27,6 +27,8 @@ pub(crate) struct State<'g> {
     pub(crate) ran: Vec<bool>,
     /// Keys that gc has not been told of yet.
     pub(crate) found: Vec<Key>,
+    /// Whether layers are compared with their records before they count as there; they are where they are to be used.
+    looks: bool,
 }
 
 /// What a worker needs to know of a step, so that it touches no state of the scheduler.
@@ -57,7 +59,17 @@ pub(crate) fn index(position: usize) -> u32 {
 }
 
 impl<'g> State<'g> {
+    /// A state for finding out what there is, by the records alone.
     pub(crate) fn new(graph: &'g Graph) -> Self {
+        Self::with(graph, false)
+    }
+
+    /// A state for using what there is.
+    pub(crate) fn looking(graph: &'g Graph) -> Self {
+        Self::with(graph, true)
+    }
+
+    fn with(graph: &'g Graph, looks: bool) -> Self {
         let mut dependants = vec![Vec::new(); graph.components.len()];
         for (position, component) in graph.components.iter().enumerate() {
             let id = ComponentId(index(position));
@@ -77,6 +89,7 @@ impl<'g> State<'g> {
             ready: Vec::new(),
             ran: vec![false; graph.components.len()],
             found: Vec::with_capacity(graph.steps.len()),
+            looks,
         }
     }
 
@@ -188,7 +201,7 @@ impl<'g> State<'g> {
         if let Some(keys) = engine.store.index().layer(&key) {
             self.found.extend(keys);
         }
-        self.layers[position] = recorded_layers(engine.store, &key);
+        self.layers[position] = recorded_layers(engine.store, &key, self.looks);
     }
 
     /// The steps that have to run, as far as their keys are known; all steps of other open components.
@@ -361,11 +374,13 @@ impl<'g> State<'g> {
     }
 }
 
-/// Gives the recorded layers of a step, the topmost first, if all are there.
-pub(crate) fn recorded_layers(store: &Store, key: &Key) -> Option<Vec<PathBuf>> {
+/// Gives the recorded layers of a step, the topmost first, if all are there; and look as they did, where they are looked at.
+pub(crate) fn recorded_layers(store: &Store, key: &Key, looks: bool) -> Option<Vec<PathBuf>> {
     let keys = store.index().layer(key)?;
     let places: Vec<PathBuf> = keys.iter().map(|key| store.layer_path(key)).collect();
-    places.iter().all(|place| place.is_dir()).then_some(places)
+    let there = places.iter().all(|place| place.is_dir());
+    let sound = there && (!looks || keys.iter().all(|key| store.is_layer_sound(key)));
+    sound.then_some(places)
 }
 
 /// The components that must be keyed or done before this one.

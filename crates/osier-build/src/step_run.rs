@@ -197,7 +197,8 @@ impl StepCall<'_> {
 
     /// Puts the layer in place; gives the layers that the one which is there now lies on.
     fn keep_layer(&self, upper: &Path, on: Vec<Key>) -> Result<Vec<Key>, FileError> {
-        let on = self.store.put_layer(&self.key, upper, on)?;
+        let label = format!("{}:{}", self.component.name, self.step.name);
+        let on = self.store.put_layer(&self.key, upper, on, &label)?;
         // What failed under this key before is of no more use.
         let failed = self.store.failed_path(&self.key);
         if failed.exists() {
@@ -208,9 +209,14 @@ impl StepCall<'_> {
 
     fn keep_failed(&self, upper: &Path, failure: &mut Failure) {
         let place = self.store.failed_path(&self.key);
-        let kept = osier_store::remove_tree(&place)
-            .and_then(|()| fs::create_dir(&place).at("make", &place))
-            .and_then(|()| fs::rename(upper, place.join("upper")).at("rename", upper));
+        // At once out of the way, so that an old record never stands beside half a layer; and the new one comes when all of
+        // the layer is on the disk.
+        let kept = self
+            .store
+            .discard(&place)
+            .and_then(|()| fs::create_dir_all(&place).at("make", &place))
+            .and_then(|()| fs::rename(upper, place.join("upper")).at("rename", upper))
+            .and_then(|()| self.store.flush());
         failure.layer_kept = kept.is_ok();
         // A record that cannot be written costs a line of `osier status`, not the report itself.
         let _ = write_record(&place, failure);

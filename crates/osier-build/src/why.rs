@@ -196,7 +196,7 @@ impl Basis<'_> {
         let path = record_path(self.store, self.component);
         let folder = self.store.root().join("ingredients");
         fs::create_dir_all(&folder).at("make", &folder)?;
-        fs::write(&path, serde_json::to_vec(&records).unwrap_or_default()).at("write", &path)
+        self.store.put_note(&path, &serde_json::to_vec(&records).unwrap_or_default())
     }
 
     /// Says in one sentence what differs from the nearest build; nothing where nothing does.

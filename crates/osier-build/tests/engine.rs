@@ -1,5 +1,6 @@
 //! The engine with the real sandbox, on small components.
 
+mod damage;
 mod editing;
 mod jobs;
 mod patching;

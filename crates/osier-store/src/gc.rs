@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::index::RESERVE;
 use crate::lease::{SPARED, changed, keys_of};
-use crate::{Digest, FileError, IoContext, Key, Store, Tree, TreeNode, remove_tree};
+use crate::{Digest, FileError, IoContext, Key, Record, Store, Tree, TreeNode, remove_tree};
 
 /// How many things are moved out of the way at a time, while builds wait.
 const BATCH: usize = 256;
@@ -262,10 +262,22 @@ impl Store {
             _ => None,
         });
         let lost: BTreeSet<Key> = lost.flatten().copied().collect();
-        match self.forget(&lost) {
+        let gone = batch.iter().filter_map(|item| match item.name {
+            // Not of its log or its failure.
+            Name::Key(key)
+                if [self.layer_path(&key), self.root_path(&key)].contains(&item.path) =>
+            {
+                Some(Record::Gone(key))
+            }
+            Name::Area(digest) => Some(Record::Gone(Key(digest.0))),
+            Name::Blob(digest) => Some(Record::Forget(Key(digest.0))),
+            Name::Key(_) | Name::Part | Name::None => None,
+        });
+        let gone: Vec<Record> = gone.collect();
+        match self.forget(&lost, &gone) {
             Err(error) if error.is_disk_full() => {
                 empty(&mut trash)?;
-                self.forget(&lost)?;
+                self.forget(&lost, &gone)?;
             }
             result => result?,
         }
@@ -279,12 +291,16 @@ impl Store {
         Ok(trash)
     }
 
-    /// Forgets results for good: should the machine stop now, they must not come back without their bytes.
-    fn forget(&self, keys: &BTreeSet<Key>) -> Result<(), FileError> {
+    /// Forgets results, and what lay there, for good: should the machine stop now, they must not come back without their
+    /// bytes, nor speak for what lies there next.
+    fn forget(&self, keys: &BTreeSet<Key>, gone: &[Record]) -> Result<(), FileError> {
         let mut index = self.index();
         let known = |key: &&Key| index.outputs(key).is_some() || index.file(key).is_some();
         let lost: Vec<Key> = keys.iter().filter(known).copied().collect();
-        index.forget(&lost)
+        let lost = lost.into_iter().map(Record::Forget);
+        let gone = gone.iter().filter(|record| index.knows(record)).cloned();
+        let records: Vec<Record> = lost.chain(gone).collect();
+        index.append_durably(&records)
     }
 
     /// Removes the whole store, folders that `rm` cannot remove included; says `false` and removes nothing
@@ -456,7 +472,6 @@ fn disk_bytes(path: &Path) -> Result<u64, FileError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Record;
 
     fn open(folder: &tempfile::TempDir) -> Store {
         Store::open(&folder.path().join("store"), "boot").unwrap()

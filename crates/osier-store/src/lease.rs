@@ -181,7 +181,7 @@ impl Store {
     pub fn has_root(&self, key: &Key) -> Result<bool, FileError> {
         let look = self.look()?;
         let recorded = self.index().has_root(key);
-        let there = recorded && self.keep(&self.root_path(key))?;
+        let there = recorded && self.keep(&self.root_path(key))? && self.is_root_sound(key);
         look.hold([*key])?;
         Ok(there)
     }
@@ -315,7 +315,7 @@ impl Store {
     }
 
     /// Removes a folder that others may be removing as well: whoever moves it away first does it.
-    pub(crate) fn discard(&self, path: &Path) -> Result<(), FileError> {
+    pub fn discard(&self, path: &Path) -> Result<(), FileError> {
         match self.move_to_trash(path) {
             Ok(Some(trash)) => remove_tree(&trash),
             Ok(None) => Ok(()),
@@ -361,10 +361,7 @@ impl Store {
             return rustix::fs::utimensat(CWD, &path, &times, AtFlags::empty()).at("touch", &path);
         }
         fs::create_dir_all(&folder).at("make", &folder)?;
-        let scratch = self.scratch("use")?;
-        let beside = scratch.path().join("use");
-        fs::write(&beside, bytes).at("write", &beside)?;
-        fs::rename(&beside, &path).at("rename", &path)
+        self.put_note(&path, &bytes)
     }
 }
 

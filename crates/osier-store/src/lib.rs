@@ -14,29 +14,36 @@
 //! uses/NAME       what each build used last; gc goes by it
 //! folders/DIGEST  what a source folder looked like when it was last read, by the digest of its path
 //! parts/          downloads under way
-//! aside/          damaged blobs
+//! aside/          damaged blobs and folders
 //! leases/         what live processes rely on, each locked by its process
 //! lock            held for moments, between builds that look something up and gc that removes
 //! work/           everything half-done; nothing in it is ever taken as done
 //! ```
 //!
-//! Nothing is written in place: a file or folder is made under `work/`, then renamed. A record in the
-//! index that was not yet synced when the machine stopped is thrown away at the next start.
+//! Nothing is written in place: a file or folder is made under `work/`, then renamed, then recorded. A record in the
+//! index that was not yet synced when the machine stopped is thrown away at the next start, and what no record
+//! speaks for is read before it is used, or made again.
 
+mod blob;
 mod database;
 mod digest;
+mod durable;
 mod file_error;
 mod gc;
 mod index;
 mod layers;
 mod lease;
+mod placed;
 mod record;
 mod remove;
+mod seen;
 mod source_folder;
 mod store;
 mod tree;
+mod verify;
 
 pub use digest::{Digest, Hasher, Key, KeyBuilder, ParseDigestError};
+pub use durable::{flush_file_system, sync_folder, write_durably};
 pub use file_error::{FileError, IoContext};
 pub use gc::{GcLimits, GcReport};
 pub use index::Index;
@@ -46,3 +53,4 @@ pub use record::Record;
 pub use remove::remove_tree;
 pub use store::{BlobError, OpenError, Scratch, Store};
 pub use tree::{Tree, TreeEntry, TreeError, TreeNode};
+pub use verify::{Damage, VerifyReport};

@@ -29,10 +29,14 @@ use rustix::fs::{Access, AtFlags, Dir, FileType, FsWord, Mode, OFlags};
 use crate::{Digest, FileError, IoContext, Store, Tree, TreeNode};
 
 /// The first bytes of a record.
-const HEADER: &[u8; 15] = b"osier folder 1\n";
+const HEADER: &[u8; 15] = b"osier folder 2\n";
 
 /// How much older than the reading a change must be to be believed: the coarsest file systems count in steps of two seconds.
 const MARGIN: i64 = 2;
+
+/// How much older than the reading a change must be to be believed in another boot of the machine. A power cut can leave the times of a
+/// file on the disk and its new bytes not; the kernel writes bytes back within 30 seconds.
+const SETTLED: i64 = 120;
 
 /// Files of up to so many bytes are held in memory while they are taken over.
 const SMALL: u64 = 1 << 20;
@@ -75,6 +79,8 @@ struct Entry {
 struct Record {
     /// When that began.
     taken: Time,
+    /// The boot of the machine in which all its blobs were last found whole.
+    boot: Digest,
     tree: Digest,
     entries: Vec<Entry>,
 }
@@ -139,23 +145,36 @@ impl Store {
         let known = if self.rehash { None } else { fs::read(&place).ok() };
         let known = known.and_then(|bytes| Record::decode(&bytes));
 
+        let boot = Digest::of(self.index().boot().as_bytes());
         let Found { mut entries, unsteady } = walk(&folder, names, &keeps_its_times)?;
-        if let Some(known) = &known {
-            let same = self.recognise(known, &mut entries, &unsteady)?;
+        if let Some(mut known) = known {
+            let same = self.recognise(&known, &mut entries, boot, &unsteady)?;
             // As many entries, each of them found: nothing was added, nothing is gone.
             if [same, known.entries.len()] == [entries.len(); 2] && self.has_blob(&known.tree) {
+                if known.boot != boot && self.is_writable() {
+                    known.boot = boot;
+                    self.put_folder_record(&records, &place, &known)?;
+                }
                 return Ok(known.tree);
             }
         }
         self.read_contents(&folder, &mut entries)?;
         let tree = self.put_tree(&tree_of(&folder, &entries)?)?;
-        let record = Record { taken, tree, entries };
-        fs::create_dir_all(&records).at("make", &records)?;
+        self.put_folder_record(&records, &place, &Record { taken, boot, tree, entries })?;
+        Ok(tree)
+    }
+
+    fn put_folder_record(
+        &self,
+        records: &Path,
+        place: &Path,
+        record: &Record,
+    ) -> Result<(), FileError> {
+        fs::create_dir_all(records).at("make", records)?;
         let scratch = self.scratch("folder")?;
         let beside = scratch.path().join("record");
         fs::write(&beside, record.encode()).at("write", &beside)?;
-        fs::rename(&beside, &place).at("rename", &place)?;
-        Ok(tree)
+        fs::rename(&beside, place).at("rename", place)
     }
 
     /// Fills in the content of each file that looks as it did before; counts the entries that do.
@@ -163,6 +182,7 @@ impl Store {
         &self,
         known: &Record,
         entries: &mut [Entry],
+        boot: Digest,
         unsteady: &HashSet<u64>,
     ) -> Result<usize, FileError> {
         let before: HashMap<&[u8], &Entry> =
@@ -170,7 +190,13 @@ impl Store {
         let folder = self.root().join("blobs");
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let blobs = rustix::fs::open(&folder, flags, Mode::empty()).at("open", &folder)?;
+        let mut index = self.index();
+        index.refresh()?;
+        // Once in a boot each blob has to be one that counts; what is put later in the same boot does.
         let is_there = |digest: &Digest| {
+            if known.boot != boot && !index.has_blob(digest) {
+                return false;
+            }
             let name = digest.to_string();
             let path = [&name[..2], "/", &name].concat();
             rustix::fs::accessat(&blobs, path, Access::EXISTS, AtFlags::empty()).is_ok()
@@ -178,7 +204,8 @@ impl Store {
         let mut same = 0;
         for entry in entries {
             let Some(old) = before.get(entry.path.as_slice()) else { continue };
-            if old.stamp != entry.stamp || !has_aged(&old.stamp, known.taken) {
+            let margin = if known.boot == boot { MARGIN } else { SETTLED };
+            if old.stamp != entry.stamp || !has_aged(&old.stamp, known.taken, margin) {
                 continue;
             }
             if unsteady.contains(&entry.stamp.device) {
@@ -218,14 +245,19 @@ impl Store {
             }
             work();
         });
-        for (at, content) in found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
-            entries[at].content = Some(content?);
+        let mut put = Vec::new();
+        for (at, taken) in found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
+            let (digest, size, is_new) = taken?;
+            entries[at].content = Some((digest, size));
+            if is_new {
+                put.push(digest);
+            }
         }
-        Ok(())
+        self.index().append(crate::Record::Blobs(put))
     }
 
-    /// Puts one file into the store, by way of a name that is free.
-    fn take_file(&self, file: &Path, beside: &Path) -> Result<(Digest, u64), FileError> {
+    /// Puts one file into the store, by way of a name that is free; says as well whether that is still to be recorded.
+    fn take_file(&self, file: &Path, beside: &Path) -> Result<(Digest, u64, bool), FileError> {
         // Not followed, should it have become a link by now.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let opened = rustix::fs::open(file, flags, Mode::empty()).at("open", file)?;
@@ -234,21 +266,22 @@ impl Store {
         (&mut opened).take(SMALL).read_to_end(&mut bytes).at("read", file)?;
         if (bytes.len() as u64) < SMALL {
             let digest = Digest::of(&bytes);
-            if !self.has_blob(&digest) {
+            let mut is_new = false;
+            if !self.is_whole(&digest)? {
                 fs::write(beside, &bytes).at("write", beside)?;
-                let blob = self.blob_path(&digest);
-                fs::rename(beside, &blob).at("rename", &blob)?;
+                is_new = self.place_blob(beside, &digest)?;
             }
-            return Ok((digest, bytes.len() as u64));
+            return Ok((digest, bytes.len() as u64, is_new));
         }
         opened.rewind().at("read", file)?;
-        self.put_with(|sink| io::copy(&mut opened, sink).map(drop).at("copy", file))
+        let put = |sink: &mut dyn io::Write| io::copy(&mut opened, sink).map(drop).at("copy", file);
+        self.put_with(put).map(|(digest, size)| (digest, size, false))
     }
 }
 
 /// Says whether a change would show: the last one was long enough before the reading.
-fn has_aged(stamp: &Stamp, taken: Time) -> bool {
-    stamp.modified.max(stamp.changed) < (taken.0 - MARGIN, taken.1)
+fn has_aged(stamp: &Stamp, taken: Time, margin: i64) -> bool {
+    stamp.modified.max(stamp.changed) < (taken.0 - margin, taken.1)
 }
 
 fn since_1970(time: SystemTime) -> Time {
@@ -372,6 +405,7 @@ impl Record {
         };
         out.extend(HEADER);
         time(&mut out, self.taken);
+        out.extend(self.boot.0);
         out.extend(self.tree.0);
         for Entry { path, stamp, content } in &self.entries {
             out.extend(u32::try_from(path.len()).unwrap_or(u32::MAX).to_le_bytes());
@@ -400,7 +434,8 @@ impl Record {
             return None;
         }
         let mut rest = Reader(bytes.strip_prefix(HEADER)?);
-        let (taken, tree) = (rest.time()?, Digest(rest.array()?));
+        let taken = rest.time()?;
+        let (boot, tree) = (Digest(rest.array()?), Digest(rest.array()?));
         let mut entries = Vec::with_capacity(rest.0.len() / 128);
         while !rest.0.is_empty() {
             let length = u32::from_le_bytes(rest.array()?);
@@ -420,7 +455,7 @@ impl Record {
             };
             entries.push(Entry { path: path.to_vec(), stamp, content });
         }
-        Some(Self { taken, tree, entries })
+        Some(Self { taken, boot, tree, entries })
     }
 }
 
@@ -507,6 +542,43 @@ mod tests {
     }
 
     #[test]
+    fn in_another_boot_what_was_young_or_is_not_synced_is_read_again() {
+        let space = Space::new();
+        let right = space.take();
+        // Aged well enough for this boot.
+        space.age();
+        assert!(space.is_believed("a"));
+        let wrong = space.take();
+        let later = Store::open(space.store.root(), "later").unwrap();
+        assert_eq!(later.take_folder(&space.folder()).unwrap(), right);
+        // Long unchanged, but of blobs that may not have reached the disk.
+        let old = |boot: &str| {
+            let mut record = Record::decode(&fs::read(space.record()).unwrap()).unwrap();
+            record.taken.0 += 1000;
+            record.boot = Digest::of(boot.as_bytes());
+            record.tree = wrong;
+            for entry in &mut record.entries {
+                if entry.path == b"a" {
+                    entry.content = Some((Digest::of(b"something else"), 14));
+                }
+            }
+            fs::write(space.record(), record.encode()).unwrap();
+        };
+        old("boot");
+        let other = later.blob_path(&Digest::of(b"something else"));
+        let unsynced = Store::open(space.store.root(), "a third boot").unwrap();
+        assert!(!unsynced.index().has_blob(&Digest::of(b"something else")));
+        assert_eq!(unsynced.take_folder(&space.folder()).unwrap(), right);
+        // Synced, it is believed, as in the same boot.
+        old("a third boot");
+        unsynced.put_bytes(b"something else").unwrap();
+        assert!(other.exists() && unsynced.has_blob(&wrong));
+        unsynced.sync().unwrap();
+        let last = Store::open(space.store.root(), "the last boot").unwrap();
+        assert_eq!(last.take_folder(&space.folder()).unwrap(), wrong);
+    }
+
+    #[test]
     fn what_is_taken_is_the_folder() {
         let space = Space::new();
         fs::set_permissions(space.folder().join("dir/b"), fs::Permissions::from_mode(0o750))
@@ -570,7 +642,8 @@ mod tests {
             let mut found = walk(&space.folder(), &[], &|_| keeps).unwrap();
             let entries = &mut found.entries;
             assert_eq!(entries.len(), 2 + files);
-            let same = space.store.recognise(&record, entries, &found.unsteady).unwrap();
+            let same =
+                space.store.recognise(&record, entries, record.boot, &found.unsteady).unwrap();
             assert_eq!(same, wanted, "only the folders are the same where no time counts");
         }
     }

@@ -1,15 +1,16 @@
 //! The store's folder: opening it, and putting things into it and taking them out.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::lease::Lease;
 use crate::{
-    Digest, FileError, Hasher, Index, IoContext, Key, LayerEntry, LayerKind, LayerStack, Record,
-    Tree, TreeNode, remove_tree,
+    Digest, FileError, Index, IoContext, Key, LayerEntry, LayerKind, LayerStack, Record, Tree,
+    TreeNode, flush_file_system, remove_tree, write_durably,
 };
 
 /// The version of the folder layout; a store of another version is refused, never rewritten.
@@ -54,6 +55,9 @@ pub enum BlobError {
         /// Where they were moved.
         aside: PathBuf,
     },
+    /// The bytes of a digest are not there.
+    #[error("the stored bytes of {0} are gone")]
+    Missing(Digest),
     /// An output holds something that a tree cannot.
     #[error(
         "the output has a device, pipe or socket at {path}, which cannot be delivered from a step; a system's manifest makes devices"
@@ -75,6 +79,17 @@ pub enum BlobError {
     File(#[from] FileError),
 }
 
+impl BlobError {
+    /// Names the blob whose bytes are damaged or gone.
+    pub fn digest(&self) -> Option<Digest> {
+        match self {
+            Self::Corrupt { expected, .. } => Some(*expected),
+            Self::Missing(digest) => Some(*digest),
+            _ => None,
+        }
+    }
+}
+
 /// An open store. Share it by reference between threads; several processes may have it open.
 #[derive(Debug)]
 pub struct Store {
@@ -85,6 +100,10 @@ pub struct Store {
     pub(crate) rehash: bool,
     pub(crate) next: std::sync::atomic::AtomicU64,
     pub(crate) lease: Mutex<Option<Arc<Lease>>>,
+    /// What this process has compared with its record, and whether it was as recorded.
+    pub(crate) looked: Mutex<HashMap<Key, bool>>,
+    /// What of that was not, in words.
+    pub(crate) damages: Mutex<Vec<String>>,
 }
 
 /// A folder under `work/` that is removed when dropped.
@@ -150,9 +169,7 @@ impl Store {
                     fs::create_dir_all(&folder).at("make", &folder)?;
                 }
                 // The format file comes last: without it the folder is made again.
-                let beside = root.join(format!("format.{}", std::process::id()));
-                fs::write(&beside, FORMAT).at("write", &beside)?;
-                fs::rename(&beside, &format).at("rename", &format)?;
+                write_durably(&format, FORMAT.as_bytes())?;
             }
             Err(error) => return Err(error).at("read", &format).map_err(OpenError::File),
         }
@@ -166,6 +183,8 @@ impl Store {
             rehash: false,
             next: std::sync::atomic::AtomicU64::new(0),
             lease: Mutex::default(),
+            looked: Mutex::default(),
+            damages: Mutex::default(),
         })
     }
 
@@ -210,60 +229,21 @@ impl Store {
         self.root.join("failed").join(key.to_string())
     }
 
-    /// Says whether the bytes of a digest are there; they are not verified. If they are, they stay until
-    /// this process ends.
-    pub fn has_blob(&self, digest: &Digest) -> bool {
-        self.keep(&self.blob_path(digest)).unwrap_or(false)
-    }
-
-    /// Puts bytes into the store.
-    pub fn put_bytes(&self, bytes: &[u8]) -> Result<Digest, FileError> {
-        let digest = Digest::of(bytes);
-        let path = self.blob_path(&digest);
-        if !self.keep(&path)? {
-            let scratch = self.scratch("blob")?;
-            let beside = scratch.path().join("bytes");
-            fs::write(&beside, bytes).at("write", &beside)?;
-            fs::rename(&beside, &path).at("rename", &path)?;
-        }
-        Ok(digest)
-    }
-
-    /// Reads a small blob whole, verified.
-    pub fn read_blob(&self, digest: &Digest) -> Result<Vec<u8>, BlobError> {
-        let path = self.blob_path(digest);
-        let bytes = fs::read(&path).at("read", &path)?;
-        let found = Digest::of(&bytes);
-        if found != *digest {
-            return Err(self.set_aside(digest, found)?);
-        }
-        Ok(bytes)
-    }
-
-    /// Checks that the bytes of a digest are its own; damaged ones are set aside.
-    pub fn verify_blob(&self, digest: &Digest) -> Result<u64, BlobError> {
-        let path = self.blob_path(digest);
-        let mut file = File::open(&path).at("open", &path)?;
-        let (found, size) = Digest::of_reader(&mut file).at("read", &path)?;
-        if found != *digest {
-            return Err(self.set_aside(digest, found)?);
-        }
-        Ok(size)
-    }
-
-    /// Moves a damaged blob out of the way, so that it is made or fetched again.
-    pub fn set_aside(&self, digest: &Digest, found: Digest) -> Result<BlobError, FileError> {
-        let path = self.blob_path(digest);
-        let aside = self.root.join("aside").join(format!("{digest}.{found}"));
-        fs::rename(&path, &aside).at("set aside", &path)?;
-        Ok(BlobError::Corrupt { expected: *digest, found, aside })
+    /// Writes a file of the store that is only a help, whole or not at all as far as other processes see it. It may be empty after
+    /// a power cut, and whoever reads it must make do without.
+    pub fn put_note(&self, place: &Path, bytes: &[u8]) -> Result<(), FileError> {
+        let scratch = self.scratch("note")?;
+        let beside = scratch.path().join("note");
+        fs::write(&beside, bytes).at("write", &beside)?;
+        fs::rename(&beside, place).at("rename", place)
     }
 
     /// Forgets every result that leads to damaged or missing bytes, so that it is made again.
     ///
-    /// The layer that a result was taken from goes with it, since its files share their bytes with the blobs.
-    pub fn forget_digest(&self, digest: &Digest) -> Result<(), FileError> {
+    /// The layer that a result was taken from goes with it, since its files share their bytes with the blobs. Says how many there were.
+    pub fn forget_digest(&self, digest: &Digest) -> Result<usize, FileError> {
         let results: Vec<_> = self.index().results().collect();
+        let mut forgotten = 0;
         for (key, digests) in results {
             let holds = |tree: &Tree| {
                 tree.iter().any(
@@ -275,98 +255,34 @@ impl Store {
                 .any(|found| found == digest || self.tree(found).is_ok_and(|tree| holds(&tree)))
             {
                 self.index().append(crate::Record::Forget(key))?;
+                forgotten += 1;
             }
         }
-        Ok(())
-    }
-
-    /// Takes over a finished file from inside the store as a blob, without copying it.
-    pub fn adopt_file(&self, file: &Path, digest: &Digest) -> Result<(), FileError> {
-        let path = self.blob_path(digest);
-        loop {
-            match fs::hard_link(file, &path) {
-                Ok(()) => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    if self.keep(&path)? {
-                        return Ok(());
-                    }
-                }
-                // Too many links, or another file system: then a copy.
-                Err(_) => {
-                    let scratch = self.scratch("blob")?;
-                    let beside = scratch.path().join("bytes");
-                    fs::copy(file, &beside).at("copy", file)?;
-                    return fs::rename(&beside, &path).at("rename", &path);
-                }
-            }
-        }
-    }
-
-    /// Puts the layer of a step in place and records it, on the layers of an earlier build that it went on from.
-    ///
-    /// Where another process was faster, its layer stays. Gives the layers that the one in place lies on.
-    pub fn put_layer(&self, key: &Key, made: &Path, on: Vec<Key>) -> Result<Vec<Key>, FileError> {
-        self.put_folder(made, &self.layer_path(key), Record::Layer(*key, on), &|index| {
-            index.has_layer(key)
-        })?;
-        let layers = self.index().layer(key).unwrap_or_default();
-        Ok(layers.into_iter().skip(1).collect())
-    }
-
-    /// Puts an unpacked build environment in place and records it, as [`Store::put_layer`] does.
-    pub fn put_root(&self, key: &Key, made: &Path) -> Result<(), FileError> {
-        self.put_folder(made, &self.root_path(key), Record::Root(*key), &|index| {
-            index.has_root(key)
-        })
-    }
-
-    fn put_folder(
-        &self,
-        made: &Path,
-        place: &Path,
-        record: Record,
-        is_recorded: &dyn Fn(&Index) -> bool,
-    ) -> Result<(), FileError> {
-        self.lease()?;
-        // Under the gate nobody can come between the folder and its record: a folder without one is left
-        // over from a process that was killed, and nobody uses it.
-        let gate = self.gate_exclusive()?;
-        let mut index = self.index();
-        index.refresh()?;
-        if is_recorded(&index) && place.is_dir() {
-            return Ok(());
-        }
-        let left = self.move_to_trash(place)?;
-        fs::rename(made, place).at("rename", made)?;
-        index.append(record)?;
-        drop((index, gate));
-        left.map_or(Ok(()), |left| remove_tree(&left))
-    }
-
-    /// Streams bytes into a new blob.
-    pub fn put_with<E: From<FileError>>(
-        &self,
-        write: impl FnOnce(&mut dyn Write) -> Result<(), E>,
-    ) -> Result<(Digest, u64), E> {
-        let scratch = self.scratch("blob")?;
-        let beside = scratch.path().join("bytes");
-        let file = File::create(&beside).at("make", &beside)?;
-        let mut sink = HashingWriter {
-            file: io::BufWriter::with_capacity(1 << 18, file),
-            hasher: Hasher::default(),
-        };
-        write(&mut sink)?;
-        sink.file.flush().at("write", &beside)?;
-        let (digest, size) = sink.hasher.finish();
-        let path = self.blob_path(&digest);
-        fs::rename(&beside, &path).at("rename", &path)?;
-        Ok((digest, size))
+        Ok(forgotten)
     }
 
     /// Hashes what a step put below a folder, takes the files over as blobs, and gives the tree.
     ///
     /// Nothing is copied: a blob is another name of the layer's file, and layers never change.
     pub fn take_tree(&self, layers: &LayerStack, folder: &Path) -> Result<Tree, BlobError> {
+        let mut adopted = Vec::new();
+        let tree = self.read_tree(layers, folder, &mut |host, content| {
+            if self.adopt(host, content)? {
+                adopted.push(*content);
+            }
+            Ok(())
+        })?;
+        self.index().append(Record::Blobs(adopted))?;
+        Ok(tree)
+    }
+
+    /// Hashes what layers show below a folder. `file` is told of each file, and of its digest.
+    pub(crate) fn read_tree(
+        &self,
+        layers: &LayerStack,
+        folder: &Path,
+        file: &mut dyn FnMut(&Path, &Digest) -> Result<(), FileError>,
+    ) -> Result<Tree, BlobError> {
         let mut tree = Tree::default();
         let mut inodes: std::collections::BTreeMap<u64, (u32, Digest)> = Default::default();
         for entry in layers.walk(folder)? {
@@ -389,9 +305,10 @@ impl Store {
                             hard_link: Some(*group),
                         },
                         None => {
-                            let mut file = File::open(&host).at("open", &host)?;
-                            let (content, size) = Digest::of_reader(&mut file).at("read", &host)?;
-                            self.adopt_file(&host, &content)?;
+                            let mut opened = File::open(&host).at("open", &host)?;
+                            let (content, size) =
+                                Digest::of_reader(&mut opened).at("read", &host)?;
+                            file(&host, &content)?;
                             let group = u32::try_from(inodes.len()).unwrap_or(u32::MAX);
                             if linked {
                                 inodes.insert(metadata.ino(), (group, content));
@@ -427,93 +344,27 @@ impl Store {
             .map_err(|source| BlobError::Tree { digest: *digest, source })
     }
 
-    /// Lays a tree out as files, once, and gives the folder; its files share their bytes with the blobs.
-    ///
-    /// Every blob is verified on the way. All times are set to `time`, in seconds since 1970.
-    pub fn area(&self, digest: &Digest, time: i64) -> Result<PathBuf, BlobError> {
-        let place = self.root.join("areas").join(digest.to_string());
-        if self.keep(&place)? {
-            return Ok(place);
-        }
-        let scratch = self.scratch("area")?;
-        let base = scratch.path().join("area");
-        self.lay_out(digest, &base, time)?;
-        match fs::rename(&base, &place) {
-            // Another process was faster with the same bytes.
-            Err(_) if place.is_dir() => {}
-            result => result.at("rename", &place)?,
-        }
-        Ok(place)
-    }
-
-    /// Lays a tree out as files in a folder that is not there yet; the files are copies.
-    ///
-    /// Every blob is verified on the way. All times are set to `time`, in seconds since 1970.
-    pub fn lay_out(&self, digest: &Digest, base: &Path, time: i64) -> Result<(), BlobError> {
-        let tree = self.tree(digest)?;
-        fs::create_dir(base).at("make", base)?;
-        let mut groups: std::collections::BTreeMap<u32, PathBuf> = Default::default();
-        let mut folders = vec![(base.to_path_buf(), 0o755)];
-        for (path, node) in tree.iter() {
-            use std::os::unix::ffi::OsStrExt as _;
-            let host = base.join(std::ffi::OsStr::from_bytes(path));
-            match node {
-                TreeNode::Folder { mode } => {
-                    fs::create_dir(&host).at("make", &host)?;
-                    folders.push((host, *mode));
-                    continue;
-                }
-                TreeNode::Symlink { target } => {
-                    let target = std::ffi::OsStr::from_bytes(target);
-                    std::os::unix::fs::symlink(target, &host).at("link", &host)?;
-                }
-                TreeNode::File { mode, content, hard_link, .. } => {
-                    if let Some(first) = hard_link.and_then(|group| groups.get(&group)) {
-                        fs::hard_link(first, &host).at("link", &host)?;
-                    } else {
-                        // A copy, so that modes and times of one blob can differ from tree to tree.
-                        self.verify_blob(content)?;
-                        let blob = self.blob_path(content);
-                        fs::copy(&blob, &host).at("copy", &blob)?;
-                        fs::set_permissions(&host, fs::Permissions::from_mode(*mode))
-                            .at("set the mode of", &host)?;
-                        if let Some(group) = hard_link {
-                            groups.insert(*group, host.clone());
-                        }
-                    }
-                }
-            }
-            set_time(&host, time)?;
-        }
-        // Children first, since a read-only folder takes no more entries.
-        for (folder, mode) in folders.iter().rev() {
-            fs::set_permissions(folder, fs::Permissions::from_mode(*mode))
-                .at("set the mode of", folder)?;
-            set_time(folder, time)?;
-        }
-        Ok(())
-    }
-
-    /// Flushes everything to the disk and records that, where something new was recorded.
+    /// Flushes everything to the disk and records that, where something was recorded in this boot and not flushed since.
     pub fn sync(&self) -> Result<(), FileError> {
-        // What is recorded while the disk is written does not count as written.
+        if !self.writable {
+            return Ok(());
+        }
         let Some(mark) = self.index().mark()? else { return Ok(()) };
-        let folder = OpenOptions::new().read(true).open(&self.root).at("open", &self.root)?;
-        rustix::fs::syncfs(&folder).at("sync", &self.root)?;
-        self.index().append_sync(mark)
+        self.flush()?;
+        let mut index = self.index();
+        index.append_sync(mark)?;
+        // Without this record all of it would have been written for nothing.
+        index.flush()
     }
-}
 
-/// Sets the times of one path, of a symbolic link itself.
-fn set_time(path: &Path, seconds: i64) -> Result<(), FileError> {
-    let time = rustix::fs::Timespec { tv_sec: seconds, tv_nsec: 0 };
-    let times = rustix::fs::Timestamps { last_access: time, last_modification: time };
-    rustix::fs::utimensat(rustix::fs::CWD, path, &times, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)
-        .at("set the time of", path)
+    /// Flushes everything to the disk, and records nothing.
+    pub fn flush(&self) -> Result<(), FileError> {
+        flush_file_system(&self.root)
+    }
 }
 
 /// Drops the group of a file whose other names lie outside the tree (its blob is such a name).
-fn single_names_are_no_groups(tree: &Tree) -> Tree {
+pub(crate) fn single_names_are_no_groups(tree: &Tree) -> Tree {
     let mut counts: std::collections::BTreeMap<u32, u32> = Default::default();
     for (_, node) in tree.iter() {
         if let TreeNode::File { hard_link: Some(group), .. } = node {
@@ -533,25 +384,10 @@ fn single_names_are_no_groups(tree: &Tree) -> Tree {
     result
 }
 
-struct HashingWriter<W> {
-    file: W,
-    hasher: Hasher,
-}
-
-impl<W: Write> Write for HashingWriter<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = self.file.write(bytes)?;
-        self.hasher.update(&bytes[..count]);
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     fn store() -> (tempfile::TempDir, Store) {
@@ -626,7 +462,7 @@ mod tests {
             let made = scratch.path().join("upper");
             fs::create_dir(&made).unwrap();
             fs::write(made.join("file"), text).unwrap();
-            assert!(store.put_layer(&key, &made, Vec::new()).unwrap().is_empty());
+            assert!(store.put_layer(&key, &made, Vec::new(), "a:build").unwrap().is_empty());
         }
         let place = store.layer_path(&key);
         assert_eq!(fs::read_to_string(place.join("file")).unwrap(), "first");

@@ -208,6 +208,8 @@ pub(crate) enum Verb {
         #[arg(long)]
         all: bool,
     },
+    /// Read everything that the store holds, and say what is damaged; the next build makes it again.
+    Verify,
     /// Try what this machine gives, and say what is missing.
     Doctor,
     /// Explain an error code.

@@ -97,7 +97,7 @@ pub(crate) const PAGES: &[Page] = &[
     Page {
         code: "M007",
         title: "stored bytes were damaged",
-        text: "What is stored is verified before it goes into a result. The damaged file was set aside in the store's `aside` folder, and what it was part of is forgotten: the next build makes it again. A disk or memory fault is the usual cause.",
+        text: "Sources, outputs and whatever else is stored by its digest is read and compared before it goes into a result. The damaged file was set aside in the store's `aside` folder, and what it was part of is forgotten: the next build makes it again. Trees that osier lays out for other steps are compared by names, sizes, modes, inodes and times when a build first uses them; their content is read at the first use in each boot of the machine, and one use in 32 otherwise. The layers of steps and the build environments have no digest: they are compared by names, sizes, modes, inodes and times alone, so bits that flip on the disk without a program writing there are not noticed in them. `osier verify` reads everything, and also finds the layers that share a file with a damaged output. A disk or memory fault, a power cut or a program that wrote into the store are the usual causes. A store that was copied to another disk looks changed to these comparisons, and what is used of it is made again.",
     },
     Page {
         code: "F001",

@@ -162,6 +162,16 @@ pub(crate) fn write_problem(
     Ok(Problem::new(DAMAGED, Exit::Machine, crate::pins::chain(error)))
 }
 
+/// Says why a blob cannot be used; what leads to it is forgotten where its bytes are damaged or gone, so that the next try
+/// makes it again.
+pub(crate) fn blob_problem(store: &Store, error: osier_store::BlobError) -> Problem {
+    let Some(digest) = error.digest() else { return Problem::new("M001", Exit::Machine, error) };
+    match store.forget_digest(&digest) {
+        Ok(_) => Problem::new(DAMAGED, Exit::Machine, error),
+        Err(error) => error.into(),
+    }
+}
+
 /// Stored bytes that are not there, or not those of their digest.
 #[derive(Debug)]
 struct Damaged(Digest);
@@ -233,8 +243,7 @@ pub(crate) fn composition(store: &Store, parts: &Parts) -> Outcome<Composition<D
     })?;
     let mut areas = Vec::new();
     for (name, role, digest) in &parts.areas {
-        let tree =
-            store.tree(digest).map_err(|error| Problem::new("M001", Exit::Machine, error))?;
+        let tree = store.tree(digest).map_err(|error| blob_problem(store, error))?;
         let mut entries = BTreeMap::new();
         for (path, node) in tree.iter() {
             let path = ImagePath::new(path.to_vec()).map_err(wrong)?;
@@ -267,9 +276,7 @@ fn accounts(store: &Store, areas: &[Area<Digest>]) -> Outcome<Accounts> {
         let path = ImagePath::new(path).map_err(wrong)?;
         for area in areas {
             if let Some(AreaEntry::File { content, .. }) = area.entries.get(&path) {
-                return store
-                    .read_blob(content)
-                    .map_err(|error| Problem::new("M001", Exit::Machine, error));
+                return store.read_blob(content).map_err(|error| blob_problem(store, error));
             }
         }
         Ok(Vec::new())
@@ -289,11 +296,11 @@ pub(crate) fn deliver(store: &Store, digest: &Digest, place: &Path) -> Outcome<(
     if let Ok(mut file) = File::open(place)
         && Digest::of_reader(&mut file).at("read", place)?.0 == *digest
     {
-        return Ok(());
+        // Whoever put it there may have been killed before the disk had it.
+        return Ok(file.sync_all().at("sync", place)?);
     }
     let blob = store.blob_path(digest);
-    let size =
-        store.verify_blob(digest).map_err(|error| Problem::new("M001", Exit::Machine, error))?;
+    let size = store.verify_blob(digest).map_err(|error| blob_problem(store, error))?;
     let folder = place.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder).at("make", folder)?;
     let beside = tempfile::NamedTempFile::new_in(folder).at("make a file in", folder)?;
@@ -307,6 +314,5 @@ pub(crate) fn deliver(store: &Store, digest: &Digest, place: &Path) -> Outcome<(
     }
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
     std::fs::set_permissions(beside.path(), mode).at("set the mode of", beside.path())?;
-    beside.persist(place).map_err(|error| error.error).at("rename", place)?;
-    Ok(())
+    Ok(crate::own_recipe::keep(beside, place)?)
 }

@@ -184,7 +184,7 @@ pub(crate) fn fill(
 
 fn verified(project: &Project<'_>, digest: &Digest) -> Outcome<PathBuf> {
     let store = project.store;
-    store.verify_blob(digest).map_err(|error| Problem::new("M001", Exit::Machine, error))?;
+    store.verify_blob(digest).map_err(|error| crate::compose::blob_problem(store, error))?;
     Ok(store.blob_path(digest))
 }
 
@@ -195,10 +195,27 @@ impl ReadyDisk {
         match &self.content {
             Content::Copy(_) | Content::Blank(_) if self.keep && file.exists() => Ok(()),
             Content::Image => Ok(()),
+            // A disk that is kept counts as whole once it has its name.
+            Content::Copy(image) if self.keep => {
+                beside(file, |to| copy_with_holes(image, to).map(drop))
+            }
+            Content::Blank(size) if self.keep => {
+                beside(file, |to| File::create(to)?.set_len(*size))
+            }
             Content::Copy(image) => copy_with_holes(image, file).map(drop),
             Content::Blank(size) => File::create(file)?.set_len(*size),
         }
     }
+}
+
+/// Writes a file beside its place, and renames it once it is on the disk.
+fn beside(place: &Path, write: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
+    let mut name = place.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let beside = place.with_file_name(name);
+    write(&beside)?;
+    File::open(&beside)?.sync_all()?;
+    std::fs::rename(&beside, place)
 }
 
 /// Copies a file and leaves holes where it is all zeros; gives its size in bytes.

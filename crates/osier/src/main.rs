@@ -35,6 +35,7 @@ mod terminal;
 mod tool;
 mod tune;
 mod verbs;
+mod verify;
 mod why;
 mod why_image;
 mod workplace;
@@ -109,6 +110,7 @@ fn run(cli: Cli) -> Outcome<()> {
         }
         Verb::Size { name, files } => size::run(&workplace, name.as_deref(), files),
         Verb::Gc { size, age, all } => store_verbs::gc(&workplace, size.as_deref(), age, all),
+        Verb::Verify => verify::run(&workplace),
         Verb::Doctor => doctor::run(&workplace),
         Verb::Explain { code } => reference::explain(&workplace, code.as_deref()),
         Verb::Completions { shell } => {

@@ -6,13 +6,13 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use osier_recipe::{Recipe, Target, glob_matches};
-use osier_store::IoContext;
+use osier_store::{FileError, IoContext, flush_file_system, sync_folder};
 
 use crate::library::{BesideKind, Entry};
 use crate::problem::Outcome;
 use crate::project::Project;
 
-/// Writes a file whole or not at all.
+/// Writes a file whole or not at all, also where the power fails.
 pub(crate) fn write(path: &Path, content: impl AsRef<[u8]>) -> Outcome<()> {
     let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));
@@ -21,8 +21,15 @@ pub(crate) fn write(path: &Path, content: impl AsRef<[u8]>) -> Outcome<()> {
     let mode = fs::metadata(path).map_or(0o644, |known| known.permissions().mode());
     fs::set_permissions(beside.path(), fs::Permissions::from_mode(mode))
         .at("set the mode of", beside.path())?;
+    Ok(keep(beside, path)?)
+}
+
+/// Gives a written file its name once its bytes are on the disk, and waits until the name is.
+pub(crate) fn keep(beside: tempfile::NamedTempFile, path: &Path) -> Result<(), FileError> {
+    beside.as_file().sync_all().at("sync", beside.path())?;
     beside.persist(path).map_err(|error| error.error).at("rename", path)?;
-    Ok(())
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    sync_folder(folder.unwrap_or(Path::new(".")))
 }
 
 /// Copies a built-in recipe with all that lies beside it into the project, whole or not at all.
@@ -53,7 +60,9 @@ pub(crate) fn take_over(project: &Project<'_>, entry: &Entry, component: &str) -
     let folder = shelf.join(component);
     fs::set_permissions(beside.path(), fs::Permissions::from_mode(0o755))
         .at("set the mode of", beside.path())?;
+    flush_file_system(&shelf)?;
     fs::rename(beside.path(), &folder).at("rename", beside.path())?;
+    sync_folder(&shelf)?;
     // It has another name now.
     let _ = beside.keep();
     Ok(folder)

@@ -149,8 +149,7 @@ impl<'a> Project<'a> {
         fs::write(beside.path(), self.lock.to_text()).at("write", beside.path())?;
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
         fs::set_permissions(beside.path(), mode).at("set the mode of", beside.path())?;
-        beside.persist(&path).map_err(|error| error.error).at("rename", &path)?;
-        Ok(())
+        Ok(crate::own_recipe::keep(beside, &path)?)
     }
 
     pub(crate) fn library(&self) -> &Library {

@@ -138,6 +138,7 @@ impl Reporter {
             Event::StepWarned { component, step, message } => {
                 self.warn(&format!("{component}:{step} {message}"));
             }
+            Event::Damaged { message } => self.warn(&message),
             Event::StepsEnded { steps, seconds, cpu, processors, utilisation } => {
                 self.say(format!(
                     "   built  {steps} step{} in {}, {} of processor time: {:.0}% of {processors} processor{}",

@@ -115,7 +115,7 @@ pub(crate) fn build_graph(
     let events = |event| workplace.reporter.event(event);
     let engine = engine(workplace, store, launcher, &events);
     let look = store.look()?;
-    let survey = engine.survey(graph);
+    let survey = engine.survey_of_sound(graph);
     look.hold(survey.keys.values().copied())?;
     if survey.open.is_empty() {
         note_use(store, graph, &survey, note)?;
@@ -165,6 +165,10 @@ pub(crate) fn build_wanted(
         match build_graph(project, &graph, network, launcher, note) {
             Ok(results) => return Ok((graph, results)),
             Err(problem) if problem.code == edit::AGAIN && tries < 3 => {}
+            // What was set aside is fetched, or taken over, again.
+            Err(problem) if problem.code == compose::DAMAGED && tries < 3 => {
+                project.workplace.reporter.say(format!("   again  {}", problem.message));
+            }
             Err(problem) => return Err(problem),
         }
     }
@@ -294,7 +298,10 @@ pub(crate) fn build_problem(error: osier_build::BuildError) -> Problem {
         BuildError::NoSpace { .. } => Problem::new("M004", Exit::Machine, error),
         BuildError::InUse => Problem::new("M001", Exit::Machine, error),
         BuildError::Store(error) => error.into(),
-        BuildError::Blob(error) => Problem::new("M001", Exit::Machine, error),
+        BuildError::Blob(error) => {
+            let code = if error.digest().is_some() { compose::DAMAGED } else { "M001" };
+            Problem::new(code, Exit::Machine, error)
+        }
     }
 }
 
@@ -374,8 +381,7 @@ fn attempt(
                 &results,
                 &ComponentRef { name: kernel.component.clone(), output: None },
             )?;
-            let tree =
-                store.tree(&tree).map_err(|error| Problem::new("M001", Exit::Machine, error))?;
+            let tree = store.tree(&tree).map_err(|error| compose::blob_problem(store, error))?;
             match tree.get(kernel.path.as_bytes()) {
                 Some(TreeNode::File { content, .. }) => Some(*content),
                 _ => {

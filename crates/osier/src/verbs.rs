@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use osier_build::Wanted;
 use osier_recipe::{System, Target};
-use osier_store::{Digest, IoContext, Key, Store};
+use osier_store::{Digest, IoContext, Key, Store, flush_file_system, sync_folder};
 
 use crate::boot;
 use crate::disk_image;
@@ -167,15 +167,31 @@ pub(crate) fn build(
                             .hint("name another folder by --out"));
                     }
                     std::fs::create_dir_all(folder).at("make", folder)?;
-                    store
-                        .lay_out(digest, &place, 1_577_836_800)
-                        .map_err(|error| Problem::new("M001", Exit::Machine, error))?;
+                    deliver(&store, digest, folder, &place)?;
                 }
             }
         }
     }
     crate::edit::remind(workplace);
     Ok(())
+}
+
+/// Lays an output out beside its place, and renames it once it is on the disk.
+fn deliver(store: &Store, digest: &Digest, folder: &Path, place: &Path) -> Outcome<()> {
+    let beside = tempfile::Builder::new()
+        .prefix(".osier-out-")
+        .tempdir_in(folder)
+        .at("make a folder in", folder)?;
+    let made = beside.path().join("output");
+    let laid = store
+        .lay_out(digest, &made, 1_577_836_800)
+        .map_err(|error| crate::compose::blob_problem(store, error))
+        .and_then(|()| Ok(flush_file_system(folder)?))
+        .and_then(|()| Ok(std::fs::rename(&made, place).at("rename", &made)?));
+    // Folders that can only be read are no obstacle to it.
+    osier_store::remove_tree(beside.path())?;
+    laid?;
+    Ok(sync_folder(folder)?)
 }
 
 /// Finds the key of a step that is named as COMPONENT:STEP; of a component alone, its failed or last step.

@@ -52,8 +52,7 @@ pub(crate) fn record(store: &Store, system: &System, target: Target, parts: &Par
     let path = record_path(store, system, target);
     let folder = store.root().join("ingredients");
     fs::create_dir_all(&folder).at("make", &folder)?;
-    fs::write(&path, serde_json::to_vec(&record).unwrap_or_default()).at("write", &path)?;
-    Ok(())
+    Ok(store.put_note(&path, &serde_json::to_vec(&record).unwrap_or_default())?)
 }
 
 /// Says in one sentence why a system has to be built again, all of whose components are built or one of which is open.

@@ -134,11 +134,15 @@ pub(crate) fn unusable(what: impl std::fmt::Display) -> Problem {
         .hint("name a folder of your own by --store DIR or OSIER_STORE")
 }
 
-/// Names this boot of the machine.
+/// Names this boot of the machine. Where that cannot be told, each process counts as one: what it has not synced is not believed.
 fn boot_id() -> String {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let text = text.trim();
-    if text.is_empty() { "unknown".to_owned() } else { text.to_owned() }
+    if !text.is_empty() {
+        return text.to_owned();
+    }
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    format!("unknown-{}-{}", since.unwrap_or_default().as_nanos(), std::process::id())
 }
 
 /// Fails where steps cannot run as they should on this machine: what is told before the first download.

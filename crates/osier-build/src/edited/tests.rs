@@ -244,7 +244,7 @@ fn merged_layers_show_the_same() {
             let layer = space.edited(&number.to_string(), &before, &after, &layers);
             // Each case has layers of its own.
             let key = Key(Digest::of(format!("{before:?} {edits:?} {number}").as_bytes()).0);
-            space.store.put_layer(&key, &layer, Vec::new()).unwrap();
+            space.store.put_layer(&key, &layer, Vec::new(), "a:b").unwrap();
             layers.insert(0, space.store.layer_path(&key));
             keys.insert(0, key);
             before = after;

@@ -93,6 +93,7 @@ pub(crate) struct Workshop {
     pub(crate) memory: u64,
     ran: Mutex<Vec<String>>,
     warned: Mutex<Vec<String>>,
+    damaged: Mutex<Vec<String>>,
     busy: Mutex<Option<(usize, f64, f64)>>,
     reused: AtomicUsize,
     /// What became of patches, by step.
@@ -111,6 +112,16 @@ impl Workshop {
         Self::with(Store::open(store, "boot").unwrap(), None)
     }
 
+    /// Opens a store that others may use as well, in another boot of the machine.
+    pub(crate) fn in_boot(store: &Path, boot: &str) -> Self {
+        Self::with(Store::open(store, boot).unwrap(), None)
+    }
+
+    /// Gives what was found damaged, and forgets it.
+    pub(crate) fn damages(&self) -> Vec<String> {
+        std::mem::take(&mut self.damaged.lock().unwrap())
+    }
+
     fn with(store: Store, folder: Option<tempfile::TempDir>) -> Self {
         Self {
             _folder: folder,
@@ -122,6 +133,7 @@ impl Workshop {
             memory: u64::MAX,
             ran: Mutex::default(),
             warned: Mutex::default(),
+            damaged: Mutex::default(),
             busy: Mutex::default(),
             reused: AtomicUsize::new(0),
             patched: Mutex::default(),
@@ -217,6 +229,10 @@ impl Workshop {
                 Event::StepFinished { component, step, .. } => format!("{component}:{step}"),
                 Event::StepWarned { component, message, .. } => {
                     self.warned.lock().unwrap().push(format!("{component} {message}"));
+                    return;
+                }
+                Event::Damaged { message } => {
+                    self.damaged.lock().unwrap().push(message);
                     return;
                 }
                 Event::StepsEnded { processors, seconds, cpu, .. } => {

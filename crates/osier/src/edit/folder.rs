@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use osier_store::IoContext as _;
+use osier_store::{IoContext as _, flush_file_system, sync_folder};
 
 use super::state::Edit;
 use crate::problem::{Exit, Outcome, Problem};
@@ -120,8 +120,9 @@ pub(super) fn make_writable(folder: &Path) -> Outcome<()> {
 pub(super) fn put(beside: tempfile::TempDir, folder: &Path) -> Outcome<()> {
     fs::set_permissions(beside.path(), fs::Permissions::from_mode(0o755))
         .at("set the mode of", beside.path())?;
+    flush_file_system(beside.path())?;
     fs::rename(beside.path(), folder).at("rename", beside.path())?;
     // It has another name now.
     let _ = beside.keep();
-    Ok(())
+    Ok(sync_folder(folder.parent().unwrap_or(folder))?)
 }

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use osier_store::{Digest, IoContext as _, Store, Tree, TreeNode};
+use osier_store::{Digest, IoContext as _, Store, Tree, TreeNode, sync_folder};
 use serde_json::{Value, json};
 
 use crate::own_recipe;
@@ -130,7 +130,7 @@ impl Edit {
         own_recipe::write(&beside.join("source.tree"), source.to_manifest())?;
         own_recipe::write(&beside.join("edit.json"), format!("{record:#}\n"))?;
         fs::rename(&beside, &self.place).at("rename", &beside)?;
-        Ok(())
+        Ok(sync_folder(folder)?)
     }
 
     /// Lets builds begin afresh from the source as it is now.

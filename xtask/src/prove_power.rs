@@ -1,0 +1,286 @@
+//! Cuts the power at random moments, and looks at what comes after: `cargo xtask prove power [CUTS]`.
+//!
+//! The project and the store lie on an ext4 file system of their own, in a file behind a loop device, which is mounted where no other
+//! process sees it. While osier works there, or soon after, the file system is shut down as a power cut would: what is not
+//! on the disk is lost, mostly without the journal's last part. It is mounted again, in another boot of the machine as far as osier can
+//! see. The next build must deliver the bytes that an undisturbed one in another store has delivered, leave no work behind, be
+//! followed by one that runs nothing, and the store must be found sound.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::draw::Draw;
+use crate::prove_kill_random::{Delivery, Work, fill, finish, prepare, undisturbed, write_version};
+use crate::root;
+use crate::stop_at::{Whom, kill_now, wait_for_end};
+use crate::workshop::Workshop;
+
+/// How many cuts.
+const CUTS: usize = 100;
+/// How many versions of the sources there are.
+const VERSIONS: usize = 8;
+/// Tells this program that it runs in a mount namespace of its own.
+const INSIDE: &str = "OSIER_PROOF_POWER";
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// How the file system is mounted: the journal is written each second, so that names get there long before bytes do.
+const MOUNTS: [&str; 4] =
+    ["commit=1", "commit=1,data=writeback", "commit=1,nodelalloc", "commit=5"];
+
+/// What the shutdown does with the journal: the flags of EXT4_IOC_SHUTDOWN, in the order of how much is lost.
+const LOST: [(u32, &str); 3] =
+    [(2, "nothing flushed"), (1, "the journal flushed"), (0, "all flushed")];
+
+/// What the power is cut in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Cut {
+    /// A work of the proof of random kills.
+    In(Work),
+    /// The first command in a new store.
+    First,
+}
+
+/// All of it.
+pub(crate) fn all(_: &Path) -> Result<()> {
+    let cuts = match std::env::var("OSIER_PROOF_CUTS") {
+        Ok(cuts) => cuts.parse().context("OSIER_PROOF_CUTS is a number")?,
+        Err(_) => CUTS,
+    };
+    ensure!(
+        rustix::process::geteuid().is_root(),
+        "prove power needs root, for a loop device and an ext4 that it can cut; nothing was proved"
+    );
+    if std::env::var_os(INSIDE).is_none() {
+        let status = Command::new("unshare")
+            .args(["--mount", "--propagation", "private", "--"])
+            .arg(std::env::current_exe()?)
+            .args(["prove", "power"])
+            .env(INSIDE, "1")
+            .status()
+            .context("cannot run unshare")?;
+        ensure!(status.success(), "prove power ended with {status}");
+        return Ok(());
+    }
+    let seed = match std::env::var("OSIER_PROOF_SEED") {
+        Ok(seed) => seed.parse().context("OSIER_PROOF_SEED is a number")?,
+        Err(_) => u64::try_from(SystemTime::UNIX_EPOCH.elapsed()?.as_nanos() % 1_000_000_000)?,
+    };
+    println!("prove power: OSIER_PROOF_SEED={seed}");
+    let begun = Instant::now();
+    let known = undisturbed("power-reference", VERSIONS)?;
+    println!("prove power: {VERSIONS} undisturbed builds took {} s", begun.elapsed().as_secs());
+    let mut disk = Disk::make()?;
+    let proof = prove(&mut disk, &known, cuts, Draw(seed));
+    let removed = disk.remove();
+    let counts = proof?;
+    removed?;
+    println!("| cut in | nothing flushed | the journal flushed | all flushed | after the end |");
+    println!("| --- | --- | --- | --- | --- |");
+    for (cut, [none, journal, all, after]) in &counts {
+        println!("| {cut:?} | {none} | {journal} | {all} | {after} |");
+    }
+    println!(
+        "prove power: {cuts} cuts in {} s, 0 wrong: each next build delivered the bytes of an undisturbed one, left no work, was followed \
+         by one that ran nothing, and the store was sound",
+        begun.elapsed().as_secs()
+    );
+    Ok(())
+}
+
+type Counts = BTreeMap<Cut, [usize; 4]>;
+
+fn prove(disk: &mut Disk, known: &[Delivery], cuts: usize, mut draw: Draw) -> Result<Counts> {
+    disk.mount(MOUNTS[0])?;
+    let shop = disk.shop()?;
+    fill(&shop)?;
+    fs::copy(
+        root().join("target/proofs/power-reference/osier.lock"),
+        shop.project.join("osier.lock"),
+    )?;
+    let mut spans: BTreeMap<Work, Duration> = BTreeMap::new();
+    for work in Work::ALL {
+        prepare(&shop, work, 0, VERSIONS)?;
+        let from = Instant::now();
+        shop.good(work.words())?;
+        spans.insert(work, from.elapsed());
+        finish(&shop, work, &known[0])?;
+    }
+    let mut counts = Counts::new();
+    let begun = Instant::now();
+    for number in 1..=cuts {
+        let cut = match draw.below(100) {
+            0..12 => Cut::First,
+            _ => Cut::In(Work::draw(&mut draw)),
+        };
+        let version = draw.below(VERSIONS);
+        let span = match cut {
+            Cut::First => Duration::from_millis(60),
+            Cut::In(work) => spans[&work],
+        };
+        // Beyond the end as well: what was just said to be done is not on the disk yet.
+        let span = usize::try_from(span.as_micros())? * 5 / 4;
+        let moment = Duration::from_micros(draw.below(span.max(1)) as u64);
+        let idle = [0, 0, 0, 1500][draw.below(4)];
+        let lost = [0, 0, 0, 0, 1, 2][draw.below(6)];
+        let options = MOUNTS[draw.below(MOUNTS.len())];
+        let name = format!(
+            "cut {number}: {cut:?}, after {} ms, idle {idle} ms, {}, {options}, version {version}",
+            moment.as_millis(),
+            LOST[lost].1
+        );
+        let idle = Duration::from_millis(idle);
+        let ended = one(disk, &shop, cut, version, (moment, idle), (LOST[lost].0, options), known)
+            .with_context(|| name.clone())?;
+        let row = counts.entry(cut).or_default();
+        row[lost] += 1;
+        row[3] += usize::from(ended);
+        if number % 10 == 0 {
+            println!("{name}: good, {} s so far", begun.elapsed().as_secs());
+        }
+    }
+    Ok(counts)
+}
+
+/// Cuts once, and looks at what comes after; says whether osier had ended before.
+fn one(
+    disk: &mut Disk,
+    shop: &Workshop,
+    cut: Cut,
+    version: usize,
+    (moment, idle): (Duration, Duration),
+    (flag, options): (u32, &str),
+    known: &[Delivery],
+) -> Result<bool> {
+    let fresh = disk.place.join("fresh");
+    let import = root().join("osier.lock");
+    let first = ["--store", fresh.to_str().context("UTF-8")?, "fetch", "--import"];
+    let first = [first.as_slice(), &[import.to_str().context("UTF-8")?]].concat();
+    let words = match cut {
+        Cut::In(work) => {
+            prepare(shop, work, version, VERSIONS)?;
+            work.words()
+        }
+        Cut::First => &first,
+    };
+    let mut command = shop.command(words);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    std::thread::sleep(moment);
+    let ended = child.try_wait()?.is_some();
+    std::thread::sleep(idle);
+    disk.cut(flag)?;
+    let family = kill_now(&mut child, Whom::All)?;
+    wait_for_end(&family, &shop.store)?;
+    disk.unmount()?;
+    disk.mount(options)?;
+    match cut {
+        Cut::In(work) => {
+            // What a person wrote last may be lost as well.
+            write_version(shop, version)?;
+            finish(shop, work, &known[version])?;
+            shop.good(&["verify"])?;
+        }
+        Cut::First => {
+            let fresh = fresh.to_str().context("UTF-8")?;
+            shop.good(&first)?;
+            shop.good(&["--store", fresh, "verify"])?;
+            shop.good(&["--store", fresh, "gc", "--all"])?;
+        }
+    }
+    Ok(ended)
+}
+
+/// An ext4 file system in a file, and the boot of the machine that osier sees.
+struct Disk {
+    file: PathBuf,
+    place: PathBuf,
+    boot: PathBuf,
+    boots: u32,
+    mounted: bool,
+}
+
+impl Disk {
+    fn make() -> Result<Self> {
+        let folder = root().join("target/proofs");
+        let file = folder.join("power.ext4");
+        let place = folder.join("power");
+        let boot = folder.join("power-boot");
+        let _ = fs::remove_file(&file);
+        fs::create_dir_all(&place)?;
+        ensure!(
+            fs::read_dir(&place)?.next().is_none(),
+            "{} should be empty; something is mounted there, or was left",
+            place.display()
+        );
+        fs::File::create(&file)?.set_len(8 << 30)?;
+        run(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&file))?;
+        fs::write(&boot, "boot-0\n")?;
+        run(Command::new("mount").arg("--bind").arg(&boot).arg(BOOT_ID))?;
+        Ok(Self { file, place, boot, boots: 0, mounted: false })
+    }
+
+    /// The project and the store on it.
+    fn shop(&self) -> Result<Workshop> {
+        let project = self.place.join("project");
+        fs::create_dir_all(&project)?;
+        fs::write(project.join("osier.toml"), "name = \"gallery\"\nsuite = \"bookworm\"\n")?;
+        Ok(Workshop { project, store: self.place.join("store") })
+    }
+
+    /// Mounts it, in a new boot of the machine.
+    fn mount(&mut self, options: &str) -> Result<()> {
+        self.boots += 1;
+        fs::write(&self.boot, format!("{:08x}-0000-4000-8000-000000000000\n", self.boots))?;
+        let options = format!("loop,{options}");
+        run(Command::new("mount")
+            .args(["-t", "ext4", "-o", &options])
+            .args([&self.file, &self.place]))?;
+        self.mounted = true;
+        Ok(())
+    }
+
+    /// Cuts the power.
+    fn cut(&self, flag: u32) -> Result<()> {
+        // EXT4_IOC_SHUTDOWN, by a program that every Debian has.
+        let script = "open(my $disk, '<', $ARGV[0]) or die $!; my $flag = pack('L', $ARGV[1]); ioctl($disk, 0x8004587d, $flag) or die $!";
+        run(Command::new("perl").args(["-e", script]).arg(&self.place).arg(flag.to_string()))
+    }
+
+    fn unmount(&mut self) -> Result<()> {
+        let begun = Instant::now();
+        // The kernel takes the mounts of processes that were killed down in its own time.
+        while !Command::new("umount").arg(&self.place).stderr(Stdio::null()).status()?.success() {
+            ensure!(begun.elapsed() < Duration::from_secs(20), "the disk cannot be unmounted");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        self.mounted = false;
+        Ok(())
+    }
+
+    fn remove(&mut self) -> Result<()> {
+        if self.mounted {
+            self.unmount()?;
+        }
+        run(Command::new("umount").arg(BOOT_ID))?;
+        fs::remove_file(&self.boot)?;
+        fs::remove_dir(&self.place)?;
+        Ok(fs::remove_file(&self.file)?)
+    }
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let output = command.stdin(Stdio::null()).output();
+    let output = output.with_context(|| format!("cannot run {command:?}"))?;
+    if !output.status.success() {
+        bail!(
+            "{command:?} ended with {}: {}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    Ok(())
+}
