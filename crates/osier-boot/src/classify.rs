@@ -37,15 +37,20 @@ const FAULTS: &[&str] =
 /// How many notes are kept.
 const MOST_NOTES: usize = 5;
 
-/// Whether waiting is useless once the console, or what is kept of its end, stays quiet.
-/// `refused` says that the kernel seems to have refused an init.
-pub(crate) fn stands_still(console: &str, refused: bool) -> bool {
+/// Whether waiting is useless once the console, or what is kept of its end, stays quiet; and how sure it is
+/// that no program printed the line that says so. `refused` says that the kernel seems to have refused an init.
+pub(crate) fn stands_still(console: &str, refused: bool) -> Option<Voice> {
     let lines = Lines::new(console, None);
     let mut last = lines.behind().rev().filter(|index| !lines.text(*index).trim().is_empty());
-    let Some(end) = last.next() else { return false };
+    let end = last.next()?;
     let has_fallen = |index: usize| FALLEN_BACK.iter().any(|text| lines.text(index).contains(text));
-    STANDS_STILL.iter().any(|words| lines.voice(end, words) == Some(Voice::Kernel))
-        || refused && (has_fallen(end) || last.next().is_some_and(has_fallen))
+    if refused && (has_fallen(end) || last.next().is_some_and(has_fallen)) {
+        return Some(Voice::Kernel);
+    }
+    STANDS_STILL
+        .iter()
+        .find_map(|words| lines.end_voice(end, words))
+        .filter(|_| !lines.is_programs(end))
 }
 
 /// Draws the diagnosis from what was observed. Pure: the same observation gives the same words.

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::classify::{REFUSALS, stands_still};
-use crate::kernel_lines::stamp;
+use crate::kernel_lines::{Voice, stamp};
 use crate::script::find;
 
 /// How much of the beginning is kept for the verdict.
@@ -20,6 +20,8 @@ const TAIL: usize = 4 << 20;
 const MESSAGES: usize = 64 << 10;
 /// How much of an unfinished line is watched.
 const WATCHED_LINE: usize = 8 << 10;
+/// How many times as long a console must be quiet after words that a program may have printed.
+const UNSURE: u32 = 5;
 /// How large a log file may become before the guest is stopped.
 pub(crate) const LOG_LIMIT: u64 = 64 << 20;
 
@@ -265,16 +267,24 @@ impl Record {
         text + &kept(&self.tail, self.tail_start, from.max(self.tail_start), to)
     }
 
-    /// Whether the console has been quiet for `grace` after a text after which nothing comes.
+    /// Whether the console has been quiet for `grace` after a text after which nothing comes, or for much
+    /// longer where a program may have printed it.
     pub(crate) fn stands_still(&self, grace: Duration) -> bool {
-        if self.last_output.elapsed() < grace {
+        let quiet = self.last_output.elapsed();
+        if quiet < grace {
             return false;
         }
         let refused = self.refused && self.proved.is_none();
         // The end is looked at often; the whole only where the end looks like one.
         let end = &self.tail[self.tail.len().saturating_sub(WATCHED_LINE)..];
-        stands_still(&String::from_utf8_lossy(end), refused)
-            && stands_still(&self.text().0, refused)
+        if stands_still(&String::from_utf8_lossy(end), refused).is_none() {
+            return false;
+        }
+        match stands_still(&self.text().0, refused) {
+            Some(Voice::Kernel) => true,
+            Some(Voice::Unknown) => quiet >= grace * UNSURE,
+            None => false,
+        }
     }
 
     fn append(&mut self, clean: &[u8], watch: &[u8]) {

@@ -113,6 +113,25 @@ fn a_console_that_stays_quiet_after_its_last_words_stands_still() {
 }
 
 #[test]
+fn words_that_a_program_may_have_printed_are_given_more_time() {
+    let quiet = Duration::from_millis(300);
+    for (text, expected) in [
+        ("[    9.0] reboot: System halted\n", true),
+        // A kernel without stamps.
+        ("Linux version 6.1\nreboot: System halted\n", false),
+    ] {
+        let mut feed = feed();
+        feed.write(text.as_bytes());
+        feed.finish();
+        thread::sleep(quiet);
+        let record = feed.console.record();
+        let grace = record.last_output.elapsed();
+        assert_eq!(record.stands_still(grace), expected, "{text}");
+        assert!(record.stands_still(grace / (UNSURE + 1)), "{text}");
+    }
+}
+
+#[test]
 fn the_proof_is_seen_between_lines_of_the_kernel() {
     for (text, expected) in [
         ("osier-boo[    1.234567] random: crng init done\nted:77\n", true),

@@ -129,8 +129,16 @@ impl<'a> Lines<'a> {
         Some(if begins { Voice::Kernel } else { Voice::Unknown })
     }
 
+    /// Like [`Lines::voice`], of words about an end: nobody prints anything after a kernel has ended. Of a kernel
+    /// that does not stamp any line is possible, in the middle of a prompt, too.
+    pub(crate) fn end_voice(&self, index: usize, words: &str) -> Option<Voice> {
+        let voice = self.voice(index, words)?;
+        let is_sure = self.is_stamped && voice == Voice::Kernel && self.is_last_word(index);
+        Some(if is_sure { Voice::Kernel } else { Voice::Unknown })
+    }
+
     /// Whether a line is certainly a program's.
-    fn is_programs(&self, index: usize) -> bool {
+    pub(crate) fn is_programs(&self, index: usize) -> bool {
         let Some(line) = self.all.get(index) else { return false };
         let speaks = line.message.is_none() && !line.text.trim().is_empty();
         self.is_stamped && speaks && index > self.begun
@@ -178,13 +186,10 @@ impl<'a> Lines<'a> {
             [GuestEnding::PowerOff, GuestEnding::Reboot, GuestEnding::Halt, GuestEnding::Panic];
         for index in self.behind() {
             for ending in endings {
-                let Some(voice) = ending.words().and_then(|words| self.voice(index, words)) else {
+                let Some(voice) = ending.words().and_then(|words| self.end_voice(index, words))
+                else {
                     continue;
                 };
-                // Nobody prints anything after a kernel has ended. Of kernels that do not stamp any line is possible,
-                // and in the middle of a prompt, too.
-                let is_last = self.is_stamped && voice == Voice::Kernel && self.is_last_word(index);
-                let voice = if is_last { Voice::Kernel } else { Voice::Unknown };
                 if voice == Voice::Kernel || found.is_none_or(|(_, voice)| voice != Voice::Kernel) {
                     found = Some((ending, voice));
                 }

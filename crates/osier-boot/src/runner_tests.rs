@@ -9,6 +9,8 @@ use crate::shell_guest::ShellEmulator;
 
 /// What a Linux prints first, so that the console is not empty.
 const KERNEL: &str = "printf 'Linux version 6.1\\r\\n'; ";
+/// The same of one that stamps its lines.
+const STAMPED: &str = "printf '[    0.000000] Linux version 6.1\\r\\n'; ";
 /// An init that proves itself.
 const PROVE: &str = "printf 'osier-booted:%s\\r\\n' \"$(cat $CHALLENGE)\"; ";
 const REBOOT: &str = "printf '[    2.0] reboot: Restarting system\\r\\n'";
@@ -199,11 +201,11 @@ fn a_conversation_is_played() {
 fn ends_are_told_apart() {
     use GuestEnding::{Exit, Halt, Kill, Panic, PowerOff, Reboot};
     let power_off = "echo 'reboot: Power down'";
-    let halt = "echo 'reboot: System halted'; exec sleep 60";
+    let halt = "echo '[    3.0] reboot: System halted'; exec sleep 60";
     let panic = "echo 'Kernel panic - not syncing: Fatal exception'";
     let returned = "echo 'Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000300'";
-    let stays = "echo 'Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000300'; \
-                 echo '---[ end Kernel panic - not syncing: Attempted to kill init! ]---'; exec sleep 60";
+    let stays = "echo '[    3.0] Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000300'; \
+                 echo '[    3.0] ---[ end Kernel panic - not syncing: Attempted to kill init! ]---'; exec sleep 60";
     for (last_words, how, code) in [
         (power_off, PowerOff, "B100"),
         (REBOOT, Reboot, "B100"),
@@ -224,7 +226,7 @@ fn ends_are_told_apart() {
         ("echo 'reboot: Power down'; exit 3", PowerOff, "B110"),
         ("kill -SEGV $$", Reboot, "B111"),
     ] {
-        let script = format!("{KERNEL}{PROVE}{last_words}");
+        let script = format!("{STAMPED}{PROVE}{last_words}");
         let report = trial(&script, vec![booted(), end(how)]).boot();
         assert_eq!(report.diagnosis.code, code, "{last_words} as {how}: {report:#?}");
         assert_eq!(report.passed, code == "B100");
@@ -255,7 +257,7 @@ fn what_is_printed_on_the_way_ends_no_boot() {
     // The kernel goes on to another init, which takes its time; programs print what kernels print, and go on.
     let words = "echo 'reboot: System halted'; echo 'Kernel panic - not syncing: x'; echo; echo ...; sleep 6; ";
     let script = format!(
-        "printf '[    0.1] Linux version 6.1\\r\\n[    0.7] Failed to execute /init (error -13)\\r\\n'; sleep 6; \
+        "{STAMPED}printf '[    0.7] Failed to execute /init (error -13)\\r\\n'; sleep 6; \
          {words}{PROVE}{words}{REBOOT}"
     );
     let patient = |how| Action::End { how, within: seconds(30) };
