@@ -17,6 +17,7 @@ mod prove;
 mod prove_changes;
 mod prove_disks;
 mod prove_edit;
+mod prove_fragments;
 mod prove_git;
 mod prove_graph;
 mod prove_jobs;

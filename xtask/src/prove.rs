@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::prove_changes::changes;
 use crate::prove_disks::{disks, images};
 use crate::prove_edit::edit;
+use crate::prove_fragments::fragments;
 use crate::prove_git;
 use crate::prove_graph::graph;
 use crate::prove_jobs::jobs;
@@ -36,6 +37,7 @@ pub(crate) const NAMES: &[&str] = &[
     "disks",
     "shell",
     "config",
+    "fragments",
     "graph",
     "git",
     "jobs",
@@ -67,6 +69,7 @@ pub(crate) fn run(name: &str) -> Result<()> {
         "images" => &[images],
         "shell" => &[shell],
         "config" => &[config],
+        "fragments" => &[fragments],
         "graph" => &[graph],
         "git" => &[prove_git::run],
         "jobs" => &[jobs],
@@ -94,6 +97,7 @@ pub(crate) fn run(name: &str) -> Result<()> {
             images,
             shell,
             config,
+            fragments,
             graph,
             prove_git::run,
             jobs,

@@ -21,7 +21,7 @@ pub struct NotHonoured {
     pub fragment: String,
     /// Its line, counted from 1.
     pub line: usize,
-    /// Why the wish was dropped, for whoever knows the dependencies of symbols; [`check`] does not.
+    /// Why the wish was dropped, if that is known; [`check`] knows nothing of the dependencies of symbols.
     pub reason: Option<String>,
 }
 
@@ -47,15 +47,21 @@ pub fn check(wanted: &Wanted, result: &Config) -> Vec<NotHonoured> {
         !wish.value.is_honoured_by(result.get(symbol).unwrap_or(&Value::No))
     });
     dropped
-        .map(|(symbol, Wish { value, fragment, line })| NotHonoured {
+        .map(|(symbol, Wish { value, fragment, line, .. })| NotHonoured {
             symbol: symbol.clone(),
             wanted: value.clone(),
             got: result.get(symbol).cloned(),
             fragment: fragment.clone(),
             line: *line,
-            reason: None,
+            reason: without_modules(value, result),
         })
         .collect()
+}
+
+/// Says why a module is none where there are no modules at all.
+fn without_modules(wanted: &Value, result: &Config) -> Option<String> {
+    let none = *wanted == Value::Module && result.get("MODULES") != Some(&Value::Yes);
+    none.then(|| "there are no modules without `CONFIG_MODULES=y`".to_owned())
 }
 
 /// The symbols that stand for an architecture as a whole, of Linux.
@@ -122,7 +128,7 @@ pub(crate) mod tests {
             ".config",
             "CONFIG_YY=y\nCONFIG_YM=m\n# CONFIG_YN is not set\nCONFIG_MY=y\nCONFIG_NY=y\n\
              # CONFIG_NN is not set\nCONFIG_S=\"a\"\nCONFIG_T=\"u\"\nCONFIG_H=0x1f\nCONFIG_I=05\n\
-             CONFIG_J=6\nCONFIG_MORE=y\n",
+             CONFIG_J=6\nCONFIG_MORE=y\nCONFIG_MODULES=y\n",
         );
         let findings = check(&wanted, &result);
         assert_eq!(
@@ -141,6 +147,19 @@ pub(crate) mod tests {
         assert_eq!(
             NotHonoured { reason, ..findings[4].clone() }.to_string(),
             "f:4: `CONFIG_YA=y` is not honoured: the result does not mention it, because `PCI` is n"
+        );
+    }
+
+    #[test]
+    fn a_module_without_modules_says_what_is_missing() {
+        let wanted = merge(&[config("f", "CONFIG_A=m\nCONFIG_B=y\n")]);
+        let findings = check(&wanted, &config("r", "CONFIG_A=y\n"));
+        assert_eq!(
+            findings.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            [
+                "f:1: `CONFIG_A=m` is not honoured: the result has `CONFIG_A=y`, because there are no modules without `CONFIG_MODULES=y`",
+                "f:2: `CONFIG_B=y` is not honoured: the result does not mention it",
+            ]
         );
     }
 

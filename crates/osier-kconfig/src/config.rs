@@ -1,7 +1,6 @@
 //! The text form of configurations and fragments.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry as Slot;
 use std::ops::Range;
 
 use crate::value::{Value, line};
@@ -63,16 +62,9 @@ pub enum Problem {
     /// A comment looks like a setting but has other blanks, so Kconfig would skip it.
     #[error("a comment that only looks like a setting")]
     LooseNotSet,
-    /// The symbol was set to something else before.
-    #[error("`CONFIG_{symbol}` is {before} in line {line} already")]
-    Twice {
-        /// The symbol.
-        symbol: String,
-        /// Its earlier value.
-        before: Value,
-        /// The line of that.
-        line: usize,
-    },
+    /// It holds a NUL byte, as a file in UTF-16 does.
+    #[error("a NUL byte: this is not plain text")]
+    Nul,
 }
 
 /// A fault within a line: where, what, and what to do.
@@ -85,30 +77,24 @@ struct Fault {
 impl Config {
     /// Reads a configuration or a fragment; `name` is for messages.
     ///
-    /// A line is empty, a comment, `CONFIG_X=VALUE` or `# CONFIG_X is not set`. A symbol may be set
-    /// twice to the same value only. Every faulty line is reported, in order.
+    /// A line is empty, a comment, `CONFIG_X=VALUE` or `# CONFIG_X is not set`. Of several lines for
+    /// one symbol the last one counts. Every faulty line is reported, in order.
     pub fn parse(name: &str, text: &str) -> Result<Config, Vec<ParseError>> {
         let mut settings = BTreeMap::new();
         let mut errors = Vec::new();
+        // Some editors begin a file with this mark of its encoding.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         for (index, text) in text.lines().enumerate() {
             let number = index + 1;
             let fault = match read(text) {
                 Ok(None) => continue,
-                Ok(Some((symbol, value, span))) => match settings.entry(symbol.to_owned()) {
-                    Slot::Vacant(slot) => {
-                        slot.insert(Setting { value, line: number });
-                        continue;
-                    }
-                    Slot::Occupied(slot) if slot.get().value == value => continue,
-                    Slot::Occupied(slot) => {
-                        let Setting { value: before, line } = slot.get().clone();
-                        let problem = Problem::Twice { symbol: symbol.to_owned(), before, line };
-                        let hint = Some("keep one of the two lines".to_owned());
-                        Fault { span, problem, hint }
-                    }
-                },
+                Ok(Some((symbol, value))) => {
+                    settings.insert(symbol.to_owned(), Setting { value, line: number });
+                    continue;
+                }
                 Err(fault) => fault,
             };
+            let encoded = fault.problem == Problem::Nul;
             errors.push(ParseError {
                 name: name.to_owned(),
                 line: number,
@@ -117,6 +103,10 @@ impl Config {
                 problem: fault.problem,
                 hint: fault.hint,
             });
+            // The lines below say the same.
+            if encoded {
+                break;
+            }
         }
         if errors.is_empty() { Ok(Config { name: name.to_owned(), settings }) } else { Err(errors) }
     }
@@ -138,14 +128,18 @@ pub(crate) fn text<'a>(settings: impl Iterator<Item = (&'a String, &'a Value)>) 
     settings.map(|(symbol, value)| line(symbol, value) + "\n").collect()
 }
 
-/// What a line sets: a symbol, its value, and the bytes that say so; nothing for a comment.
-type Said<'a> = Option<(&'a str, Value, Range<usize>)>;
+/// What a line sets: a symbol and its value; nothing for a comment.
+type Said<'a> = Option<(&'a str, Value)>;
 
 /// Reads a line.
 fn read(text: &str) -> Result<Said<'_>, Fault> {
-    let trimmed = text.trim();
-    let start = text.len() - text.trim_start().len();
+    let trimmed = text.trim_ascii();
+    let start = text.len() - text.trim_ascii_start().len();
     let span = start..start + trimmed.len();
+    if let Some(at) = text.find('\0') {
+        let hint = Some("save the file as plain text in UTF-8".to_owned());
+        return Err(Fault { span: at..at + 1, problem: Problem::Nul, hint });
+    }
     if trimmed.is_empty() {
         return Ok(None);
     }
@@ -170,7 +164,7 @@ fn read(text: &str) -> Result<Said<'_>, Fault> {
         return Err(fault(Problem::Symbol(left.to_owned()), hint));
     }
     match Value::parse(value) {
-        Some(value) => Ok(Some((symbol, value, span))),
+        Some(value) => Ok(Some((symbol, value))),
         None => Err(Fault {
             span: span.end - value.len()..span.end,
             problem: Problem::Value(value.to_owned()),
@@ -191,7 +185,7 @@ fn read_comment(comment: &str, span: Range<usize>) -> Result<Said<'_>, Fault> {
         .and_then(|rest| rest.strip_suffix(NOT_SET))
         .is_some_and(|name| name.strip_prefix(PREFIX) == Some(symbol))
     {
-        return Ok(Some((symbol, Value::No, span)));
+        return Ok(Some((symbol, Value::No)));
     }
     let hint = Some(format!("write `{}`", line(symbol, &Value::No)));
     Err(Fault { span, problem: Problem::LooseNotSet, hint })
@@ -237,7 +231,7 @@ mod tests {
             .collect();
         assert_eq!(
             lines,
-            ["64BIT -3 10", "A y 4", "B1 m 5", "C n 6", "D n 7", "E \"a=b # c\" 8", "F 0x10 9"]
+            ["64BIT -3 10", "A y 13", "B1 m 5", "C n 6", "D n 7", "E \"a=b # c\" 8", "F 0x10 9"]
         );
         assert_eq!(
             config.to_allconfig_text(),
@@ -280,7 +274,13 @@ mod tests {
                 "a comment that only looks like a setting",
                 "write `# CONFIG_A is not set`",
             ),
-            ("CONFIG_B=m", 0..10, "`CONFIG_B` is y in line 1 already", "keep one of the two lines"),
+            (
+                "CONFIG_A=y\0",
+                10..11,
+                "a NUL byte: this is not plain text",
+                "save the file as plain text in UTF-8",
+            ),
+            ("\u{a0}CONFIG_A=y", 0..12, "`\u{a0}CONFIG_A` is no name of a symbol", ""),
         ];
         for (text, span, message, hint) in table {
             let errors = Config::parse("c", &format!("CONFIG_B=y\n{text}\n")).unwrap_err();
@@ -290,6 +290,21 @@ mod tests {
             assert_eq!(error.hint.as_deref().unwrap_or_default(), *hint, "{text}");
             assert_eq!(error.text, *text);
         }
+    }
+
+    #[test]
+    fn the_last_line_of_a_symbol_counts() {
+        let text = "\u{feff}CONFIG_A=y\r\n# CONFIG_A is not set\r\nCONFIG_B=1\nCONFIG_A=m\n\nCONFIG_B=\"x\"\n# CONFIG_B is not set\n";
+        let config = Config::parse("c", text).unwrap();
+        assert_eq!(config.settings["A"], Setting { value: Value::Module, line: 4 });
+        assert_eq!(config.settings["B"], Setting { value: Value::No, line: 7 });
+    }
+
+    #[test]
+    fn a_text_of_wide_characters_is_one_fault() {
+        let wide: String = "CONFIG_A=y\nCONFIG_B=y\n".chars().flat_map(|one| [one, '\0']).collect();
+        let errors = Config::parse("c", &wide).unwrap_err();
+        assert_eq!(errors.iter().map(|error| &error.problem).collect::<Vec<_>>(), [&Problem::Nul]);
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub struct Wish {
     pub fragment: String,
     /// The line, counted from 1.
     pub line: usize,
+    /// The fragment's place in the row.
+    pub(crate) rank: usize,
 }
 
 /// A wish that a later fragment changed.
@@ -63,12 +65,13 @@ pub fn amend(text: &str, changes: &Config) -> String {
 /// recorded.
 pub fn merge(fragments: &[Config]) -> Wanted {
     let mut wanted = Wanted::default();
-    for fragment in fragments {
+    for (rank, fragment) in fragments.iter().enumerate() {
         for (symbol, setting) in &fragment.settings {
             let later = Wish {
                 value: setting.value.clone(),
                 fragment: fragment.name.clone(),
                 line: setting.line,
+                rank,
             };
             let earlier = wanted.wishes.insert(symbol.clone(), later.clone());
             if let Some(earlier) = earlier.filter(|earlier| earlier.value != later.value) {
@@ -80,6 +83,31 @@ pub fn merge(fragments: &[Config]) -> Wanted {
 }
 
 impl Wanted {
+    /// Leaves of several members of one choice that are wished for the last one alone, as one at most can be `y`.
+    ///
+    /// `choices` has the members of a choice in each line, without `CONFIG_`.
+    pub fn choose(&mut self, choices: &str) {
+        for members in choices.lines() {
+            let yes = |member: &&str| {
+                self.wishes.get(*member).is_some_and(|wish| wish.value == Value::Yes)
+            };
+            let mut wished: Vec<&str> = members.split_whitespace().filter(yes).collect();
+            wished
+                .sort_by_key(|member| self.wishes.get(*member).map(|wish| (wish.rank, wish.line)));
+            // A member may be described twice.
+            wished.dedup();
+            let Some(last) = wished.pop().and_then(|last| self.wishes.get(last)) else { continue };
+            let last = Wish { value: Value::No, ..last.clone() };
+            for symbol in wished {
+                let earlier = self.wishes.insert(symbol.to_owned(), last.clone());
+                if let Some(earlier) = earlier.filter(|earlier| earlier.value == Value::Yes) {
+                    let (symbol, later) = (symbol.to_owned(), last.clone());
+                    self.overrides.push(Override { symbol, earlier, later });
+                }
+            }
+        }
+    }
+
     /// Writes the wishes, sorted by symbol, as the text that `KCONFIG_ALLCONFIG` names.
     pub fn allconfig_text(&self) -> String {
         text(self.wishes.iter().map(|(symbol, wish)| (symbol, &wish.value)))
@@ -107,6 +135,41 @@ mod tests {
             ]
         );
         assert_eq!(wanted.wishes["B"].fragment, "mid");
+    }
+
+    #[test]
+    fn of_a_choice_the_last_member_holds() {
+        let fragment = |name, text| Config::parse(name, text).unwrap();
+        let choices = "HZ_100 HZ_250 HZ_1000\n\nX Y\nHZ_1000 HZ_1000\n";
+        let chosen = |fragments: &[Config]| {
+            let mut wanted = merge(fragments);
+            wanted.choose(choices);
+            wanted
+        };
+        let base = fragment("a", "CONFIG_HZ_1000=y\nCONFIG_HZ_100=y\nCONFIG_X=m\nCONFIG_Y=y\n");
+        let wanted = chosen(std::slice::from_ref(&base));
+        assert_eq!(
+            wanted.allconfig_text(),
+            "CONFIG_HZ_100=y\n# CONFIG_HZ_1000 is not set\nCONFIG_X=m\nCONFIG_Y=y\n"
+        );
+        assert_eq!(
+            wanted.overrides.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["`# CONFIG_HZ_1000 is not set` (a:2) overrides `CONFIG_HZ_1000=y` (a:1)"]
+        );
+        // A member of a later fragment counts for more than a higher line; one that was taken back does not count.
+        let wanted = chosen(&[base, fragment("b", "CONFIG_HZ_250=y\n")]);
+        let text = wanted.allconfig_text();
+        assert!(
+            text.starts_with(
+                "# CONFIG_HZ_100 is not set\n# CONFIG_HZ_1000 is not set\nCONFIG_HZ_250=y\n"
+            ),
+            "{text}"
+        );
+        let wanted = chosen(&[
+            fragment("a", "CONFIG_HZ_100=y\nCONFIG_HZ_250=y\n"),
+            fragment("b", "# CONFIG_HZ_250 is not set\n"),
+        ]);
+        assert_eq!(wanted.allconfig_text(), "CONFIG_HZ_100=y\n# CONFIG_HZ_250 is not set\n");
     }
 
     #[test]

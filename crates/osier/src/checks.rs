@@ -1,5 +1,8 @@
 //! The checks that kinds can name.
 
+use std::fs;
+use std::path::Path;
+
 use osier_build::{Check, Component, Finding, StepCheck};
 use osier_kconfig::{Config, NotHonoured};
 use osier_store::LayerStack;
@@ -20,23 +23,20 @@ impl StepCheck for KconfigHonoured {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn run(&self, check: &Check, component: &Component, layers: &LayerStack) -> Vec<Finding> {
-        let name = check.arguments.get("config").map_or(".config", String::as_str);
-        let folder = component
-            .variables
-            .get("SOURCE")
-            .map_or("build", |folder| folder.trim_start_matches('/'));
-        let path = format!("{folder}/{name}");
-        let text = match layers.find(std::path::Path::new(&path)) {
-            Ok(Some(entry)) => match std::fs::read_to_string(&entry.host) {
-                Ok(text) => text,
-                Err(error) => return finding(format!("cannot read /{path}: {error}")),
-            },
-            Ok(None) => return finding(format!("the step did not write /{path}")),
-            Err(error) => return finding(error.to_string()),
+        let argument = |name| check.arguments.get(name).map(String::as_str);
+        let config = argument("config").unwrap_or(".config");
+        let (path, text) = match written(component, layers, config) {
+            Ok(written) => written,
+            Err(problem) => return finding(problem),
+        };
+        let choices = argument("choices").map(|name| written(component, layers, name)).transpose();
+        let choices = match choices {
+            Ok(choices) => choices.map(|(_, text)| text).unwrap_or_default(),
+            Err(problem) => return finding(problem),
         };
         let mut fragments = Vec::new();
         for name in
@@ -56,9 +56,27 @@ impl StepCheck for KconfigHonoured {
             Ok(config) => config,
             Err(errors) => return errors.iter().map(|error| place(&path, error)).collect(),
         };
-        let dropped = osier_kconfig::check(&osier_kconfig::merge(&fragments), &config);
+        let mut wanted = osier_kconfig::merge(&fragments);
+        wanted.choose(&choices);
+        let dropped = osier_kconfig::check(&wanted, &config);
         findings(&dropped, component.variables.get("TARGET").map(String::as_str))
     }
+}
+
+/// Reads a file that the step wrote, named from the source's folder or from the root; gives its path, too.
+fn written(
+    component: &Component,
+    layers: &LayerStack,
+    name: &str,
+) -> Result<(String, String), String> {
+    let source = component.variables.get("SOURCE").map_or("/build", String::as_str);
+    let path = Path::new(source).join(name);
+    let shown = path.display().to_string();
+    let inside = path.strip_prefix("/").unwrap_or(&path);
+    let found = layers.find(inside).map_err(|error| error.to_string())?;
+    let entry = found.ok_or_else(|| format!("the step did not write {shown}"))?;
+    let bytes = fs::read(&entry.host).map_err(|error| format!("cannot read {shown}: {error}"))?;
+    Ok((shown, String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 /// Says what is not honoured; of a fragment for another architecture that alone, not each of its symbols.

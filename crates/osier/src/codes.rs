@@ -27,7 +27,7 @@ pub(crate) const PAGES: &[Page] = &[
     Page {
         code: "S004",
         title: "a step ended well, but a check of its result failed",
-        text: "Kinds name checks that run after a step. `kconfig-honoured` compares the symbols of the fragments with the final configuration, in both directions: a symbol that depends on something that is off is dropped by Kconfig without a word.",
+        text: "Kinds name checks that run after a step. `kconfig-honoured` compares the symbols of the fragments with the final configuration, in both directions: a symbol that depends on something that is off is dropped by Kconfig without a word. Of several lines for one symbol the last one counts, in one fragment and over all in the order of `fragments`; of several members of one choice the last that is `y`.",
     },
     Page {
         code: "S005",
