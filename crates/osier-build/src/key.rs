@@ -29,7 +29,7 @@ use crate::graph::{Component, FetchedPatches, Reuse, Step, StepCheck, Work};
 pub(crate) const STEP_FORMAT: u32 = 3;
 
 /// The version of how patches are read and put on sources. It is raised whenever one patch could give other files.
-const PATCH_FORMAT: u32 = 1;
+const PATCH_FORMAT: u32 = 2;
 
 /// An input of a component as its steps see it: the name and the output digest.
 pub(crate) struct KnownInput {

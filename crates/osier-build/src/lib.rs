@@ -19,6 +19,7 @@ mod key;
 mod memory;
 mod outlook;
 mod output;
+mod patch_file;
 mod patches;
 mod patching;
 mod places;

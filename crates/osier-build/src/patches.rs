@@ -1,9 +1,10 @@
 //! Which patches a component has: what its recipe names, read and checked before anything is fetched.
 
-use osier_patch::{ParseError, Patch, series};
+use osier_patch::{BINARY, ParseError, Patch, series};
 use osier_recipe::{Code, Diagnostic, EffectiveRecipe, Recipe, Spanned, glob_matches};
 
 use crate::graph::{FetchedPatches, FileInput, OwnPatch, Patching, Waiver};
+use crate::patch_file;
 use crate::planner::{Definitions, PlanError};
 
 /// The name of a quilt list.
@@ -195,19 +196,19 @@ impl Finding<'_, '_> {
             return;
         }
         let left_out = self.patching.waiver(&file.path).is_some_and(|waiver| !waiver.what_fits);
-        match Patch::parse(&file.path, &file.content, strip) {
+        match patch_file::read(&file.path, &file.content, strip) {
             Err(ParseError { line, problem }) if !left_out => {
                 self.wrong(pattern, format!("{}:{line}: {problem}", file.path));
             }
             Ok(patches) if self.patching.waiver(&file.path).is_none() => {
                 if let Some((line, name)) = patches.iter().find_map(Patch::binary) {
                     let message = format!(
-                        "{}:{line}: the change of `{}` is binary, which is not supported",
+                        "{}:{line}: `{}` is binary, and the patch does not say how it changes",
                         file.path,
                         name.display()
                     );
                     let error = self.recipe.origin.error(Code::WrongPatch, &pattern.span, message);
-                    self.wrong.push(error.hint("put the new file beside the recipe, name it in `files`, and let a step copy it"));
+                    self.wrong.push(error.hint(BINARY));
                 }
             }
             _ => {}

@@ -15,6 +15,7 @@ use osier_recipe::glob_matches;
 use osier_store::{FileError, IoContext, Key, LayerEntry, LayerKind, LayerStack, Store};
 
 use crate::graph::{Component, FetchedPatches, Patching, Waiver};
+use crate::patch_file;
 use crate::patches::{LIST, patch_fits};
 use crate::step_run::StepCall;
 use crate::upper::{self, Moment};
@@ -120,7 +121,7 @@ impl StepCall<'_> {
         for own in &work.own {
             let file = self.component.files.iter().find(|file| file.path == own.file);
             let content = file.map(|file| &*file.content).unwrap_or_default();
-            let read = Patch::parse(&own.file, content, own.strip).map(|patches| {
+            let read = patch_file::read(&own.file, content, own.strip).map(|patches| {
                 if own.reverse {
                     return patches.iter().rev().map(Patch::reversed).collect();
                 }
@@ -198,7 +199,7 @@ fn fetched(sources: &Sources<'_>, wanted: &FetchedPatches) -> Result<Vec<Read>, 
             let name = format!("{source}:{path}");
             let patches = match found {
                 Found::Node(Node::File { content, .. }) => {
-                    Patch::parse(&name, &content, 1).map_err(|error| error.to_string())
+                    patch_file::read(&name, &content, 1).map_err(|error| error.to_string())
                 }
                 _ => Err("it is no file".to_owned()),
             };
@@ -235,7 +236,7 @@ fn listed(
         let name = format!("{before}{}", entry.name);
         let patches = match sources.look(&folder.join(&entry.name))? {
             Found::Node(Node::File { content, .. }) => {
-                match Patch::parse(&name, &content, entry.strip) {
+                match patch_file::read(&name, &content, entry.strip) {
                     // Debian keeps some as a place for later changes.
                     Err(ParseError { problem: Problem::Empty, .. }) => {
                         Ok(vec![Patch::nothing(&name)])

@@ -63,7 +63,9 @@ impl<'a, S: Source> Putting<'a, '_, '_, S> {
 
     fn create(&mut self) -> Result<FileReport, S::Error> {
         let path = self.path()?;
-        let (content, reports) = hunk::put(b"", &self.hunks(b""));
+        let Some((content, reports)) = self.bytes(b"") else {
+            return Ok(report(path, FileProblem::OtherBytes));
+        };
         let node = self.made(content.clone());
         match self.look(path)? {
             Found::Nothing => {}
@@ -146,7 +148,7 @@ impl<'a, S: Source> Putting<'a, '_, '_, S> {
         let wants_link = self.file.old_mode == Some(Mode::Symlink);
         match found {
             Found::Node(Node::File { content, mode }) if !wants_link => {
-                let (content, reports) = hunk::put(content, &self.hunks(content));
+                let (content, reports) = self.bytes(content)?;
                 let mode = match (self.file.old_mode, self.file.new_mode) {
                     (old, new) if old == new => *mode,
                     (_, Some(Mode::Executable)) => mode | (mode & 0o444) >> 2,
@@ -156,10 +158,18 @@ impl<'a, S: Source> Putting<'a, '_, '_, S> {
                 Some((Node::File { content, mode }, reports))
             }
             Found::Node(Node::Symlink { target }) if wants_link => {
-                let (target, reports) = hunk::put(target, &self.hunks(target));
+                let (target, reports) = self.bytes(target)?;
                 Some((Node::Symlink { target }, reports))
             }
             _ => None,
+        }
+    }
+
+    /// The bytes of a file afterwards; nothing where the patch is made for a file of other bytes.
+    fn bytes(&self, content: &[u8]) -> Option<(Vec<u8>, Vec<HunkReport>)> {
+        match &self.file.binary {
+            Some(binary) => Some((binary.put(content)?, Vec::new())),
+            None => Some(hunk::put(content, &self.hunks(content))),
         }
     }
 
@@ -188,6 +198,7 @@ impl<'a, S: Source> Putting<'a, '_, '_, S> {
                 let by = by.strip_prefix(self.folder).unwrap_or(&by);
                 FileProblem::Blocked { by: by.to_string_lossy().into_owned(), link }
             }
+            Found::Node(Node::File { .. }) if self.file.binary.is_some() => FileProblem::OtherBytes,
             Found::Node(_) | Found::Folder | Found::Special => FileProblem::NotFile,
         };
         Ok(report(path, problem))

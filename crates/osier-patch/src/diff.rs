@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::binary::Binary;
+
 /// One patch: the changes of one or several files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Patch {
@@ -21,7 +23,7 @@ pub(crate) enum Change {
     Copy,
     /// Takes back a copy.
     Uncopy,
-    /// Puts in bytes that are not lines, which is not supported.
+    /// Changes bytes in a way that the patch does not say.
     Binary,
 }
 
@@ -51,6 +53,8 @@ pub(crate) struct FilePatch {
     pub(crate) new_mode: Option<Mode>,
     /// Whether the lines of the header themselves end in CR LF: then the whole text was turned into that form.
     pub(crate) crlf: bool,
+    /// The change of bytes that are not lines; then there are no hunks.
+    pub(crate) binary: Option<Binary>,
     pub(crate) hunks: Vec<Hunk>,
 }
 
@@ -87,8 +91,8 @@ impl Patch {
         Self { name: name.to_owned(), files: Vec::new() }
     }
 
-    /// The first change of bytes that are not lines: the line of the text, counted from 1, and the file. It is in conflict
-    /// with every source.
+    /// The first change of a file of which the patch does not say more than that there is one, as of a binary one: the
+    /// line of the text, counted from 1, and the file. It is in conflict with every source.
     pub fn binary(&self) -> Option<(usize, &Path)> {
         let file = self.files.iter().find(|file| file.change == Change::Binary)?;
         Some((file.line, &file.new))
@@ -118,6 +122,7 @@ impl FilePatch {
             new: self.old.clone(),
             old_mode: self.new_mode,
             new_mode: self.old_mode,
+            binary: self.binary.as_ref().map(Binary::reversed),
             hunks,
             ..self.clone()
         }

@@ -10,23 +10,28 @@
 //! looked up or changed through a symbolic link.
 
 mod apply;
+mod binary;
 mod diff;
 mod hunk;
 mod name;
 mod parse;
+mod problem;
+mod prose;
 mod report;
 mod row;
 mod series;
+mod text;
 mod tree;
 mod write;
 
 pub use diff::Patch;
-pub use parse::{ParseError, Problem};
+pub use problem::{ParseError, Problem};
 pub use report::{
-    Class, FileProblem, FileReport, HunkFit, HunkReport, Mismatch, PatchReport, Waived, conflicts,
-    summary, text,
+    BINARY, Class, FileProblem, FileReport, HunkFit, HunkReport, Mismatch, PatchReport, Waived,
+    conflicts, summary, text,
 };
 pub use row::{Allowance, Outcome, Queued, classify};
 pub use series::{SeriesEntry, SeriesError, series};
+pub use text::packed;
 pub use tree::{Found, Node, Source};
 pub use write::{Pair, Unsaid, Written, write};

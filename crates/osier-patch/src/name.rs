@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use crate::parse::Problem;
+use crate::problem::Problem;
 
 /// Reads the name behind `---` or `+++`; nothing for `/dev/null`.
 ///

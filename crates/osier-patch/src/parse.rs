@@ -2,129 +2,32 @@
 //!
 //! Read are unified diffs, plain or with git's headers, among any other text: the head of a quilt patch, the mails of
 //! `git format-patch`. What would be left out silently is an error: a hunk that ends before its own count or goes on
-//! behind it, a hunk of no file, a form of diff that is not read.
+//! behind it, a hunk of no file, a form of diff that is not read, a line of a header that stands where nothing looks.
 
+use crate::binary::Binary;
 use crate::diff::{Change, FilePatch, Hunk, Line, Mode, Patch, Side};
-use crate::name;
-
-/// Why a patch could not be read.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}: {problem}")]
-pub struct ParseError {
-    /// The line of the text, counted from 1.
-    pub line: usize,
-    /// What is wrong.
-    pub problem: Problem,
-}
-
-/// What is wrong with the text of a patch.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Problem {
-    /// No diff is in it.
-    #[error(
-        "it holds no change: there is no line `--- a/FILE` with `+++ b/FILE` behind it, and no `diff --git`"
-    )]
-    Empty,
-    /// A name would leave the source.
-    #[error("the name `{name}` {what}, and a patch changes nothing outside its source")]
-    Hostile {
-        /// The name as it stands there.
-        name: String,
-        /// What is wrong with it.
-        what: &'static str,
-    },
-    /// Nothing is left of a name.
-    #[error(
-        "nothing is left of the name `{name}` when {strip} leading folder(s) are taken off; a list named `series` can say another number, as in `a.patch -p0`"
-    )]
-    TooShort {
-        /// The name as it stands there.
-        name: String,
-        /// How many folders are taken off.
-        strip: u32,
-    },
-    /// A name in quotes does not end, or has an escape that does not exist.
-    #[error("the quoted name {name} cannot be read")]
-    Quotes {
-        /// The name as it stands there.
-        name: String,
-    },
-    /// Another form of diff.
-    #[error("a diff in {form} form is not supported; make it anew with `diff -u` or `git diff`")]
-    Form {
-        /// Which.
-        form: &'static str,
-    },
-    /// A mail whose text is packed.
-    #[error("the mail is written in {encoding}; unpack it first, as `git mailinfo` does")]
-    Encoded {
-        /// How it is packed.
-        encoding: String,
-    },
-    /// A mode of git that no source has.
-    #[error(
-        "the mode {mode} is not supported: a patch makes files (100644, 100755) and symbolic links (120000)"
-    )]
-    Mode {
-        /// The mode.
-        mode: String,
-    },
-    /// A header of git whose file cannot be told.
-    #[error(
-        "git's header ends here, and which file it is about cannot be told; made without `a/` and `b/`, it belongs into a list named `series`, as `x.patch -p0`"
-    )]
-    NoName,
-    /// A hunk without the header of a file.
-    #[error("a hunk begins here, and no header says of which file")]
-    HunkOfNoFile,
-    /// The header of a file without a hunk.
-    #[error("the header of a file has no hunk behind it")]
-    NoHunk,
-    /// The header of a hunk that is none.
-    #[error("`{text}` is no header of a hunk")]
-    HunkHeader {
-        /// The line.
-        text: String,
-    },
-    /// A hunk that has fewer lines than its header says.
-    #[error(
-        "the hunk ends here, and its header counts {old} more line(s) before and {new} after the change"
-    )]
-    Short {
-        /// How many lines of the old file are missing.
-        old: usize,
-        /// How many lines of the new file are missing.
-        new: usize,
-    },
-    /// A hunk that has more lines than its header says.
-    #[error("the hunk goes on behind the lines that its header counts")]
-    Long,
-    /// A line that no hunk can have.
-    #[error("a line of a hunk begins with a blank, `-` or `+`, and this one does not: `{text}`")]
-    HunkLine {
-        /// The line.
-        text: String,
-    },
-}
+use crate::problem::{ParseError, Problem};
+use crate::{name, prose, text};
 
 impl Patch {
     /// Reads a file of patches: one, or each mail of a mailbox. `strip` is how many leading folders are taken off.
     ///
     /// # Errors
-    /// All that is not understood in full, a name that leaves the source, binary changes.
+    /// All that is not understood in full, a name that leaves the source.
     pub fn parse(name: &str, text: &[u8], strip: u32) -> Result<Vec<Self>, ParseError> {
-        let lines: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').collect();
-        let mut starts: Vec<usize> = (0..lines.len()).filter(|at| is_mail(lines[*at])).collect();
+        let lines = text::lines(text).map_err(|problem| ParseError { line: 1, problem })?;
+        let mut starts = text::mails(&lines);
         if starts.is_empty() {
-            starts.push(0);
+            starts.push(lines.iter().position(|line| !line.trim_ascii().is_empty()).unwrap_or(0));
         }
         let mut patches = Vec::new();
         for (number, start) in starts.iter().enumerate() {
             let end = starts.get(number + 1).copied().unwrap_or(lines.len());
-            encoding(&lines[*start..end], *start)?;
             // What stands above the first mail belongs to it.
-            let begin = if number == 0 { 0 } else { *start };
-            let files = Reader { lines: &lines[..end], at: begin, strip }.files()?;
+            let at = if number == 0 { 0 } else { *start };
+            let lines = &lines[..end];
+            let words = prose::letter(lines, *start).unwrap_or(0);
+            let files = Reader { lines, at, words, strip }.files()?;
             // A mail without a change is a letter about the others.
             if !files.is_empty() {
                 let name = format!("{name} (mail {} of {})", number + 1, starts.len());
@@ -140,43 +43,30 @@ impl Patch {
     }
 }
 
-/// Whether a mail of `git format-patch` begins with this line: `From`, a commit, a date.
-fn is_mail(line: &[u8]) -> bool {
-    line.strip_prefix(b"From ").is_some_and(|rest| {
-        rest.len() > 40 && rest[40] == b' ' && rest[..40].iter().all(u8::is_ascii_hexdigit)
-    })
-}
-
-/// Refuses a mail whose header says that its lines are not written as they are.
-fn encoding(lines: &[&[u8]], start: usize) -> Result<(), ParseError> {
-    let is_header = |line: &&&[u8]| !line.trim_ascii().is_empty();
-    let is_letter = lines.first().is_some_and(|line| {
-        let field = line.split(|byte| *byte == b':').next().unwrap_or_default();
-        is_mail(line)
-            || ["From", "Subject", "Message-ID", "Date"]
-                .iter()
-                .any(|known| field == known.as_bytes())
-    });
-    if !is_letter {
-        return Ok(());
-    }
-    for (number, line) in lines.iter().take_while(is_header).enumerate() {
-        let line = String::from_utf8_lossy(line).to_ascii_lowercase();
-        let encoding = line.strip_prefix("content-transfer-encoding:").map(str::trim);
-        if let Some(encoding) =
-            encoding.filter(|known| ["base64", "quoted-printable"].contains(known))
-        {
-            let problem = Problem::Encoded { encoding: encoding.to_owned() };
-            return Err(ParseError { line: start + number + 1, problem });
-        }
-    }
-    Ok(())
-}
-
 struct Reader<'t> {
     lines: &'t [&'t [u8]],
     at: usize,
+    /// Where the words above a change end, in which lines of diffs may be quoted.
+    words: usize,
     strip: u32,
+}
+
+/// What git's header says of a file.
+struct Header {
+    change: Change,
+    old_mode: Option<Mode>,
+    new_mode: Option<Mode>,
+    from: Option<Vec<u8>>,
+    to: Option<Vec<u8>>,
+    /// Whether a change of bytes has to follow.
+    edited: bool,
+}
+
+impl Default for Header {
+    fn default() -> Self {
+        let change = Change::Edit;
+        Self { change, old_mode: None, new_mode: None, from: None, to: None, edited: false }
+    }
 }
 
 impl<'t> Reader<'t> {
@@ -192,30 +82,31 @@ impl<'t> Reader<'t> {
         result.or_else(|problem| self.wrong(problem))
     }
 
-    /// Whether the header of a file stands here.
-    fn is_header(&self) -> bool {
-        self.line(0).starts_with(b"--- ") && self.line(1).starts_with(b"+++ ")
+    /// Whether the header of a file stands so many lines further down.
+    fn is_header(&self, ahead: usize) -> bool {
+        self.line(ahead).starts_with(b"--- ") && self.line(ahead + 1).starts_with(b"+++ ")
     }
 
     fn files(&mut self) -> Result<Vec<FilePatch>, ParseError> {
         let mut files = Vec::new();
         while self.at < self.lines.len() {
             let line = self.line(0);
-            if line.starts_with(b"diff --git ") {
-                files.extend(self.git_file()?);
-            } else if self.is_header() {
+            if prose::is_git_file(self.lines, self.at) {
+                files.push(self.git_file()?);
+            } else if self.is_header(0) {
                 files.push(self.plain_file()?);
-            } else if line.starts_with(b"@@ -") && hunk_header(line).is_some() {
+            } else if prose::is_hunk(line) && hunk_header(line).is_some() {
                 return self.wrong(Problem::HunkOfNoFile);
-            } else if line.starts_with(b"@@@ -") || line.starts_with(b"diff --cc ") {
-                return self.wrong(Problem::Form { form: "combined" });
-            } else if line.trim_ascii_end() == b"***************" {
-                return self.wrong(Problem::Form { form: "context" });
-            } else if line.starts_with(b"Binary files ")
-                && line.trim_ascii_end().ends_with(b" differ")
-            {
+            } else if prose::is_hunk(line) {
+                return self.wrong(Problem::HunkHeader { text: shown(line) });
+            } else if prose::is_binary(line.trim_ascii_end()) {
                 files.push(self.plain_binary()?);
             } else {
+                self.words = self.words.max(prose::message(self.lines, self.at).unwrap_or(0));
+                if let Some(problem) = prose::overlooked(self.lines, self.at, self.at < self.words)
+                {
+                    return self.wrong(problem);
+                }
                 self.at += 1;
             }
         }
@@ -256,6 +147,7 @@ impl<'t> Reader<'t> {
             old_mode: None,
             new_mode: None,
             crlf,
+            binary: None,
             hunks,
         })
     }
@@ -263,13 +155,19 @@ impl<'t> Reader<'t> {
     /// Reads `Binary files a/x and b/x differ`, all that diff says of a file that is not text.
     fn plain_binary(&mut self) -> Result<FilePatch, ParseError> {
         let line = self.line(0).trim_ascii_end();
-        let names = line.strip_prefix(b"Binary files ").unwrap_or(line);
-        let names = names.strip_suffix(b" differ").unwrap_or(names);
+        let between = |first: &str, last: &str| {
+            line.strip_prefix(first.as_bytes()).and_then(|rest| rest.strip_suffix(last.as_bytes()))
+        };
+        let names = between("Binary files ", " differ")
+            .or_else(|| between("Files ", " differ"))
+            .or_else(|| between("Binary file ", " has changed"))
+            .unwrap_or(line);
         let middle = names.windows(5).position(|bytes| bytes == b" and ").unwrap_or(names.len());
         let (old, new) = (&names[..middle], names.get(middle + 5..).unwrap_or_default());
-        // Of a file that comes or goes the other name is /dev/null.
-        let name = if new == b"/dev/null" { old } else { new };
-        let path = self.or(name::inside(name, self.strip))?;
+        // Of a file that comes or goes the other name is /dev/null; one name alone has no folder before it.
+        let name = if new.is_empty() || new == b"/dev/null" { old } else { new };
+        let strip = if new.is_empty() { self.strip.saturating_sub(1) } else { self.strip };
+        let path = self.or(name::inside(name, strip))?;
         self.at += 1;
         Ok(FilePatch {
             line: self.at,
@@ -281,55 +179,30 @@ impl<'t> Reader<'t> {
             old_mode: None,
             new_mode: None,
             crlf: false,
+            binary: None,
             hunks: Vec::new(),
         })
     }
 
-    /// Reads a file with git's header; nothing where the header says nothing.
-    fn git_file(&mut self) -> Result<Option<FilePatch>, ParseError> {
+    /// Reads a file with git's header.
+    fn git_file(&mut self) -> Result<FilePatch, ParseError> {
         let begin = self.at + 1;
         let crlf = self.line(0).ends_with(b"\r\n");
         let both = self.or(name::of_git(&self.line(0)[b"diff --git ".len()..], self.strip))?;
         self.at += 1;
-        let mut change = Change::Edit;
-        let (mut old_mode, mut new_mode) = (None, None);
-        let (mut from, mut to) = (None, None);
-        loop {
-            let line = self.line(0);
-            let word = |prefix: &str| line.strip_prefix(prefix.as_bytes());
-            if let Some(mode) = word("old mode ") {
-                old_mode = Some(self.or(mode_of(mode))?);
-            } else if let Some(mode) = word("new mode ") {
-                new_mode = Some(self.or(mode_of(mode))?);
-            } else if let Some(mode) = word("deleted file mode ") {
-                (change, old_mode) = (Change::Delete, Some(self.or(mode_of(mode))?));
-            } else if let Some(mode) = word("new file mode ") {
-                (change, new_mode) = (Change::Create, Some(self.or(mode_of(mode))?));
-            } else if let Some(name) = word("rename from ").or_else(|| word("copy from ")) {
-                change = if line.starts_with(b"rename") { Change::Rename } else { Change::Copy };
-                from = Some(self.or(name::of_line(name))?);
-            } else if let Some(name) = word("rename to ").or_else(|| word("copy to ")) {
-                to = Some(self.or(name::of_line(name))?);
-            } else if let Some(index) = word("index ") {
-                let mode = index.trim_ascii_end().split(|byte| *byte == b' ').nth(1);
-                if let Some(mode) = mode {
-                    let mode = self.or(mode_of(mode))?;
-                    (old_mode, new_mode) = (Some(mode), Some(mode));
-                }
-            } else if word("similarity index ").or_else(|| word("dissimilarity index ")).is_none() {
-                break;
-            }
-            self.at += 1;
-        }
-        let line = self.line(0);
-        if line.starts_with(b"GIT binary patch") || line.starts_with(b"Binary files ") {
-            change = Change::Binary;
-            // Its own lines are no other diff's.
-            self.at += 1;
-        }
-        let mut hunks = Vec::new();
+        let Header { mut change, old_mode, new_mode, from, to, edited } = self.git_header()?;
+        let line = self.line(0).trim_ascii_end();
         let (mut old, mut new) = (both.clone(), both);
-        if change != Change::Binary && self.is_header() {
+        let (mut hunks, mut binary) = (Vec::new(), None);
+        if line == b"GIT binary patch" {
+            self.at += 1;
+            let (read, used) = self.or(Binary::read(&self.lines[self.at..]))?;
+            self.at += used;
+            binary = Some(read);
+        } else if prose::is_binary(line) {
+            change = Change::Binary;
+            self.at += 1;
+        } else if self.is_header(0) {
             old = self.or(name::of_header(&self.line(0)[4..], true))?;
             new = self.or(name::of_header(&self.line(1)[4..], true))?;
             match (&old, &new) {
@@ -340,8 +213,10 @@ impl<'t> Reader<'t> {
             }
             self.at += 2;
             hunks = self.hunks()?;
-        } else if line.starts_with(b"@@ -") && hunk_header(line).is_some() {
+        } else if prose::is_hunk(line) {
             return self.wrong(Problem::HunkOfNoFile);
+        } else if edited || (change == Change::Edit && old_mode == new_mode) {
+            return self.wrong(Problem::NoChange);
         }
         // Behind `rename` and `copy` the names stand without the folder that git puts before them.
         let named = from.is_some() && to.is_some();
@@ -350,11 +225,9 @@ impl<'t> Reader<'t> {
             (old, new) = (from, to);
         }
         let (Some(old), Some(new)) = (old.clone().or_else(|| new.clone()), new.or(old)) else {
-            // What git says of a file that cannot be told must not get lost.
-            let nothing = change == Change::Edit && old_mode == new_mode;
-            return if nothing { Ok(None) } else { self.wrong(Problem::NoName) };
+            return self.wrong(Problem::NoName);
         };
-        Ok(Some(FilePatch {
+        Ok(FilePatch {
             line: begin,
             change,
             old: self.or(name::inside(&old, strip))?,
@@ -364,8 +237,53 @@ impl<'t> Reader<'t> {
             old_mode,
             new_mode,
             crlf,
+            binary,
             hunks,
-        }))
+        })
+    }
+
+    /// Reads the lines between `diff --git` and the change of bytes.
+    fn git_header(&mut self) -> Result<Header, ParseError> {
+        let mut header = Header::default();
+        let Header { change, old_mode, new_mode, from, to, edited } = &mut header;
+        let mut ids = None;
+        loop {
+            let line = self.line(0);
+            let word = |prefix: &str| line.strip_prefix(prefix.as_bytes());
+            if let Some(mode) = word("old mode ") {
+                *old_mode = Some(self.or(mode_of(mode))?);
+            } else if let Some(mode) = word("new mode ") {
+                *new_mode = Some(self.or(mode_of(mode))?);
+            } else if let Some(mode) = word("deleted file mode ") {
+                (*change, *old_mode) = (Change::Delete, Some(self.or(mode_of(mode))?));
+            } else if let Some(mode) = word("new file mode ") {
+                (*change, *new_mode) = (Change::Create, Some(self.or(mode_of(mode))?));
+            } else if let Some(name) = word("rename from ").or_else(|| word("copy from ")) {
+                *change = if line.starts_with(b"rename") { Change::Rename } else { Change::Copy };
+                *from = Some(self.or(name::of_line(name))?);
+            } else if let Some(name) = word("rename to ").or_else(|| word("copy to ")) {
+                *to = Some(self.or(name::of_line(name))?);
+            } else if let Some(index) = word("index ") {
+                let mut words = index.trim_ascii_end().split(|byte| *byte == b' ');
+                ids = words.next();
+                if let Some(mode) = words.next() {
+                    let mode = self.or(mode_of(mode))?;
+                    (*old_mode, *new_mode) = (Some(mode), Some(mode));
+                }
+            } else if let Some(alike) = word("similarity index ") {
+                *edited |= alike.trim_ascii_end() != b"100%";
+            } else if word("dissimilarity index ").is_none() {
+                break;
+            }
+            self.at += 1;
+        }
+        *edited |= ids.is_some_and(|ids| !is_without_lines(ids));
+        // Half of what is said of a mode or a name.
+        let stays = matches!(change, Change::Edit | Change::Rename | Change::Copy);
+        if from.is_some() != to.is_some() || (stays && old_mode.is_some() != new_mode.is_some()) {
+            return self.wrong(Problem::NoChange);
+        }
+        Ok(header)
     }
 
     /// Reads the hunks of a file, of which there is at least one.
@@ -373,6 +291,9 @@ impl<'t> Reader<'t> {
         let mut hunks = Vec::new();
         while self.line(0).starts_with(b"@@ -") {
             hunks.push(self.hunk()?);
+        }
+        if let Some(hunk) = hunks.iter().find(|hunk| is_submodule(hunk)) {
+            return Err(ParseError { line: hunk.line, problem: Problem::Submodule });
         }
         if hunks.is_empty() { self.wrong(Problem::NoHunk) } else { Ok(hunks) }
     }
@@ -422,15 +343,52 @@ impl<'t> Reader<'t> {
             no_newline(&mut lines);
             self.at += 1;
         }
-        // A change behind the count would get lost; lines that stay as they are change nothing. `-- ` is what mails put
-        // before the sender's name, and `---` a line between parts.
-        let next = self.line(0);
-        let signature = next.starts_with(b"-- ") || matches!(next.trim_ascii_end(), b"--" | b"---");
-        if matches!(next.first(), Some(b'-' | b'+')) && !signature && !self.is_header() {
-            return self.wrong(Problem::Long);
-        }
+        self.ends()?;
         Ok(Hunk { line, old_start, new_start, lines })
     }
+
+    /// Makes sure that the hunk is at its end here. A change behind its count would get lost, also one behind lines that
+    /// stay as they are.
+    fn ends(&self) -> Result<(), ParseError> {
+        for ahead in 0.. {
+            let line = self.line(ahead);
+            // What mails put before the sender's name, and a line between parts.
+            let signature = matches!(line.trim_ascii_end(), b"--" | b"---");
+            match line.first() {
+                Some(b'-' | b'+') if !signature && !self.is_header(ahead) => {
+                    let problem = Problem::Long;
+                    return Err(ParseError { line: self.at + ahead + 1, problem });
+                }
+                Some(b' ' | b'\n' | b'\r' | b'\\') => {}
+                _ => break,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a hunk changes nothing but the commit that a submodule is at.
+fn is_submodule(hunk: &Hunk) -> bool {
+    let says = |line: &Line| {
+        line.side != Side::Both
+            && line.text.starts_with(b"Subproject commit ")
+            && prose::is_submodule(line.text.trim_ascii_end())
+    };
+    hunk.lines.len() <= 2 && hunk.lines.iter().all(says)
+}
+
+/// Whether the ids of `index` are those of files between which no line differs: one file, or nothing and an empty one.
+fn is_without_lines(ids: &[u8]) -> bool {
+    const EMPTY: [&[u8]; 2] = [
+        b"e69de29bb2d1d6434b8b29ae775ad8c2e48c5391",
+        b"473a0f4c3be8a93681a267e3b1e9a7dcda1185436fe141f7749120a303721813",
+    ];
+    let Some(middle) = ids.windows(2).position(|dots| dots == b"..") else { return true };
+    let (old, new) = (&ids[..middle], &ids[middle + 2..]);
+    let none = |id: &[u8]| {
+        id.iter().all(|digit| *digit == b'0') || EMPTY.iter().any(|empty| empty.starts_with(id))
+    };
+    old == new || (none(old) && none(new))
 }
 
 /// Takes the end off the last line.
@@ -451,6 +409,7 @@ fn mode_of(text: &[u8]) -> Result<Mode, Problem> {
         b"100644" | b"100664" | b"100600" => Ok(Mode::Plain),
         b"100755" | b"100775" | b"100700" => Ok(Mode::Executable),
         b"120000" => Ok(Mode::Symlink),
+        b"160000" => Err(Problem::Submodule),
         other => Err(Problem::Mode { mode: shown(other) }),
     }
 }

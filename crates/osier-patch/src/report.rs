@@ -4,6 +4,9 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
+/// What to do about a patch that says no more of a file than that it differs.
+pub const BINARY: &str = "make the patch anew with `git diff --binary`, or put the file beside the recipe, name it in `files`, and let a step copy it";
+
 /// How a patch fits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -83,8 +86,10 @@ pub enum FileProblem {
     LeftOver,
     /// It is no regular file, or no symbolic link where the patch changes one.
     NotFile,
-    /// The patch changes bytes that are not lines, which is not supported.
+    /// The patch says that the file changes, and not how.
     Binary,
+    /// The patch changes bytes that are not lines, and was made from another file.
+    OtherBytes,
     /// The way there leads through something that is no folder.
     Blocked {
         /// What is in the way.
@@ -251,7 +256,10 @@ impl FileProblem {
             }
             Self::LeftOver => "holds more than the patch takes away, and so is not removed".into(),
             Self::NotFile => "is not the kind of file that the patch changes".into(),
-            Self::Binary => "the change of a binary file is not supported".into(),
+            Self::Binary => {
+                format!("is binary, and the patch does not say how it changes: {BINARY}")
+            }
+            Self::OtherBytes => "is binary, and another file than the patch was made from".into(),
             Self::Blocked { by, link: true } => {
                 format!("{by} is a symbolic link, and no patch is applied through one")
             }

@@ -28,7 +28,11 @@ pub struct SeriesError {
 /// Without an option one leading folder is left off. A name that leaves the folder, or an option that quilt does not
 /// have, is an error.
 pub fn series(text: &[u8]) -> Result<Vec<SeriesEntry>, SeriesError> {
-    let text = String::from_utf8_lossy(text);
+    if text.contains(&0) {
+        let problem = "the list is no plain text; save it in UTF-8".to_owned();
+        return Err(SeriesError { line: 1, problem });
+    }
+    let text = String::from_utf8_lossy(text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text));
     let mut entries: Vec<SeriesEntry> = Vec::new();
     for (number, line) in text.lines().enumerate() {
         let line_number = number + 1;
@@ -96,6 +100,8 @@ mod tests {
         ];
         assert_eq!(series(text.as_bytes()).unwrap(), expected);
         assert_eq!(series(b"").unwrap(), []);
+        let windows = format!("\u{feff}{}", text.replace('\n', "\r\n"));
+        assert_eq!(series(windows.as_bytes()).unwrap().len(), expected.len());
     }
 
     #[test]
@@ -103,6 +109,7 @@ mod tests {
         for (text, line, word) in [
             ("a.patch\n../b.patch\n", 2, "leaves"),
             ("/etc/passwd\n", 1, "leaves"),
+            ("a\0.\0p\0\n\0", 1, "UTF-8"),
             ("a.patch -z\n", 1, "no option"),
             ("a.patch -px\n", 1, "no option"),
             ("a.patch -p\n", 1, "needs a number"),

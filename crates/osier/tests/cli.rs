@@ -184,10 +184,25 @@ fn wrong_patches_are_errors_before_anything_is_fetched() {
             "p/1.patch:5: the hunk ends here",
         ),
         (
-            &[("p/1.patch", "diff --git a/x b/x\nindex 1..2\nGIT binary patch\n")],
+            &[("p/1.patch", "diff --git a/x b/x\nindex 1..2\nBinary files a/x and b/x differ\n")],
             "patches = [\"p/*\"]",
             "R028",
-            "p/1.patch:1: the change of `x` is binary, which is not supported",
+            "p/1.patch:1: `x` is binary, and the patch does not say how it changes",
+        ),
+        (
+            &[("p/1.patch", "diff --git a/x b/x\nindex 1..2\nBinary files a/x and b/x differ\n")],
+            "patches = [\"p/*\"]",
+            "R028",
+            "make the patch anew with `git diff --binary`",
+        ),
+        (
+            &[(
+                "p/1.patch",
+                "  rename from f\n  rename to g\n--- a/f\n+++ b/g\n@@ -1 +1 @@\n-x\n+y\n",
+            )],
+            "patches = [\"p/*\"]",
+            "R028",
+            "p/1.patch:1: `rename from f` is a line of a diff, and blanks stand before it",
         ),
         (
             &[("p/series", "1.patch\n2.patch # gone\n"), ("p/1.patch", good)],

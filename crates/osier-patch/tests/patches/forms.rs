@@ -209,15 +209,13 @@ fn binary_changes_are_conflicts_of_their_file() {
         ("Binary files a/d/x y.png and /dev/null differ\n", 1),
         ("Binary files /dev/null and b/d/x y.png differ\n", 1),
         (
-            "diff --git a/d/x y.png b/d/x y.png\nindex 1..2 100644\nGIT binary patch\nliteral 1\nIcmZPo000310RR91\n\nliteral 0\nHcmV?d00001\n\n",
-            1,
-        ),
-        (
             "diff --git a/d/x y.png b/d/x y.png\nindex 1..2\nBinary files a/d/x y.png and b/d/x y.png differ\n",
             1,
         ),
+        ("Files a/d/x y.png and b/d/x y.png differ\n", 1),
+        ("Binary file d/x y.png has changed\n", 1),
         (
-            "diff --git a/old.png b/d/x y.png\nsimilarity index 90%\nrename from old.png\nrename to d/x y.png\nindex 1..2 100644\nGIT binary patch\ndelta 1\nIcmZPo000310RR91\n",
+            "diff --git a/old.png b/d/x y.png\nsimilarity index 90%\nrename from old.png\nrename to d/x y.png\nindex 1..2 100644\nBinary files a/old.png and b/d/x y.png differ\n",
             1,
         ),
     ] {
@@ -296,6 +294,14 @@ fn what_cannot_be_applied_in_full_is_an_error_with_its_line() {
         }),
         (format!("{header}@@ -1 +1 @@\n-x\n+y\n+z\n"), 6, |problem| *problem == Problem::Long),
         (format!("{header}@@ -1 +1 @@\n-x\n+y\n-z\n"), 6, |problem| *problem == Problem::Long),
+        // Behind lines that stay as they are, too.
+        (format!("{header}@@ -1 +1 @@\n-x\n+y\n same\n\n+z\n"), 8, |problem| {
+            *problem == Problem::Long
+        }),
+        (format!("{header}@@ -1 +1 @@\n-x\n+y\n-- z\n"), 6, |problem| *problem == Problem::Long),
+        (format!("{header}@@ -1 +1 @@\n-x\n+y\n@@-5 +5 @@\n-x\n+y\n"), 6, |problem| {
+            matches!(problem, Problem::HunkHeader { .. })
+        }),
         (format!("{header}@@ -1 +1,2 @@\n-x\n-y\n"), 5, |problem| {
             *problem == Problem::Short { old: 0, new: 2 }
         }),
@@ -313,7 +319,7 @@ fn what_cannot_be_applied_in_full_is_an_error_with_its_line() {
         ("diff --git x y\nold mode 100644\nnew mode 100755\n".into(), 3, |problem| {
             *problem == Problem::NoName
         }),
-        ("diff --git a/m b/m\nnew file mode 160000\nindex 1..2\n".into(), 2, |problem| {
+        ("diff --git a/m b/m\nnew file mode 100000\nindex 1..2\n".into(), 2, |problem| {
             matches!(problem, Problem::Mode { .. })
         }),
         ("--- f\n+++ f\n@@ -1 +1 @@\n-x\n+y\n".into(), 5, |problem| {
@@ -327,7 +333,15 @@ fn what_cannot_be_applied_in_full_is_an_error_with_its_line() {
     // The signature of a mail is no line of the hunk above it.
     Patch::parse("x", format!("{header}@@ -1 +1 @@\n-x\n+y\n-- \n2.39\n").as_bytes(), 1).unwrap();
     // Nor is a line between parts, and one that would stay as it is changes nothing.
-    for below in ["---\n", " \n", " more\n", "--\n", "\n+x\n"] {
+    for below in [
+        "---\n",
+        " \n",
+        " more\n",
+        "--\n",
+        "-- \n+x\n",
+        "words\n+x\n",
+        "\n \n--- a/g\n+++ b/g\n@@ -1 +1 @@\n-x\n+y\n",
+    ] {
         Patch::parse("x", format!("{header}@@ -1 +1 @@\n-x\n+y\n{below}").as_bytes(), 1).unwrap();
     }
     // Blanks that got lost at the end of a line were an empty line.

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "in a helper of tests a failure is a failure of the test")]
 
 mod classes;
+mod foreign;
 mod forms;
 mod hostile;
 mod random;

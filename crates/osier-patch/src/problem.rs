@@ -1,0 +1,174 @@
+//! Why a patch cannot be read.
+
+/// Why a patch could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {problem}")]
+pub struct ParseError {
+    /// The line of the text, counted from 1.
+    pub line: usize,
+    /// What is wrong.
+    pub problem: Problem,
+}
+
+/// What is wrong with the text of a patch.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// No diff is in it.
+    #[error(
+        "it holds no change: there is no line `--- a/FILE` with `+++ b/FILE` behind it, and no `diff --git`"
+    )]
+    Empty,
+    /// It is in UTF-16.
+    #[error(
+        "the file is in UTF-16, as PowerShell's `>` writes it; make it anew with `git diff --output=FILE`, or turn it into UTF-8 with `iconv -f {encoding} -t UTF-8`"
+    )]
+    Wide {
+        /// What `iconv` calls it.
+        encoding: &'static str,
+    },
+    /// Its lines end as those of no system of today do.
+    #[error("its lines end in CR alone; turn them into LF with `tr '\\r' '\\n'`")]
+    LoneReturns,
+    /// It is packed.
+    #[error("it is packed by {by}; unpack it, and name the file that comes out")]
+    Packed {
+        /// By what.
+        by: &'static str,
+    },
+    /// It is packed, and what comes out cannot be had.
+    #[error("it is packed by {by}, and cannot be unpacked: {why}")]
+    Damaged {
+        /// By what.
+        by: &'static str,
+        /// Why not.
+        why: String,
+    },
+    /// It is a web page.
+    #[error(
+        "this is a web page and not a patch; save the patch itself: many forges give it at the page's address with `.patch` behind it"
+    )]
+    Page,
+    /// A line of a diff does not stand at the beginning of its line.
+    #[error(
+        "`{text}` is a line of a diff, and {before} before it; take them away from every line of the diff"
+    )]
+    Moved {
+        /// The line, without what stands before.
+        text: String,
+        /// What stands before.
+        before: &'static str,
+    },
+    /// A line of git's header that nothing introduces.
+    #[error(
+        "`{text}` is a line of git's header, and no `diff --git` introduces it; put that line back above it, or take this one out"
+    )]
+    Orphan {
+        /// The line.
+        text: String,
+    },
+    /// The change of a submodule.
+    #[error(
+        "this changes which commit a submodule is at, and a source has no submodules; move the pin of the source in question"
+    )]
+    Submodule,
+    /// A header of git with no change behind it.
+    #[error(
+        "git's header of a file ends here, and the change that it tells of does not follow: is the patch cut short?"
+    )]
+    NoChange,
+    /// Bytes of git's binary form that are none.
+    #[error(
+        "git's binary form cannot be read here: {why}; make the patch anew with `git diff --binary`"
+    )]
+    BinaryForm {
+        /// What is wrong.
+        why: &'static str,
+    },
+    /// A name would leave the source.
+    #[error("the name `{name}` {what}, and a patch changes nothing outside its source")]
+    Hostile {
+        /// The name as it stands there.
+        name: String,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// Nothing is left of a name.
+    #[error(
+        "nothing is left of the name `{name}` when {strip} leading folder(s) are taken off; a list named `series` can say another number, as in `a.patch -p0`"
+    )]
+    TooShort {
+        /// The name as it stands there.
+        name: String,
+        /// How many folders are taken off.
+        strip: u32,
+    },
+    /// A name in quotes does not end, or has an escape that does not exist.
+    #[error("the quoted name {name} cannot be read")]
+    Quotes {
+        /// The name as it stands there.
+        name: String,
+    },
+    /// Another form of diff.
+    #[error("a diff in {form} form is not supported; make it anew with `diff -u` or `git diff`")]
+    Form {
+        /// Which.
+        form: &'static str,
+    },
+    /// A mail whose text is packed.
+    #[error(
+        "the mail is written in {encoding}; let git unpack it: `git mailinfo message FILE.patch < MAIL`"
+    )]
+    Encoded {
+        /// How it is packed.
+        encoding: String,
+    },
+    /// A mail whose lines a mail program has broken.
+    #[error(
+        "the mail is `format=flowed`, so that its lines may have been broken and moved; ask for the patch as an attachment, or fetch it from where it is published"
+    )]
+    Flowed,
+    /// A mode of git that no source has.
+    #[error(
+        "the mode {mode} is not supported: a patch makes files (100644, 100755) and symbolic links (120000)"
+    )]
+    Mode {
+        /// The mode.
+        mode: String,
+    },
+    /// A header of git whose file cannot be told.
+    #[error(
+        "git's header ends here, and which file it is about cannot be told; made without `a/` and `b/`, it belongs into a list named `series`, as `x.patch -p0`"
+    )]
+    NoName,
+    /// A hunk without the header of a file.
+    #[error("a hunk begins here, and no header says of which file")]
+    HunkOfNoFile,
+    /// The header of a file without a hunk.
+    #[error("the header of a file has no hunk behind it")]
+    NoHunk,
+    /// The header of a hunk that is none.
+    #[error("`{text}` is no header of a hunk")]
+    HunkHeader {
+        /// The line.
+        text: String,
+    },
+    /// A hunk that has fewer lines than its header says.
+    #[error(
+        "the hunk ends here, and its header counts {old} more line(s) before and {new} after the change"
+    )]
+    Short {
+        /// How many lines of the old file are missing.
+        old: usize,
+        /// How many lines of the new file are missing.
+        new: usize,
+    },
+    /// A hunk that has more lines than its header says.
+    #[error("the hunk goes on behind the lines that its header counts")]
+    Long,
+    /// A line that no hunk can have.
+    #[error("a line of a hunk begins with a blank, `-` or `+`, and this one does not: `{text}`")]
+    HunkLine {
+        /// The line.
+        text: String,
+    },
+}
