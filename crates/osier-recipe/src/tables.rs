@@ -86,7 +86,8 @@ static STEP_KEY_NAME: Key =
 static RUN: Key = Key::new(
     "run",
     Text,
-    "The script, run by `/bin/sh -e`. A new step must have it; for a step of the kind it replaces the kind's.",
+    "The script, run by `/bin/sh -eux`: it ends at the first command that fails and at a variable that is not set, and \
+     every command is in the log. A new step must have it; for a step of the kind it replaces the kind's.",
     "'make'",
 );
 static FROM: Key = Key::new(
@@ -529,7 +530,7 @@ pub static EDITOR: Table = Table::new(
         Key::new(
             "run",
             Text,
-            "The script that starts it, run by `/bin/sh -e`.",
+            "The script that starts it, run by `/bin/sh -eu`.",
             "\"make menuconfig\"",
         )
         .required(),

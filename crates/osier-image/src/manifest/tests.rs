@@ -201,3 +201,23 @@ proptest! {
         let _ = Manifest::parse("m", &text);
     }
 }
+
+#[test]
+fn the_reference_has_every_type_and_its_examples_are_read() {
+    const PAGE: &str = include_str!("../../../../docs/reference/manifest.md");
+    let (_, rest) = PAGE.split_once("```manifest\n").unwrap();
+    let (examples, _) = rest.split_once("```").unwrap();
+    let manifest = Manifest::parse("manifest.md", examples).unwrap();
+    for kind in ["f", "d", "s", "h", "c", "b", "p", "x"] {
+        let (_, form) = usage(kind).unwrap();
+        assert!(PAGE.contains(&format!("| `{form}` |")), "the table lacks {form}");
+        let example = format!("{kind} ");
+        let shown = manifest.lines.iter().any(|line| line.text.starts_with(&example));
+        assert!(shown, "no example of {form}");
+        // What the page does not name does not exist.
+        assert!(TYPES.contains(kind));
+    }
+    let all =
+        (b'!'..=b'~').filter(|letter| usage(char::from(*letter).encode_utf8(&mut [0])).is_some());
+    assert_eq!(all.count(), 8, "the page is about eight types");
+}
