@@ -523,7 +523,7 @@ mod tests {
         // Pinned, as that of a script below.
         assert_eq!(
             base.to_string(),
-            "3b7a395827f1518df762c8d0950bade41507df5a3db2acf4d36b61b22b647c9b"
+            "9f0eb6c950cdf5ff59f111b5cfaa0c51f9d17573a9aa045ef7122b891718fbfc"
         );
     }
 
