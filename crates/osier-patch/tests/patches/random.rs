@@ -123,6 +123,13 @@ proptest! {
                 Just("diff --git a/f b/g\n".to_owned()), Just("rename from f\n".to_owned()), Just("rename to g\n".to_owned()),
                 Just("new file mode 120000\n".to_owned()), Just("\\ No newline\n".to_owned()), Just("\"\\7".to_owned()),
                 Just("From 0123456789abcdef0123456789abcdef01234567 x\n".to_owned()),
+                Just("commit 0123456789abcdef0123456789abcdef01234567\n    words\n".to_owned()),
+                Just("GIT binary patch\n".to_owned()), Just("literal 1\nIcmZPo000310RR91\n\n".to_owned()),
+                Just("literal 0\nHcmV?d00001\n\n".to_owned()), Just("delta 1\nIcmZPo000310RR91\n\n".to_owned()),
+                Just("Binary files a/f and b/f differ\n".to_owned()), Just("Submodule f 0123456..89abcde:\n".to_owned()),
+                Just("index 0123456..89abcde 100644\n".to_owned()), Just("similarity index 100%\n".to_owned()),
+                Just("From: a\nContent-Type: x;\n".to_owned()), Just("---\n".to_owned()), Just("\u{feff}".to_owned()),
+                Just("\u{1b}[".to_owned()), Just("> ".to_owned()), Just("5,6c7\n".to_owned()), Just(".\n".to_owned()),
                 "@@ -[0-9]{1,2},[0-3] [+][0-9]{1,2},[0-3] @@\n", "[ +-][a-c]?\n", "\\PC{0,8}\n?",
             ], 0..30), strip in 0_u32..3
     ) {
