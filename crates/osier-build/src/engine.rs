@@ -481,6 +481,7 @@ impl Engine<'_> {
             tools,
             jobs: job.jobs,
             isolation: self.settings.isolation,
+            reserve: self.settings.reserve,
             goes_on: None,
             written: job.written.clone(),
         })

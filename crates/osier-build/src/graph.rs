@@ -244,16 +244,27 @@ pub struct SourceTree {
 /// One archive of a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Archive {
-    /// Its file name, which says how it is packed.
+    /// Its file name.
     pub file: String,
+    /// How it is packed, where the recipe says so; else its content tells.
+    pub format: Option<String>,
     /// Its bytes.
     pub digest: Digest,
     /// How many.
     pub size: u64,
     /// The folder below the source's that it goes to; empty for the source's own.
     pub into: String,
-    /// How many leading folders of its names are left off; nothing for a file that is no archive and lies there as it is.
-    pub strip: Option<u32>,
+    /// Which leading folders of its names are left off; nothing for a file that is no archive and lies there as it is.
+    pub strip: Option<Strip>,
+}
+
+/// Which leading folders of an archive's names are left off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strip {
+    /// So many, and no entry may be outside them.
+    Folders(u32),
+    /// The one that all is in, where there is one, as dpkg-source does.
+    Lone,
 }
 
 /// A check that runs after a step, by name, with its arguments.

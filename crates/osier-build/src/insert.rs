@@ -6,7 +6,9 @@ use osier_recipe::Jobs;
 use osier_store::{Key, KeyBuilder};
 
 use crate::edited::SourceEdit;
-use crate::graph::{ComponentId, Environment, FetchedPatches, Graph, Step, StepId, View, Work};
+use crate::graph::{
+    ComponentId, Environment, FetchedPatches, Graph, Step, StepId, Strip, View, Work,
+};
 
 /// The name of the step that lays out what a person has changed.
 const EDIT: &str = "edit";
@@ -55,8 +57,12 @@ impl Graph {
                 for archive in &source.archives {
                     key.field("archive", &archive.digest.0);
                     key.field("into", archive.into.as_bytes());
+                    if let Some(format) = &archive.format {
+                        key.field("format", format.as_bytes());
+                    }
                     match archive.strip {
-                        Some(strip) => key.field("strip", &strip.to_le_bytes()),
+                        Some(Strip::Folders(strip)) => key.field("strip", &strip.to_le_bytes()),
+                        Some(Strip::Lone) => key.field("strip", &1_u32.to_le_bytes()),
                         None => key.field("as it is", &[]),
                     };
                 }

@@ -2,9 +2,9 @@
 //!
 //! | part | unpack | patch | edit | script |
 //! | --- | --- | --- | --- | --- |
-//! | version of the step format; of how patches are applied | yes | yes | yes | yes |
+//! | version of the step format; of how archives are unpacked, patches applied | yes | yes | yes | yes |
 //! | key of the step below | yes | yes | yes | yes |
-//! | names, digests and places of the source's archives | yes | by the step below | by the step below | by the step below |
+//! | names, digests, formats and places of the source's archives | yes | by the step below | by the step below | by the step below |
 //! | patches: path, content, options, order; what of them is waived | | yes | by the step below | by the step below |
 //! | path, type, mode and content of each file that a person has changed | | | yes | by the step below |
 //! | script, working folder, how it gets its jobs, whether it is flat | | | | yes |
@@ -22,11 +22,14 @@ use std::collections::BTreeSet;
 use osier_recipe::Jobs;
 use osier_store::{Digest, Key, KeyBuilder};
 
-use crate::graph::{Component, FetchedPatches, Reuse, Step, StepCheck, Work};
+use crate::graph::{Component, FetchedPatches, Reuse, Step, StepCheck, Strip, Work};
 
-/// The version of what a step sees besides the parts above: mounts, fixed variables, shell options,
-/// unpacking rules. It is raised whenever one of those changes.
+/// The version of what a step sees besides the parts above: mounts, fixed variables, shell options. It is raised whenever one
+/// of those changes.
 pub(crate) const STEP_FORMAT: u32 = 3;
+
+/// The version of how archives are read and laid out. It is raised whenever one archive could give other files.
+const UNPACK_FORMAT: u32 = 4;
 
 /// The version of how patches are read and put on sources. It is raised whenever one patch could give other files.
 const PATCH_FORMAT: u32 = 2;
@@ -48,7 +51,7 @@ pub(crate) fn step_key(
     checks: &[&dyn StepCheck],
 ) -> Key {
     let key = match step.work {
-        Work::Unpack(_) => KeyBuilder::new("unpack", STEP_FORMAT),
+        Work::Unpack(_) => KeyBuilder::new("unpack", UNPACK_FORMAT),
         Work::Patch(_) => KeyBuilder::new("patch", PATCH_FORMAT),
         Work::Edit(_) => KeyBuilder::new("edit", STEP_FORMAT),
         Work::Script { .. } => KeyBuilder::new("script", STEP_FORMAT),
@@ -126,8 +129,12 @@ fn finish(
                 key.field("file", archive.file.as_bytes());
                 key.field("digest", &archive.digest.0);
                 key.field("into", archive.into.as_bytes());
+                if let Some(format) = &archive.format {
+                    key.field("format", format.as_bytes());
+                }
                 match archive.strip {
-                    Some(strip) => key.field("strip", &strip.to_le_bytes()),
+                    Some(Strip::Folders(strip)) => key.field("strip", &strip.to_le_bytes()),
+                    Some(Strip::Lone) => key.field("lone folder", &[]),
                     None => key.field("as it is", &[]),
                 };
             }
@@ -317,7 +324,8 @@ mod tests {
                 digest: Digest([4; 32]),
                 size: 9,
                 into: String::new(),
-                strip: Some(1),
+                format: None,
+                strip: Some(Strip::Folders(1)),
             };
             Self::new(Work::Unpack(SourceTree {
                 name: "part".into(),
@@ -451,7 +459,9 @@ mod tests {
             ("file name", |inputs| inputs.archive().file = "a.tar.gz".into()),
             ("bytes", |inputs| inputs.archive().digest = Digest([9; 32])),
             ("place", |inputs| inputs.archive().into = "sub".into()),
-            ("leading folders", |inputs| inputs.archive().strip = Some(0)),
+            ("leading folders", |inputs| inputs.archive().strip = Some(Strip::Folders(0))),
+            ("the lone folder", |inputs| inputs.archive().strip = Some(Strip::Lone)),
+            ("how it is packed", |inputs| inputs.archive().format = Some("tar.gz".into())),
             ("no unpacking", |inputs| inputs.archive().strip = None),
         ];
         let base = Inputs::unpack().key();

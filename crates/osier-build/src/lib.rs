@@ -62,4 +62,4 @@ pub use planner::{
 pub use platform::Wanted;
 pub use times::Time;
 pub use timing::Timing;
-pub use unpack::{UnpackError, unpack_archive};
+pub use unpack::{Packed, UnpackError, unpack_archive};

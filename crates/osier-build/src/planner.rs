@@ -15,7 +15,7 @@ use osier_store::{Digest, Key, KeyBuilder};
 
 use crate::graph::{
     Archive, Check, Component, ComponentId, Environment, FileInput, Graph, IDENTITY, Input, Output,
-    Package, Patching, Reuse, SourceTree, Step, StepId, View, Work,
+    Package, Patching, Reuse, SourceTree, Step, StepId, Strip, View, Work,
 };
 use crate::platform::{Planned, Platform, Standing, Wanted};
 
@@ -662,9 +662,13 @@ impl<'a> Planning<'_, 'a> {
             {
                 version = Some(upstream_version(debian).to_owned());
             }
-            let strip = match source.kind {
-                SourceKind::Url { strip, unpack, .. } => unpack.then(|| u32::from(strip)),
-                _ => Some(1),
+            let (strip, format) = match &source.kind {
+                SourceKind::Url { strip, unpack, format, .. } => {
+                    let strip = unpack.then(|| Strip::Folders(u32::from(*strip)));
+                    (strip, format.clone())
+                }
+                SourceKind::Debian { .. } => (Some(Strip::Lone), None),
+                _ => (Some(Strip::Folders(1)), None),
             };
             let wants_debian = matches!(source.kind, SourceKind::Debian { patches: true, .. });
             if wants_debian && pinned.files.iter().any(|file| file.name.ends_with(".diff.gz")) {
@@ -690,6 +694,7 @@ impl<'a> Planning<'_, 'a> {
                     digest,
                     size: file.size,
                     into,
+                    format: format.clone(),
                     strip,
                 });
             }

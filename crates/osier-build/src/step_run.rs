@@ -20,7 +20,7 @@ use crate::graph::{Archive, Component, SourceTree, Step, StepCheck, Work};
 use crate::reuse::ReuseCall;
 use crate::schedule::{News, Wire};
 use crate::tokens::Tokens;
-use crate::unpack::{UnpackError, put_file, unpack_archive};
+use crate::unpack::{Packed, UnpackError, unpack_source};
 use crate::{BuildError, Failure, FailureCause};
 
 /// The time that steps see as that of the sources, and that proto areas carry: 2020-01-01, seconds since 1970.
@@ -50,6 +50,8 @@ pub(crate) struct StepCall<'a> {
     /// How many jobs it may use.
     pub(crate) jobs: usize,
     pub(crate) isolation: Isolation,
+    /// Bytes of disk that it leaves free.
+    pub(crate) reserve: u64,
     /// What it goes on from, where it does not start clean; `layers` has these layers on top.
     pub(crate) goes_on: Option<GoesOn<'a>>,
     /// The layers of scripts that an edit lies on.
@@ -231,20 +233,19 @@ impl StepCall<'_> {
                 .map_err(|error| StepEnd::Failed(self.file(&error)))?;
             self.store.lay_out(folder, &base, SOURCE_DATE).map_err(BuildError::from)?;
         }
-        for Archive { file, digest, into, strip, .. } in &source.archives {
-            let target = base.join(into);
-            fs::create_dir_all(&target)
-                .at("make", &target)
-                .map_err(|error| StepEnd::Failed(self.file(&error)))?;
+        // No source has a name that begins so.
+        let beside = upper.join("build/.unpacked");
+        for Archive { file, format, digest, into, strip, .. } in &source.archives {
             self.store
                 .verify_blob(digest)
                 .map_err(|error| StepEnd::from(BuildError::from(error)))?;
-            let blob = self.store.blob_path(digest);
-            let unpacked = match strip {
-                Some(strip) => unpack_archive(&blob, file, *strip, &target),
-                None => put_file(&blob, file, &target),
+            let packed = Packed {
+                file: &self.store.blob_path(digest),
+                name: file,
+                format: format.as_deref(),
+                reserve: self.reserve,
             };
-            unpacked.map_err(|error| {
+            unpack_source(&packed, *strip, &base.join(into), &beside).map_err(|error| {
                 let message = error.to_string();
                 let cause = match &error {
                     error if error.is_disk_full() => FailureCause::DiskFull { message },

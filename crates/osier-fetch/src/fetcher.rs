@@ -145,6 +145,12 @@ impl FetchError {
         matches!(self, Self::AllPlacesFailed { failures, .. }
             if failures.iter().all(|(_, cause)| matches!(cause, Cause::NotFound)))
     }
+
+    /// Says whether a place has a file of more bytes than are taken where the size is not known.
+    pub fn is_too_big(&self) -> bool {
+        matches!(self, Self::AllPlacesFailed { failures, .. }
+            if failures.iter().any(|(_, cause)| matches!(cause, Cause::TooBig { .. })))
+    }
 }
 
 fn listed(name: &str, failures: &[(String, Cause)]) -> String {

@@ -75,7 +75,7 @@ pub use recipe::{ComponentRef, Recipe, Role, Toolchain};
 pub use reference::{codes_markdown, reference_markdown};
 pub use schema::FileKind;
 pub use size::parse_size;
-pub use source::{Source, SourceKind};
+pub use source::{SOURCE_FORMATS, Source, SourceKind};
 pub use step::{AFTER_SOURCES, BUILT_IN_STEPS, Check, Reuse, Step, StepRef};
 pub use system::{Compression, EffectiveSystem, Format, Image, KernelRef, System, SystemPart};
 pub use target::Target;

@@ -6,6 +6,12 @@ use crate::diagnostic::quoted;
 use crate::walk::{self, Node, Walk};
 use crate::{Code, Spanned, tables};
 
+/// What a recipe can say of how the file of an address is packed.
+pub const SOURCE_FORMATS: &[&str] = &[
+    "tar", "tar.gz", "tar.xz", "tar.bz2", "tar.zst", "tar.lz", "tar.lzma", "tar.Z", "zip", "cpio",
+    "ar", "deb", "rpm", "gz", "xz", "bz2", "zst", "lz", "lzma", "Z",
+];
+
 /// One source of a recipe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
@@ -43,6 +49,8 @@ pub enum SourceKind {
         strip: u8,
         /// Whether it is an archive to unpack.
         unpack: bool,
+        /// How it is packed, where that is said.
+        format: Option<String>,
     },
     /// A commit of a git repository.
     Git {
@@ -73,6 +81,7 @@ struct Keys {
     size: Option<u64>,
     strip: Option<u8>,
     unpack: Option<bool>,
+    format: Option<String>,
     commit: Option<Spanned<String>>,
 }
 
@@ -91,6 +100,7 @@ impl Keys {
             "size" => self.size = Some(walk::unsigned(node)),
             "strip" => self.strip = u8::try_from(walk::unsigned(node)).ok(),
             "unpack" => self.unpack = Some(walk::boolean(node)),
+            "format" => self.format = Some(walk::text(node).value),
             "commit" => self.commit = Some(walk::text(node)),
             _ => walk::unread("source", key),
         }
@@ -108,10 +118,10 @@ impl Keys {
         if let Some(path) = self.path {
             return Some(SourceKind::Path { path });
         }
-        let Self { urls, size, .. } = self;
+        let Self { urls, size, format, .. } = self;
         let (sha256, strip, unpack) =
             (self.sha256?, self.strip.unwrap_or(1), self.unpack.unwrap_or(true));
-        Some(SourceKind::Url { urls, sha256, size, strip, unpack })
+        Some(SourceKind::Url { urls, sha256, size, strip, unpack, format })
     }
 }
 
@@ -134,6 +144,11 @@ pub(crate) fn sources(walk: &mut Walk, node: &Node<'_>) -> Vec<Source> {
         }
         for url in &keys.urls {
             placeholders(walk, url);
+        }
+        if keys.unpack == Some(false) && keys.format.is_some() {
+            let message =
+                "`format` says how the file is unpacked, and `unpack = false` that it is not";
+            walk.error(Code::WrongForm, &span, message).hints.push("leave one of them out".into());
         }
         let name = keys.name.take().unwrap_or_else(|| Spanned::new(String::new(), span.clone()));
         if let Some(kind) = keys.kind() {

@@ -9,6 +9,7 @@ use crate::schema::Type::{
     Array, Boolean, Choice, Form, Integer, Map, OneOrMore, Set, Table as Nested, Text, True, Value,
 };
 use crate::schema::{Key, Table};
+use crate::source::SOURCE_FORMATS;
 
 mod lock;
 mod system;
@@ -325,12 +326,18 @@ pub static SOURCE: Table = Table {
             )
             .required()
             .beside(&["url"]),
-            Key::new("size", Integer(0, i64::MAX), "The file's size in bytes.", "2480624")
-                .beside(&["url"]),
+            Key::new(
+                "size",
+                Integer(0, i64::MAX),
+                "The file's size in bytes. Without it a file of more than 4 GiB is refused, and `osier.lock` keeps the size.",
+                "2480624",
+            )
+            .beside(&["url"]),
             Key::new(
                 "strip",
                 Integer(0, 16),
-                "Leading folders taken off the archive's paths. Without it 1.",
+                "Leading folders taken off the archive's paths. Without it 1. They must be the same for all that is in it: else the \
+                 error says what fits, as in `strip = 0`.",
                 "0",
             )
             .beside(&["url"]),
@@ -339,6 +346,15 @@ pub static SOURCE: Table = Table {
                 Boolean,
                 "Whether the file is an archive to unpack, or a compressed file to decompress. Else it lies in the source's folder as it is. Without it `true`.",
                 "false",
+            )
+            .beside(&["url"]),
+            Key::new(
+                "format",
+                Choice(SOURCE_FORMATS),
+                "How the file is packed. Without it osier looks at the content, whatever the name; the reference of archives says \
+                 what it knows. It has to be said that a compressed archive is to be decompressed alone: `gz`, `xz` …; and it can \
+                 be said so that anything else is an error.",
+                "\"tar.gz\"",
             )
             .beside(&["url"]),
             Key::new(

@@ -37,7 +37,7 @@ pub(crate) const PAGES: &[Page] = &[
     Page {
         code: "S006",
         title: "a source could not be laid out",
-        text: "The archive is damaged or cut short although its SHA-256 is right, is of a kind that osier does not read, or holds an entry that is refused: an absolute path, `..`, a device, or a way through a symbolic link of its own.",
+        text: "The archive is damaged or cut short although its SHA-256 is right, is of a form that osier does not read or not what its name or `format` says, has files outside the leading folders that `strip` leaves off, or holds an entry that is refused: an absolute path, `..`, a device, a way through a symbolic link of its own, a name that is too long for Linux. The message names the file, the entry and what to do; docs/reference/archives.md lists what is read. What osier does not unpack a step can: write `unpack = false`.",
     },
     Page {
         code: "S007",

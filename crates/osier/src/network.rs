@@ -12,6 +12,10 @@ use osier_store::{Digest, IoContext, Store};
 
 use crate::problem::{Exit, Outcome, Problem};
 use crate::reporter::{Reporter, bytes};
+use crate::workplace::RESERVE;
+
+/// Most bytes of a file whose size neither a recipe nor the lock says. It stands in the reference, at the key `size`.
+const MOST_UNSIZED: u64 = 4 << 30;
 
 /// Most bytes of a signed index, whose size nothing tells beforehand.
 const INDEX_LIMIT: u64 = 16 << 20;
@@ -155,14 +159,17 @@ impl<'a> Network<'a> {
         }
     }
 
-    /// Downloads a file whose size is not known, and gives its size.
+    /// Downloads a file whose size is not known, and gives its size. It may be neither huge nor fill the disk.
     pub(crate) fn fetched_size(&self, download: &Download) -> Outcome<u64> {
         let (want, place) = self.want(download)?;
         self.reporter.say(format!("   fetch  {}", download.name));
-        let fetched = self
-            .fetcher()?
-            .fetch(&want, &self.parts(), &place, &|_| {})
-            .map_err(|error| failed(&error))?;
+        let fetched = self.fetcher()?.fetch(&want, &self.parts(), &place, &|_| {});
+        let fetched = fetched.map_err(|error| match failed(&error) {
+            problem if error.is_too_big() => problem.hint(
+                "where the file is meant to be that large, write its `size` in bytes beside its `sha256`, and have room for it",
+            ),
+            problem => problem,
+        })?;
         Ok(fetched.size)
     }
 
@@ -183,7 +190,7 @@ impl<'a> Network<'a> {
             places,
             sha256: Some(download.digest.0),
             size: download.size,
-            limit: 16 << 30,
+            limit: MOST_UNSIZED.min(free_bytes(self.store.root()).saturating_sub(RESERVE)),
         };
         Ok((want, self.store.blob_path(&download.digest)))
     }

@@ -248,6 +248,15 @@ fn debian_source(
     Err(Problem::new("F005", Exit::Fetch, message))
 }
 
+/// Gives the name of the file that an address leads to: without a query, as in `a.tar.gz?inline=false`.
+fn file_name(url: &str) -> &str {
+    let path = url.split(['?', '#']).next().unwrap_or_default();
+    let path = path.split_once("://").map_or(path, |(_, rest)| rest);
+    let name =
+        path.split_once('/').and_then(|(_, path)| path.rsplit('/').find(|part| !part.is_empty()));
+    name.filter(|name| !matches!(*name, "." | "..")).unwrap_or("source")
+}
+
 fn url_source(
     recipe: &str,
     source: &Source,
@@ -260,7 +269,7 @@ fn url_source(
     let digest: Digest =
         sha256.parse().map_err(|error| Problem::new("R006", Exit::Usage, error))?;
     let places = source.urls(version);
-    let name = places.first().and_then(|url| url.rsplit('/').next()).unwrap_or("source").to_owned();
+    let name = file_name(places.first().map_or("", String::as_str)).to_owned();
     let size = match size {
         Some(size) => *size,
         // The size enters the lock, so the file is fetched now.

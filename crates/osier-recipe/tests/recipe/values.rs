@@ -57,6 +57,28 @@ fn numbers_are_read_in_every_notation() {
 }
 
 #[test]
+fn a_source_can_say_how_its_file_is_packed() {
+    let recipe = |keys: &str| {
+        let url = format!("url='http://h/download?id=7',sha256='{}'", "a".repeat(64));
+        Recipe::parse("a", &format!("name='a'\nversion='1'\nsource={{{url}{keys}}}"), None)
+    };
+    let format = |keys: &str| match &recipe(keys).unwrap().sources[0].kind {
+        SourceKind::Url { format, .. } => format.clone(),
+        _ => None,
+    };
+    assert_eq!(format(""), None);
+    assert_eq!(format(",format='tar.gz'").as_deref(), Some("tar.gz"));
+    for (keys, says) in [
+        (",format='tgz'", "tar.gz"),
+        (",format='rar'", "`format`"),
+        (",format='gz',unpack=false", "leave one of them out"),
+    ] {
+        let wrong = format!("{:?}", recipe(keys).unwrap_err());
+        assert!(wrong.contains(says), "{keys}: {wrong}");
+    }
+}
+
+#[test]
 fn images_of_disks_have_their_own_defaults_and_are_not_booted_from() {
     let text = "name = \"x\"\nmanifest = \"m\"\n[[image]]\nname = \"root\"\nformat = \"ext4\"\nsize = \"64M\"\n[[image]]\nname = \"small\"\nformat = \"erofs\"\n[[image]]\nname = \"start\"\nformat = \"initramfs\"\n";
     let system = System::parse("system.toml", text, None).unwrap();

@@ -274,3 +274,90 @@ fn git_sources_that_cannot_be_had_are_known_before_git_is_fetched() {
         space.fails(&["--offline", "build", "a"], 3, &["error[F003]", commit]);
     }
 }
+
+/// A tar archive of `top/dir/file`, and its SHA-256; made by the machine's tar.
+fn archive() -> (Vec<u8>, String) {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir_all(folder.path().join("top/dir")).unwrap();
+    fs::write(folder.path().join("top/dir/file"), "words\n").unwrap();
+    let made =
+        Command::new("tar").arg("-c").arg("-C").arg(folder.path()).arg("top").output().unwrap();
+    assert!(made.status.success());
+    let digest = Digest::of(&made.stdout).to_string();
+    (made.stdout, digest)
+}
+
+/// Builds, and expects that a step fails with these words.
+fn stops(space: &Space, says: &[&str]) {
+    let (status, text) = space.osier(&["build", "a"]);
+    assert_eq!(status, Some(1), "{text}");
+    for say in says {
+        assert!(text.contains(say), "should say {say}:\n{text}");
+    }
+}
+
+#[test]
+fn an_archive_is_told_by_its_content_whatever_the_address() {
+    let (bytes, sha256) = archive();
+    let server = Server::start(move |_| Reply::of(&bytes));
+    for path in
+        ["/download?id=7&file=x.zip", "/archive.zip", "/releases/download", "/a.tar.gz?raw=true#x"]
+    {
+        let source =
+            format!("source = {{ url = \"{}\", sha256 = \"{sha256}\" }}", server.url(path));
+        let space = Space::new(&source, "");
+        let (_, text) = space.osier(&["build", "a"]);
+        assert!(!text.contains("S006"), "{path}: {text}");
+        let laid =
+            Command::new("find").arg(space.store()).args(["-path", "*/build/a/dir/file"]).output();
+        let laid = String::from_utf8(laid.unwrap().stdout).unwrap();
+        let place = laid.lines().next().unwrap_or_else(|| panic!("{path}: {text}"));
+        assert_eq!(fs::read_to_string(place).unwrap(), "words\n");
+    }
+    let lock = |format: &str, url: &str| {
+        let source =
+            format!("source = {{ url = \"{url}\", sha256 = \"{sha256}\", format = \"{format}\" }}");
+        Space::new(&source, "")
+    };
+    let url = server.url("/download?id=7");
+    let said = "download should be tar, compressed by xz, and is not compressed; correct `format`";
+    stops(&lock("tar.xz", &url), &["error[S006]", said]);
+    lock("tgz", &url).fails(&["build", "a"], 2, &["`format`", "tar.gz"]);
+}
+
+#[test]
+fn an_archive_of_several_top_folders_is_told_with_what_to_write() {
+    let folder = tempfile::tempdir().unwrap();
+    for path in ["one", "two"] {
+        fs::create_dir(folder.path().join(path)).unwrap();
+        fs::write(folder.path().join(path).join("file"), path).unwrap();
+    }
+    let made =
+        Command::new("tar").arg("-c").arg("-C").arg(folder.path()).args(["one", "two"]).output();
+    let bytes = made.unwrap().stdout;
+    let sha256 = Digest::of(&bytes).to_string();
+    let server = Server::start(move |_| Reply::of(&bytes));
+    let source = format!("source = {{ url = \"{}\", sha256 = \"{sha256}\"", server.url("/a.tar"));
+    let space = Space::new(&format!("{source} }}"), "");
+    space.fails(
+        &["build", "a"],
+        1,
+        &["error[S006]", "a.tar", "`two/", "is outside `one`; write `strip = 0`"],
+    );
+    let space = Space::new(&format!("{source}, strip = 0 }}"), "");
+    let (_, text) = space.osier(&["build", "a"]);
+    assert!(!text.contains("S006"), "{text}");
+}
+
+#[test]
+fn a_download_of_unknown_size_has_a_bound() {
+    let server = Server::start(|_| Reply::cut(b"x", 5 << 30));
+    let source = format!("source = {{ url = \"{}\", sha256 = \"{HELLO}\" }}", server.url("/huge"));
+    let space = Space::new(&source, "");
+    space.fails(
+        &["build", "a"],
+        3,
+        &["error[F001]", "larger than the limit of", "write its `size`"],
+    );
+    assert_eq!(server.requests(), ["/huge"], "it is asked once");
+}
