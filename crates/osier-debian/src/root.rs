@@ -8,6 +8,7 @@ use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
+use osier_archive::{Content, Entry, Kind, ReadError};
 use thiserror::Error;
 
 use crate::deb::{DebError, open_data};
@@ -163,58 +164,64 @@ fn unpack(
     report: &mut RootReport,
 ) -> Result<(), UnpackError> {
     let damaged = |source| UnpackError::Damaged { deb: deb.to_owned(), source };
-    let mut archive = tar::Archive::new(&mut data);
-    for entry in archive.entries().map_err(damaged)? {
-        let mut entry = entry.map_err(damaged)?;
-        let path = entry.path_bytes().into_owned();
-        if trim == Trim::Documentation && is_documentation(&path) {
+    let refused = |path: &[u8], source| UnpackError::Entry {
+        deb: deb.to_owned(),
+        entry: String::from_utf8_lossy(path).into_owned(),
+        source,
+    };
+    let read = osier_archive::read_tar(&mut data, |entry, content| {
+        if trim == Trim::Documentation && is_documentation(&entry.path) {
             report.trimmed += 1;
-            continue;
+            return Ok(());
         }
-        add(tree, &path, &mut entry, report).map_err(|source| match source {
-            EntryError::Read(source) => damaged(source),
-            source => UnpackError::Entry {
-                deb: deb.to_owned(),
-                entry: String::from_utf8_lossy(&path).into_owned(),
-                source,
-            },
-        })?;
+        add(tree, entry, content, report).map_err(|source| Stop::Entry(entry.path.clone(), source))
+    });
+    read.map_err(|stop| match stop {
+        Stop::Read(ReadError::Damaged(source)) | Stop::Entry(_, EntryError::Read(source)) => {
+            damaged(source)
+        }
+        Stop::Read(ReadError::Refused { entry, problem }) => {
+            refused(&entry, EntryError::Special { problem })
+        }
+        Stop::Entry(path, source) => refused(&path, source),
+    })
+}
+
+/// Why the reading of a package was stopped.
+enum Stop {
+    Read(ReadError),
+    Entry(Vec<u8>, EntryError),
+}
+
+impl From<ReadError> for Stop {
+    fn from(error: ReadError) -> Self {
+        Self::Read(error)
     }
-    // The checksums of xz and gzip stand at the end, behind the padding of the tar archive.
-    io::copy(&mut data, &mut io::sink()).map_err(damaged)?;
-    Ok(())
 }
 
 fn add(
     tree: &mut Tree,
-    path: &[u8],
-    entry: &mut tar::Entry<'_, impl Read>,
+    entry: &Entry,
+    content: &mut Content<'_>,
     report: &mut RootReport,
 ) -> Result<(), EntryError> {
-    let header = entry.header();
-    let meta = Meta {
-        mode: header.mode().map_err(EntryError::Read)? & 0o7777,
-        mtime: header.mtime().map_err(EntryError::Read)?,
-    };
-    let kind = header.entry_type();
-    let target = || entry.link_name_bytes().map(std::borrow::Cow::into_owned).unwrap_or_default();
-    match kind {
-        tar::EntryType::Regular | tar::EntryType::Continuous => {
-            let size = entry.size();
-            report.bytes += tree.add_file(path, meta, size, entry)?;
+    let path = &entry.path;
+    let meta = Meta { mode: entry.mode, mtime: u64::try_from(entry.mtime.seconds).unwrap_or(0) };
+    match &entry.kind {
+        Kind::File => {
+            report.bytes += tree.add_file(path, meta, entry.size, content)?;
             report.files += 1;
         }
-        tar::EntryType::Directory => tree.add_folder(path, meta)?,
-        tar::EntryType::Symlink => {
-            tree.add_symlink(path, &target(), meta.mtime)?;
+        Kind::Folder => tree.add_folder(path, meta)?,
+        Kind::Symlink { target } => {
+            tree.add_symlink(path, target, meta.mtime)?;
             report.symlinks += 1;
         }
-        tar::EntryType::Link => {
-            tree.add_hard_link(path, &target())?;
+        Kind::HardLink { target } => {
+            tree.add_hard_link(path, target)?;
             report.hard_links += 1;
         }
-        tar::EntryType::XGlobalHeader => {}
-        other => return Err(EntryError::Special { kind: format!("{other:?}").to_lowercase() }),
+        Kind::Special(problem) => return Err(EntryError::Special { problem }),
     }
     Ok(())
 }

@@ -51,12 +51,12 @@ pub enum EntryError {
         target: String,
     },
     /// A device, a pipe, or a type that packages do not have.
-    #[error("entries of type {kind} are not allowed")]
+    #[error("it {problem}")]
     Special {
-        /// Its type.
-        kind: String,
+        /// What it is.
+        problem: &'static str,
     },
-    /// The archive ends within the entry.
+    /// The archive ends within the entry, though no error told so.
     #[error("the archive ends within the entry")]
     Truncated,
     /// The archive could not be read.
@@ -197,9 +197,14 @@ impl Tree {
     pub(crate) fn add_hard_link(&mut self, path: &[u8], target: &[u8]) -> Result<(), EntryError> {
         let bad = || EntryError::HardLink { target: String::from_utf8_lossy(target).into_owned() };
         let source = self.place(target).map_err(|_| bad())?.ok_or_else(bad)?;
-        if self.nodes.get(&source) != Some(&Node::File) {
-            return Err(bad());
-        }
+        let node = match self.nodes.get(&source) {
+            Some(Node::File) => Node::File,
+            // A further name of the link itself.
+            Some(Node::Symlink { target, kept: false }) => {
+                Node::Symlink { target: target.clone(), kept: false }
+            }
+            _ => return Err(bad()),
+        };
         if self.place(path)?.as_ref() == Some(&source) {
             return Ok(());
         }
@@ -207,7 +212,7 @@ impl Tree {
         let on_disk = self.on_disk(&place);
         fs::hard_link(self.on_disk(&source), &on_disk)
             .map_err(|source| EntryError::Write { path: on_disk, source })?;
-        self.nodes.insert(place, Node::File);
+        self.nodes.insert(place, node);
         Ok(())
     }
 
