@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::io::Read;
 
+use osier_archive::Compression;
 use osier_patch::{ParseError, Patch, Problem, packed};
 
 /// Most bytes that a packed file may hold.
@@ -18,17 +19,11 @@ pub(crate) fn read(name: &str, bytes: &[u8], strip: u32) -> Result<Vec<Patch>, P
 fn unpacked(bytes: &[u8]) -> Result<Cow<'_, [u8]>, Problem> {
     let Some(by) = packed(bytes) else { return Ok(Cow::Borrowed(bytes)) };
     let damaged = |why: String| Problem::Damaged { by, why };
-    let reader: Box<dyn Read + '_> = match by {
-        "gzip" => Box::new(flate2::bufread::MultiGzDecoder::new(bytes)),
-        "xz" => Box::new(liblzma::bufread::XzDecoder::new_multi_decoder(bytes)),
-        "bzip2" => Box::new(bzip2::bufread::MultiBzDecoder::new(bytes)),
-        "zstd" => {
-            let decoder = zstd::stream::read::Decoder::with_buffer(bytes);
-            Box::new(decoder.map_err(|error| damaged(error.to_string()))?)
-        }
+    let Some(compression) = Compression::of_bytes(bytes) else {
         // Said by the reader of the text.
-        _ => return Ok(Cow::Borrowed(bytes)),
+        return Ok(Cow::Borrowed(bytes));
     };
+    let reader = compression.reader(bytes);
     let mut text = Vec::new();
     let read = reader.take(LARGEST + 1).read_to_end(&mut text);
     let length = read.map_err(|error| damaged(error.to_string()))?;
