@@ -56,7 +56,7 @@ pub(crate) fn seconds_of(who: UsageWho) -> Result<f64> {
 }
 
 /// Writes a project of so many components in layers of twenty, each needing up to three of the layers before.
-fn generate(shop: &Workshop, count: usize) -> Result<()> {
+pub(crate) fn generate(shop: &Workshop, count: usize) -> Result<()> {
     let padding = format!("# {}\n", "x".repeat(70)).repeat(6);
     let mut used = vec![false; count];
     for number in 0..count {
@@ -139,6 +139,7 @@ pub(crate) fn all() -> Result<()> {
     report("a source folder of 78,605 files, unchanged, at the next build", folder, "ms");
     report("the same folder, walked by find(1) with an lstat of each file", floor, "ms");
     report("the former in multiples of the latter", folder / floor, "times");
+    crate::bench_index::all(&base.project.join("osier.lock"))?;
     run(&clear)
 }
 

@@ -1,4 +1,4 @@
-//! Chores of the repository: `cargo xtask ci`, `test`, `generate`, `check`, `deny`, `fuzz`, `bench [builds | c-only]`, `prove NAME`.
+//! Chores of the repository: `cargo xtask ci`, `test`, `generate`, `check`, `deny`, `fuzz`, `bench [index | builds | c-only]`, `prove NAME`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 mod bench;
 mod bench_builds;
 mod bench_c_only;
+mod bench_index;
 mod bench_pair;
 mod cargo_tools;
 mod check;
@@ -45,11 +46,12 @@ fn main() -> Result<()> {
         ["deny"] => cargo_tools::deny(),
         ["fuzz", rest @ ..] => cargo_tools::fuzz(rest),
         ["bench"] => bench::all(),
+        ["bench", "index"] => bench_index::alone(),
         ["bench", "builds"] => bench_builds::all(),
         ["bench", "c-only"] => bench_c_only::all(),
         ["prove", name] => prove::run(name),
         _ => bail!(
-            "usage: cargo xtask ci | test | generate | check | deny | fuzz [TARGET] [SECONDS] | bench [builds | c-only] | prove NAME ({})",
+            "usage: cargo xtask ci | test | generate | check | deny | fuzz [TARGET] [SECONDS] | bench [index | builds | c-only] | prove NAME ({})",
             prove::NAMES.join(", ")
         ),
     }

@@ -431,13 +431,14 @@ impl StepCall<'_> {
             stdio.jobserver = Some(ends);
             wire.send(News::Serve(tokens));
         }
+        let log = self.store.log_path(&self.key);
+        self.store.clear(&log).map_err(file)?;
         let running = launcher.spawn(&spec, stdio).map_err(|error| {
             fail(FailureCause::Machine {
                 message: format!("the sandbox could not be set up: {error}"),
             })
         })?;
         wire.send(News::Runs(running.killer()));
-        let log = self.store.log_path(&self.key);
         let logged = record_log(reader, &log);
         let exit = running.wait();
         let cpu = exit.as_ref().map_or(Duration::ZERO, |exit| exit.user + exit.system);

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
-use osier_store::{Digest, FileError, IoContext, Key, Store, TreeNode};
+use osier_store::{Digest, FileError, Key, Store, TreeNode};
 
 use crate::edited::Change;
 use crate::graph::{Component, FetchedPatches, Graph, StepCheck, Waiver, Work};
@@ -194,8 +194,6 @@ impl Basis<'_> {
         records.insert(0, record);
         records.truncate(BUILDS);
         let path = record_path(self.store, self.component);
-        let folder = self.store.root().join("ingredients");
-        fs::create_dir_all(&folder).at("make", &folder)?;
         self.store.put_note(&path, &serde_json::to_vec(&records).unwrap_or_default())
     }
 

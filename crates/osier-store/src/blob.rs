@@ -22,7 +22,8 @@ impl Store {
     }
 
     pub(crate) fn is_whole(&self, digest: &Digest) -> Result<bool, FileError> {
-        let there = self.keep(&self.blob_path(digest))?;
+        let path = self.blob_path(digest);
+        let there = self.keep(&path)? && !self.is_no_file(&path)?;
         let mut index = self.index();
         if there && !index.has_blob(digest) {
             // Another process may have recorded it just now.
@@ -119,7 +120,10 @@ impl Store {
     /// Reads a small blob whole, verified.
     pub fn read_blob(&self, digest: &Digest) -> Result<Vec<u8>, BlobError> {
         let path = self.blob_path(digest);
-        let bytes = fs::read(&path).at("read", &path).map_err(|error| missing(error, digest))?;
+        let bytes = match fs::read(&path).at("read", &path) {
+            Err(error) => return Err(self.unread(error, digest)?),
+            Ok(bytes) => bytes,
+        };
         let found = Digest::of(&bytes);
         if found != *digest {
             return Err(self.set_aside(digest, found)?);
@@ -130,8 +134,11 @@ impl Store {
     /// Checks that the bytes of a digest are its own; damaged ones are set aside.
     pub fn verify_blob(&self, digest: &Digest) -> Result<u64, BlobError> {
         let path = self.blob_path(digest);
-        let mut file =
-            File::open(&path).at("open", &path).map_err(|error| missing(error, digest))?;
+        let mut file = match File::open(&path).at("open", &path) {
+            Err(error) => return Err(self.unread(error, digest)?),
+            Ok(_) if self.is_no_file(&path)? => return Err(BlobError::Missing(*digest)),
+            Ok(file) => file,
+        };
         let (found, size) = Digest::of_reader(&mut file).at("read", &path)?;
         if found != *digest {
             return Err(self.set_aside(digest, found)?);
@@ -142,6 +149,21 @@ impl Store {
             let _ = index.append(Record::Blobs(vec![*digest]));
         }
         Ok(size)
+    }
+
+    /// Says whether something else than a file is where a blob should be; it is moved out of the way.
+    fn is_no_file(&self, path: &Path) -> Result<bool, FileError> {
+        let other = fs::symlink_metadata(path).is_ok_and(|seen| !seen.is_file());
+        if other && self.is_writable() {
+            self.clear(path)?;
+        }
+        Ok(other)
+    }
+
+    /// Makes sense of a blob that could not be read.
+    fn unread(&self, error: FileError, digest: &Digest) -> Result<BlobError, FileError> {
+        let is_gone = self.is_no_file(&error.path)? || error.is_missing();
+        if is_gone { Ok(BlobError::Missing(*digest)) } else { Err(error) }
     }
 
     /// Moves a damaged blob out of the way, so that it is made or fetched again. Layers that hold the same file are forgotten.
@@ -186,10 +208,6 @@ impl Store {
         self.index().append_durably(&gone)?;
         Ok(found)
     }
-}
-
-fn missing(error: FileError, digest: &Digest) -> BlobError {
-    if error.is_missing() { BlobError::Missing(*digest) } else { error.into() }
 }
 
 struct HashingWriter<W> {

@@ -14,12 +14,14 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{AtFlags, CWD, FlockOperation, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
+use rustix::fs::{
+    AtFlags, CWD, FlockOperation, OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT,
+};
 
 use crate::{Digest, FileError, IoContext, Key, Scratch, Store, remove_tree};
 
@@ -113,12 +115,19 @@ fn is_live(path: &Path) -> bool {
 impl Store {
     fn open_gate(&self, operation: FlockOperation) -> Result<Option<File>, FileError> {
         let path = self.root().join("lock");
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .at("open", &path)?;
+        let open = || {
+            // A link would lead out of the store.
+            let no_link = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or(0);
+            let mut options = OpenOptions::new();
+            options.create(true).truncate(false).write(true).custom_flags(no_link).open(&path)
+        };
+        let file = match open() {
+            Err(_) if self.is_writable() => {
+                self.clear(&path)?;
+                open().at("open", &path)?
+            }
+            opened => opened.at("open", &path)?,
+        };
         if !flock(&file, &path, operation)? {
             return Ok(None);
         }
@@ -360,7 +369,6 @@ impl Store {
             let times = Timestamps { last_access: now, last_modification: now };
             return rustix::fs::utimensat(CWD, &path, &times, AtFlags::empty()).at("touch", &path);
         }
-        fs::create_dir_all(&folder).at("make", &folder)?;
         self.put_note(&path, &bytes)
     }
 }

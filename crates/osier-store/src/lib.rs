@@ -24,6 +24,7 @@
 //! index that was not yet synced when the machine stopped is thrown away at the next start, and what no record
 //! speaks for is read before it is used, or made again.
 
+mod aside;
 mod blob;
 mod database;
 mod digest;

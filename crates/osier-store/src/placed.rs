@@ -103,10 +103,16 @@ impl Store {
 
     /// Tells what was found damaged since the last time, in words.
     pub fn damages(&self) -> Vec<String> {
+        if let Some(place) = self.index().take_moved().first() {
+            let place = place.display();
+            self.note_damage(format!(
+                "the store's index was damaged and is {place} now; what it knew is built or found again"
+            ));
+        }
         std::mem::take(&mut self.damages.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
-    fn note_damage(&self, message: String) {
+    pub(crate) fn note_damage(&self, message: String) {
         self.damages.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(message);
     }
 

@@ -140,8 +140,8 @@ impl Store {
     pub fn take_folder_without(&self, folder: &Path, names: &[&str]) -> Result<Digest, FileError> {
         let taken = since_1970(SystemTime::now());
         let folder = fs::canonicalize(folder).at("open", folder)?;
-        let records = self.root().join("folders");
-        let place = records.join(Digest::of(folder.as_os_str().as_bytes()).to_string());
+        let name = Digest::of(folder.as_os_str().as_bytes());
+        let place = self.root().join(format!("folders/{name}"));
         let known = if self.rehash { None } else { fs::read(&place).ok() };
         let known = known.and_then(|bytes| Record::decode(&bytes));
 
@@ -153,28 +153,15 @@ impl Store {
             if [same, known.entries.len()] == [entries.len(); 2] && self.has_blob(&known.tree) {
                 if known.boot != boot && self.is_writable() {
                     known.boot = boot;
-                    self.put_folder_record(&records, &place, &known)?;
+                    self.put_note(&place, &known.encode())?;
                 }
                 return Ok(known.tree);
             }
         }
         self.read_contents(&folder, &mut entries)?;
         let tree = self.put_tree(&tree_of(&folder, &entries)?)?;
-        self.put_folder_record(&records, &place, &Record { taken, boot, tree, entries })?;
+        self.put_note(&place, &Record { taken, boot, tree, entries }.encode())?;
         Ok(tree)
-    }
-
-    fn put_folder_record(
-        &self,
-        records: &Path,
-        place: &Path,
-        record: &Record,
-    ) -> Result<(), FileError> {
-        fs::create_dir_all(records).at("make", records)?;
-        let scratch = self.scratch("folder")?;
-        let beside = scratch.path().join("record");
-        fs::write(&beside, record.encode()).at("write", &beside)?;
-        fs::rename(&beside, place).at("rename", place)
     }
 
     /// Fills in the content of each file that looks as it did before; counts the entries that do.

@@ -232,6 +232,7 @@ impl Store {
     /// Writes a file of the store that is only a help, whole or not at all as far as other processes see it. It may be empty after
     /// a power cut, and whoever reads it must make do without.
     pub fn put_note(&self, place: &Path, bytes: &[u8]) -> Result<(), FileError> {
+        self.clear(place)?;
         let scratch = self.scratch("note")?;
         let beside = scratch.path().join("note");
         fs::write(&beside, bytes).at("write", &beside)?;

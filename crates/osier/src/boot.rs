@@ -10,7 +10,7 @@ use osier_boot::{
 use osier_image::{Attributes, FsTree, ImagePath, Node, append_archive};
 use osier_recipe::{BootRun, End, MachineFile, System, Target};
 use osier_sandbox::Launcher;
-use osier_store::{IoContext, Store};
+use osier_store::Store;
 
 use crate::disks::{self, ReadyDisk};
 use crate::emulator::SandboxedQemu;
@@ -307,8 +307,7 @@ fn accelerator(
     if probe.accelerator == Accelerator::Tcg {
         workplace.reporter.say(format!("    note  KVM is not used: {}", probe.reason));
     }
-    std::fs::write(&known, format!("{} {}\n", boot.trim(), probe.accelerator.name()))
-        .at("write", &known)?;
+    store.put_note(&known, format!("{} {}\n", boot.trim(), probe.accelerator.name()).as_bytes())?;
     Ok(probe.accelerator)
 }
 

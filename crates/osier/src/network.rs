@@ -8,7 +8,7 @@ use std::time::{Instant, SystemTime};
 use osier_debian::{Archive, Keyring, Mirrors, Transport, TransportError, discover};
 use osier_fetch::{FetchError, Fetcher, Progress, Proxy, Settings, Want};
 use osier_sandbox::Launcher;
-use osier_store::{Digest, IoContext, Store};
+use osier_store::{Digest, Store};
 
 use crate::problem::{Exit, Outcome, Problem};
 use crate::reporter::{Reporter, bytes};
@@ -333,11 +333,8 @@ impl FetchRate {
         if !self.is_known() || Self::read(store) == self {
             return Ok(());
         }
-        let (scratch, place) = (store.scratch("rate")?, Self::place(store));
-        let beside = scratch.path().join("rate");
-        std::fs::write(&beside, format!("{} {:.3}\n", self.bytes, self.seconds))
-            .at("write", &beside)?;
-        Ok(std::fs::rename(&beside, &place).at("rename", &place)?)
+        let text = format!("{} {:.3}\n", self.bytes, self.seconds);
+        Ok(store.put_note(&Self::place(store), text.as_bytes())?)
     }
 
     /// Says how long so many bytes take.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use osier_build::{ComponentId, Graph, Survey};
 use osier_recipe::{ComponentRef, EffectiveSystem, Image, System, Target};
-use osier_store::{Digest, IoContext, Store, Tree};
+use osier_store::{Digest, Store, Tree};
 
 use crate::compose::{self, Parts};
 use crate::library::Entry;
@@ -50,8 +50,6 @@ fn written(image: &Image) -> String {
 pub(crate) fn record(store: &Store, system: &System, target: Target, parts: &Parts) -> Outcome<()> {
     let record = ingredients(store, system, parts)?;
     let path = record_path(store, system, target);
-    let folder = store.root().join("ingredients");
-    fs::create_dir_all(&folder).at("make", &folder)?;
     Ok(store.put_note(&path, &serde_json::to_vec(&record).unwrap_or_default())?)
 }
 

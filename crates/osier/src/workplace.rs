@@ -88,12 +88,7 @@ impl Workplace {
             error => unusable(error),
         })?;
         store.set_rehash(self.global.rehash);
-        if let Some(moved) = store.index().take_moved().first() {
-            self.reporter.warn(&format!(
-                "the store's index was damaged and lies at {} now; what it knew is built or found again",
-                moved.display()
-            ));
-        }
+        store.damages().iter().for_each(|note| self.reporter.warn(note));
         Ok(store)
     }
 

@@ -3,6 +3,7 @@
 
 mod changes;
 mod editing;
+mod recovery;
 mod space;
 mod targets;
 mod terminal;

@@ -87,7 +87,7 @@ fn component(name: &str, needs: &str) -> String {
 }
 
 /// A project whose system `small` has `top`, which needs `middle`, which needs `base`, and `other`, which needs none.
-fn space() -> Space {
+pub(crate) fn space() -> Space {
     let space = Space::new(&[
         ("osier.toml", "name = \"p\"\n"),
         SCRIPT_KIND,
