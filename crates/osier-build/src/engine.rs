@@ -39,6 +39,8 @@ pub struct Settings {
     pub isolation: Isolation,
     /// Whether steps whose kind allows it go on from an earlier build instead of starting clean.
     pub reuse: bool,
+    /// Processor time after which a step is ended that prints nothing and does not say itself how much it may use; 0 for any.
+    pub silence: std::time::Duration,
 }
 
 /// Everything that a build needs.
@@ -482,6 +484,8 @@ impl Engine<'_> {
             jobs: job.jobs,
             isolation: self.settings.isolation,
             reserve: self.settings.reserve,
+            memory: self.settings.memory,
+            silence: self.settings.silence,
             goes_on: None,
             written: job.written.clone(),
         })

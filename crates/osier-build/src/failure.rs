@@ -59,6 +59,21 @@ pub enum FailureCause {
         /// What was being written.
         message: String,
     },
+    /// The step needed more memory than it may have, and the kernel ended it.
+    OutOfMemory {
+        /// Bytes that it may have.
+        limit: Option<u64>,
+    },
+    /// The step started more processes than it may have, and was ended.
+    TooManyProcesses {
+        /// How many it may have.
+        limit: u64,
+    },
+    /// The step used a lot of processor time without printing anything, and was ended.
+    Silent {
+        /// Minutes that it may use.
+        minutes: u64,
+    },
     /// The sandbox could not be set up, or the store could not be read or written.
     Machine {
         /// Why.
@@ -80,6 +95,9 @@ impl FailureCause {
             Self::Machine { .. } => "S008",
             Self::Patches { .. } => "S010",
             Self::WrittenBefore { .. } => "S011",
+            Self::OutOfMemory { .. } => "S012",
+            Self::TooManyProcesses { .. } => "S013",
+            Self::Silent { .. } => "S014",
         }
     }
 
@@ -105,6 +123,16 @@ impl FailureCause {
             }
             Self::WrittenBefore { files } => {
                 format!("would hide what a step before has written: {}", files.join(", "))
+            }
+            Self::OutOfMemory { limit: Some(limit) } => {
+                format!("ran out of memory: it may use {} MiB", limit >> 20)
+            }
+            Self::OutOfMemory { limit: None } => "ran out of memory".to_owned(),
+            Self::TooManyProcesses { limit } => {
+                format!("started too many processes: it may have about {limit} at one time")
+            }
+            Self::Silent { minutes } => {
+                format!("used {minutes} minutes of processor time without printing anything")
             }
             Self::MissingOutput { message }
             | Self::Source { message }

@@ -121,6 +121,7 @@ impl Graph {
             folder: String::new(),
             jobs: Jobs::One,
             memory: None,
+            silence: None,
             flat: false,
         };
         owner.steps.push(StepId(u32::try_from(graph.steps.len()).ok()?));

@@ -164,7 +164,7 @@ fn finish(
                 key.field("what fits", &[u8::from(waiver.what_fits)]);
             }
         }
-        Work::Script { text, folder, jobs, memory: _, flat } => {
+        Work::Script { text, folder, jobs, memory: _, silence: _, flat } => {
             key.field("script", text.as_bytes());
             key.field("folder", folder.as_bytes());
             let jobs = match jobs {
@@ -314,6 +314,7 @@ mod tests {
                 folder: "/build/part".into(),
                 jobs: Jobs::Jobserver,
                 memory: None,
+                silence: None,
                 flat: false,
             })
         }
@@ -606,6 +607,10 @@ mod tests {
             ("the place of a file", |inputs| inputs.component.files[0].origin = "elsewhere".into()),
             ("the name of the step", |inputs| inputs.step.name = "other".into()),
             ("the memory that it needs", |inputs| *inputs.work().3 = Some(1)),
+            ("how long it may be silent", |inputs| match &mut inputs.step.work {
+                Work::Script { silence, .. } => *silence = Some(1),
+                _ => panic!("not a script"),
+            }),
             ("what it may go on from", |inputs| {
                 inputs.step.reuse = Some(Reuse {
                     files: vec!["/build/part/.config".into()],

@@ -16,6 +16,7 @@ mod failure;
 mod graph;
 mod insert;
 mod key;
+mod limits;
 mod memory;
 mod outlook;
 mod output;

@@ -9,6 +9,13 @@ pub fn of_machine() -> u64 {
     limit(Path::new("/proc"), Path::new("/sys/fs/cgroup"))
 }
 
+/// Gives the bytes that steps may use of what there is: osier itself and the rest of the machine keep a sixteenth, at least 256 MiB and
+/// at most 4 GiB, but never more than a quarter. Nothing where it is not known what there is.
+pub(crate) fn of_steps(all: u64) -> Option<u64> {
+    let reserve = (all / 16).clamp(256 << 20, 4 << 30).min(all / 4);
+    (all != u64::MAX).then_some(all - reserve)
+}
+
 fn limit(proc: &Path, groups: &Path) -> u64 {
     let text = |path: PathBuf| fs::read_to_string(path).unwrap_or_default();
     let machine = in_machine(&text(proc.join("meminfo"))).unwrap_or(u64::MAX);
@@ -65,6 +72,16 @@ mod tests {
         write("groups/memory/y/memory.limit_in_bytes", "9223372036854771712\n");
         write("groups/memory/memory.limit_in_bytes", "8192\n");
         assert_eq!(limit(), 8192);
+    }
+
+    #[test]
+    fn some_is_left_for_the_rest_of_the_machine() {
+        let of_mib = |all: u64| of_steps(all << 20).map(|bytes| bytes >> 20);
+        assert_eq!(
+            [512, 2048, 24 << 10, 1 << 20].map(of_mib),
+            [Some(384), Some(1792), Some(23040), Some(1_044_480)]
+        );
+        assert_eq!(of_steps(u64::MAX), None);
     }
 
     #[test]

@@ -200,6 +200,7 @@ pub(crate) mod tests {
                         folder: String::new(),
                         jobs: Jobs::Jobserver,
                         memory: None,
+                        silence: None,
                         flat: false,
                     },
                     view: crate::View::All,

@@ -510,6 +510,7 @@ impl<'a> Planning<'_, 'a> {
                     .map_or_else(|| folder.clone(), |folder| (**folder).clone()),
                 jobs: step.jobs,
                 memory: step.memory,
+                silence: step.silence,
                 flat: step.flat,
             };
             let checks = step.checks.iter().map(|(_, check)| Check {

@@ -17,6 +17,7 @@ use crate::copied::CopiedRoot;
 use crate::edited::{Difference, SourceEdit};
 use crate::failure::write_record;
 use crate::graph::{Archive, Component, SourceTree, Step, StepCheck, Work};
+use crate::limits::Watch;
 use crate::reuse::ReuseCall;
 use crate::schedule::{News, Wire};
 use crate::tokens::Tokens;
@@ -52,6 +53,10 @@ pub(crate) struct StepCall<'a> {
     pub(crate) isolation: Isolation,
     /// Bytes of disk that it leaves free.
     pub(crate) reserve: u64,
+    /// Bytes of memory of the whole machine.
+    pub(crate) memory: u64,
+    /// Processor time without a word, where the step does not say.
+    pub(crate) silence: Duration,
     /// What it goes on from, where it does not start clean; `layers` has these layers on top.
     pub(crate) goes_on: Option<GoesOn<'a>>,
     /// The layers of scripts that an edit lies on.
@@ -334,7 +339,7 @@ impl StepCall<'_> {
         spec.environment =
             fixed.chain(own).map(|(name, value)| (name.into(), value.into())).collect();
         spec.folder = self.step.folder();
-        spec.limits.processes = Some(16_384);
+        spec.limits = self.sandbox_limits(by_hand);
         Ok((spec, copied))
     }
 
@@ -433,36 +438,41 @@ impl StepCall<'_> {
         }
         let log = self.store.log_path(&self.key);
         self.store.clear(&log).map_err(file)?;
-        let running = launcher.spawn(&spec, stdio).map_err(|error| {
+        let mut running = launcher.spawn(&spec, stdio).map_err(|error| {
             fail(FailureCause::Machine {
                 message: format!("the sandbox could not be set up: {error}"),
             })
         })?;
         wire.send(News::Runs(running.killer()));
-        let logged = record_log(reader, &log);
+        let mut watch = Watch::new(&mut running, self.limits().silence);
+        let logged = record_log(reader, &log, &mut watch);
+        watch.wait_for_end();
+        let silent = watch.silent;
         let exit = running.wait();
         let cpu = exit.as_ref().map_or(Duration::ZERO, |exit| exit.user + exit.system);
         wire.send(News::Quiet(cpu));
-        let exit = exit.map_err(|error| {
-            fail(FailureCause::Machine { message: format!("the sandbox was lost: {error}") })
-        })?;
+        let reached = self.reached(&exit, silent);
+        let ended = match exit {
+            Ok(exit) => Some(exit),
+            Err(_) if reached.is_some() => None,
+            Err(error) => {
+                let message = format!("the sandbox was lost: {error}");
+                return Err(fail(FailureCause::Machine { message }));
+            }
+        };
         logged.map_err(file)?;
         let taken = match copied {
             Some(copied) => copied.take_changes(upper),
             None => crate::upper::take_from_overlay(upper, scratch.path()),
         };
         taken.map_err(file)?;
-        let cause = match exit.status {
-            Status::Code(0) if !exit.left_behind.is_empty() => {
-                Some(FailureCause::LeftProcesses { names: exit.left_behind })
-            }
-            Status::Code(0) => None,
-            Status::Code(code) => Some(FailureCause::Exit { code }),
-            Status::Signal(signal) => Some(FailureCause::Signal { signal }),
-        };
+        let cause = reached.or_else(|| ended.and_then(how_it_failed));
         if let Some(cause) = cause {
             let mut failure = fail(cause);
             failure.read_log(&log);
+            if let Some(advice) = crate::limits::advice(&failure.cause) {
+                failure.hint = Some(advice.to_owned());
+            }
             let full = failure
                 .first_error
                 .as_ref()
@@ -470,6 +480,8 @@ impl StepCall<'_> {
             if full && free_bytes(self.store.root()) < (64 << 20) {
                 let message = "the disk is full; make room (`osier gc` helps) and build again: it resumes here";
                 failure.cause = FailureCause::DiskFull { message: message.into() };
+            } else if full && self.isolation == Isolation::Full {
+                failure.hint = Some(TMP_IS_FULL.to_owned());
             }
             return Err(failure);
         }
@@ -489,6 +501,22 @@ impl StepCall<'_> {
             }
         }
         Ok(cpu)
+    }
+}
+
+/// Where a step finds no room although the disk has some.
+const TMP_IS_FULL: &str = "/tmp and /dev/shm are in memory, and hold a quarter of what steps may use of it; let the step write large files below \
+     /build, for example with `TMPDIR=/build`";
+
+/// Says why a step that has ended has no result; nothing where it has one.
+fn how_it_failed(exit: osier_sandbox::Exit) -> Option<FailureCause> {
+    match exit.status {
+        Status::Code(0) if !exit.left_behind.is_empty() => {
+            Some(FailureCause::LeftProcesses { names: exit.left_behind })
+        }
+        Status::Code(0) => None,
+        Status::Code(code) => Some(FailureCause::Exit { code }),
+        Status::Signal(signal) => Some(FailureCause::Signal { signal }),
     }
 }
 
@@ -516,7 +544,7 @@ pub(crate) fn free_bytes(place: &Path) -> u64 {
 /// Copies a step's console into its log, which starts to exist with the first byte.
 ///
 /// A step that prints without end does not fill the disk: past a limit only the last part is kept.
-fn record_log(reader: OwnedFd, log: &Path) -> Result<(), FileError> {
+fn record_log(reader: OwnedFd, log: &Path, watch: &mut Watch<'_>) -> Result<(), FileError> {
     let mut reader = File::from(reader);
     // An older log of the same key must not be taken for this one's.
     match fs::remove_file(log) {
@@ -532,6 +560,7 @@ fn record_log(reader: OwnedFd, log: &Path) -> Result<(), FileError> {
     let mut buffer = vec![0u8; 64 << 10];
     let mut failed = None;
     loop {
+        watch.wait_for_word(&reader);
         let count = match reader.read(&mut buffer) {
             Ok(0) => break,
             Ok(count) => count,

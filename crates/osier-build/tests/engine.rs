@@ -3,6 +3,7 @@
 mod damage;
 mod editing;
 mod jobs;
+mod limits;
 mod patching;
 mod planned;
 mod planner;

@@ -90,6 +90,8 @@ pub struct EffectiveStep<'r> {
     pub jobs: Jobs,
     /// Most bytes of memory that all processes of the step use together; nothing where the recipe does not say.
     pub memory: Option<u64>,
+    /// Minutes of processor time without a word after which the step is ended; 0 for none.
+    pub silence: Option<u64>,
     /// Whether what the steps before left is copied into the step's own layer first.
     pub flat: bool,
     /// Built-in checks behind the script, each with the file that asks for it.
@@ -269,6 +271,7 @@ impl<'r> EffectiveStep<'r> {
             folder: None,
             jobs: Jobs::default(),
             memory: None,
+            silence: None,
             flat: false,
             checks: Vec::new(),
             reuse: None,
@@ -311,6 +314,7 @@ impl<'r> EffectiveStep<'r> {
             (_, jobs) => jobs.unwrap_or(self.jobs),
         };
         self.memory = step.memory.or(self.memory);
+        self.silence = step.silence.or(self.silence);
         self.flat = step.flat.unwrap_or(self.flat);
         for value in &step.packages {
             if self.packages.iter().all(|known| known.value.value != value.value) {

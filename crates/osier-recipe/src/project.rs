@@ -23,6 +23,8 @@ pub struct Project {
     pub tune: Vec<Spanned<Tune>>,
     /// Processors used at once; none for all.
     pub jobs: Option<usize>,
+    /// Minutes of processor time without a word after which a step is ended that does not say itself; 0 for none.
+    pub silence: Option<u64>,
 }
 
 impl Project {
@@ -43,6 +45,7 @@ impl Project {
             toolchain: None,
             tune: Vec::new(),
             jobs: None,
+            silence: None,
         };
         walk.root(&root, FileKind::Project, &mut project, Self::read);
         walk.finish(project)
@@ -57,6 +60,7 @@ impl Project {
             "toolchain" => self.toolchain = Some(walk::text(node)),
             "tune" => self.tune = tune::tunes(walk, node),
             "jobs" => self.jobs = usize::try_from(walk::unsigned(node)).ok(),
+            "silence" => self.silence = Some(walk::unsigned(node)),
             _ => walk::unread("project", key),
         }
     }

@@ -34,6 +34,8 @@ pub struct Step {
     pub jobs: Option<Jobs>,
     /// Most bytes of memory that all processes of the step use together.
     pub memory: Option<u64>,
+    /// Minutes of processor time without a word after which the step is ended; 0 for none.
+    pub silence: Option<u64>,
     /// Whether what the steps before left is copied into the step's own layer first.
     pub flat: Option<bool>,
     /// Built-in checks behind the script.
@@ -93,6 +95,7 @@ impl Step {
             parallel: None,
             jobs: None,
             memory: None,
+            silence: None,
             flat: None,
             checks: Vec::new(),
             skip: false,
@@ -111,6 +114,7 @@ impl Step {
             "parallel" => self.parallel = Some(walk::boolean(node)),
             "jobs" => self.jobs = walk::parsed_one(node, Jobs::parse).map(|jobs| jobs.value),
             "memory" => self.memory = walk::parsed_one(node, parse_size).map(|size| size.value),
+            "silence" => self.silence = Some(walk::unsigned(node)),
             "flat" => self.flat = Some(walk::boolean(node)),
             "checks" => self.checks = checks(walk, node),
             "skip" => self.skip = walk::boolean(node),

@@ -121,9 +121,17 @@ static JOBS: Key = Key::new(
 static MEMORY: Key = Key::new(
     "memory",
     Form(&SIZE),
-    "Most memory that the step's processes use together. osier starts no step beside others when the sum of these is more \
-     than the machine, or its control group, has; one that needs more than that by itself runs alone.",
+    "Most memory that the step's processes use together, with what they write to /tmp. Where osier can make control groups a step that \
+     takes more is ended. osier starts no step beside others when the sum of these is more than the machine, or its control \
+     group, has; one that needs more than that by itself runs alone. Without it all but a sixteenth of the machine's.",
     "\"2G\"",
+);
+pub(crate) static SILENCE: Key = Key::new(
+    "silence",
+    Integer(0, 1_000_000),
+    "Minutes of processor time that a step may use without printing anything, all its processes together; then it is ended. \
+     0 for any number. Without it what the project's `silence` says, and 120 where that says nothing.",
+    "600",
 );
 static FLAT: Key = Key::new(
     "flat",
@@ -168,6 +176,7 @@ pub static STEP_TABLE: Table = Table {
             PARALLEL,
             JOBS,
             MEMORY,
+            SILENCE,
             FLAT,
             CHECKS,
             REUSE,
@@ -195,6 +204,7 @@ pub static KIND_STEP: Table = Table {
             PARALLEL,
             JOBS,
             MEMORY,
+            SILENCE,
             FLAT,
             CHECKS,
             REUSE,

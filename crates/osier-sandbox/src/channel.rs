@@ -12,10 +12,10 @@ use rustix::net::{
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
-use crate::running::Exit;
+use crate::running::{Exit, Used};
 
-/// Most descriptors in one message: spec, reply socket, three streams, two of the jobserver.
-const MOST_DESCRIPTORS: usize = 7;
+/// Most descriptors in one message: spec, reply socket, three streams, two of the jobserver, the control group.
+const MOST_DESCRIPTORS: usize = 8;
 
 /// Most bytes in one reply: a path of 4096 bytes, written as an array of numbers, fits.
 const REPLY_BYTES: usize = 32 * 1024;
@@ -29,6 +29,8 @@ pub(crate) enum Reply {
     Failed(Failure),
     /// From the first process: the command's program has been executed; a person's side of its terminal comes along.
     Running,
+    /// From the first process, now and then: what all have used so far.
+    Used(Used),
     /// From the first process: all is over.
     Ended(Exit),
 }
@@ -78,6 +80,13 @@ pub(crate) fn receive(
 pub(crate) fn reply(socket: impl AsFd, reply: &Reply, descriptors: &[BorrowedFd<'_>]) {
     if let Ok(text) = serde_json::to_vec(reply) {
         let _ = send(socket, &text, descriptors);
+    }
+}
+
+/// Sends a reply that can be done without: not at all where the caller has not taken those before.
+pub(crate) fn reply_if_heard(socket: impl AsFd, reply: &Reply) {
+    if let Ok(text) = serde_json::to_vec(reply) {
+        let _ = rustix::net::send(socket, &text, SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
     }
 }
 

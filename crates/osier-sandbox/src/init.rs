@@ -29,8 +29,11 @@ const OOM_SCORE: &str = "500";
 
 /// Does everything that the first process does, in the process that the launcher has just cloned; then returns to be ended.
 pub(crate) fn run(request: Request, settings: &Settings) {
-    let Request { spec, replies, streams, jobserver, isolation, .. } = request;
+    let Request { spec, replies, streams, jobserver, group, isolation, .. } = request;
     let started = read_spec(&spec).and_then(|spec| {
+        if let Some(group) = group {
+            rustix::io::write(&group, b"0").map_err(Failure::at(Stage::Limit, "memory"))?;
+        }
         let proc = match isolation {
             Isolation::Full => build(&spec, settings)?,
             Isolation::Degraded => degraded::prepare(&spec)?,
@@ -54,8 +57,16 @@ pub(crate) fn run(request: Request, settings: &Settings) {
             // The caller has it now, and its end must be seen when the caller closes it.
             drop(terminal);
             let most_processes = spec.limits.processes;
-            let reaper =
-                Reaper { main, isolation, proc, replies: &replies, settings, most_processes };
+            let tells = spec.limits.tell_usage;
+            let reaper = Reaper {
+                main,
+                isolation,
+                proc,
+                replies: &replies,
+                settings,
+                most_processes,
+                tells,
+            };
             if let Some(exit) = reaper.wait(start) {
                 reply(&replies, &Reply::Ended(exit), &[]);
             }

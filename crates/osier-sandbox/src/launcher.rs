@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use libc::sock_filter;
 use rustix::event::{PollFd, PollFlags, poll};
@@ -17,8 +17,10 @@ use rustix::process::{
     kill_process, pidfd_open, setrlimit, setsid, umask, wait, waitpid,
 };
 
+use crate::Limits;
 use crate::channel::{self, Reply, receive_reply, reply};
 use crate::failure::{Failure, Stage};
+use crate::groups::{Group, Groups};
 use crate::pids::ControlGroup;
 use crate::running::{Killer, Running, end_signal};
 use crate::{Isolation, Network, PidsLimit, Spec, filter, init, syscall};
@@ -34,6 +36,8 @@ pub struct Launcher {
     pids_limit: PidsLimit,
     // Removed after the launcher has ended.
     _group: Option<ControlGroup>,
+    /// For limits on memory; made when first needed, nothing where that cannot be done.
+    groups: Arc<OnceLock<Option<Groups>>>,
 }
 
 /// Why the launcher could not be started.
@@ -176,7 +180,13 @@ impl Launcher {
         let start = |errno: Errno| LauncherError::Start(errno.into());
         let (ours, theirs) = channel::pair().map_err(start)?;
         match syscall::fork().map_err(start)? {
-            Some(pid) => Ok(Launcher { socket: ours, pid, pids_limit, _group: group }),
+            Some(pid) => Ok(Launcher {
+                socket: ours,
+                pid,
+                pids_limit,
+                _group: group,
+                groups: Arc::default(),
+            }),
             None => {
                 // Nothing may unwind into the caller's code, which belongs to the other process.
                 let _ = catch_unwind(AssertUnwindSafe(|| {
@@ -222,27 +232,61 @@ impl Launcher {
             header |= 1 << JOBSERVER_BIT;
             descriptors.extend(ends.iter().map(AsFd::as_fd));
         }
+        let group = self.group(&spec.limits);
+        let members = match &group {
+            Some(group) => Some(group.0.members().map_err(SpawnError::HandOver)?),
+            None => None,
+        };
+        if let Some(members) = &members {
+            header |= 1 << GROUP;
+            descriptors.push(members.as_fd());
+        }
         match channel::send(&self.socket, &[header], &descriptors) {
             Err(Errno::PIPE | Errno::CONNRESET | Errno::NOTCONN) => {
                 return Err(SpawnError::LauncherGone);
             }
             sent => sent.map_err(hand_over)?,
         }
-        drop((theirs, stdio));
-        await_start(ours, spec.isolation)
+        drop((theirs, stdio, members));
+        await_start(ours, spec.isolation, group)
+    }
+
+    /// Makes a control group for one sandbox, where its limits ask for one and this host allows it.
+    fn group(&self, limits: &Limits) -> Option<OwnGroup> {
+        let memory = limits.memory?;
+        let groups = self.groups.get_or_init(|| Groups::make(limits.memory_together).ok());
+        let group = groups.as_ref()?.group(memory, limits.swap).ok()?;
+        Some(OwnGroup(group, Arc::clone(&self.groups)))
+    }
+}
+
+/// A sandbox's control group; handed back to be removed when it is dropped.
+#[derive(Debug)]
+pub(crate) struct OwnGroup(pub(crate) Group, Arc<OnceLock<Option<Groups>>>);
+
+impl Drop for OwnGroup {
+    fn drop(&mut self) {
+        if let Some(Some(groups)) = self.1.get() {
+            groups.end(&self.0);
+        }
     }
 }
 
 /// Waits until a sandbox has both a process and a command, or has failed. The launcher's and the first process's replies may overtake
 /// one another.
-fn await_start(replies: OwnedFd, isolation: Isolation) -> Result<Running, SpawnError> {
+fn await_start(
+    replies: OwnedFd,
+    isolation: Isolation,
+    group: Option<OwnGroup>,
+) -> Result<Running, SpawnError> {
     let mut born = None;
     let mut started: Option<Option<OwnedFd>> = None;
     let mut ended = None;
     loop {
         if let (Some((pid, pidfd)), Some(terminal)) = (&born, &mut started) {
             let killer = Killer { pidfd: Arc::clone(pidfd), isolation };
-            return Ok(Running { pid: *pid, replies, killer, terminal: terminal.take(), ended });
+            let terminal = terminal.take();
+            return Ok(Running { pid: *pid, replies, killer, terminal, ended, group });
         }
         let received =
             receive_reply(&replies).map_err(|errno| SpawnError::HandOver(errno.into()))?;
@@ -254,6 +298,7 @@ fn await_start(replies: OwnedFd, isolation: Isolation) -> Result<Running, SpawnE
             }
             Some((Reply::Running, terminal)) => started = Some(terminal),
             Some((Reply::Ended(exit), _)) => ended = Some(Ok(exit)),
+            Some((Reply::Used(_), _)) => {}
             Some((Reply::Failed(failure), _)) => return Err(failure.into()),
             None if born.is_some() => return Err(SpawnError::Killed),
             None => return Err(SpawnError::LauncherGone),
@@ -273,6 +318,7 @@ impl Drop for Launcher {
 const HOST_NETWORK: u8 = 3;
 const DEGRADED: u8 = 4;
 const JOBSERVER_BIT: u8 = 5;
+const GROUP: u8 = 6;
 
 /// What the caller asks for.
 pub(crate) struct Request {
@@ -280,6 +326,8 @@ pub(crate) struct Request {
     pub(crate) replies: OwnedFd,
     pub(crate) streams: [Option<OwnedFd>; 3],
     pub(crate) jobserver: Option<[OwnedFd; 2]>,
+    /// To write `0` to, for moving into the control group.
+    pub(crate) group: Option<OwnedFd>,
     pub(crate) isolation: Isolation,
     network: Network,
 }
@@ -298,10 +346,11 @@ impl Request {
             0 => None,
             _ => Some([descriptors.next()?, descriptors.next()?]),
         };
+        let group = if header & (1 << GROUP) == 0 { None } else { Some(descriptors.next()?) };
         let network = if header & (1 << HOST_NETWORK) == 0 { Network::None } else { Network::Host };
         let isolation =
             if header & (1 << DEGRADED) == 0 { Isolation::Full } else { Isolation::Degraded };
-        Some(Request { spec, replies, streams, jobserver, isolation, network })
+        Some(Request { spec, replies, streams, jobserver, group, isolation, network })
     }
 }
 

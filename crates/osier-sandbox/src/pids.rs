@@ -55,12 +55,12 @@ impl ControlGroup {
     pub(crate) fn make() -> io::Result<ControlGroup> {
         let groups = fs::read_to_string("/proc/self/cgroup")?;
         let mounts = fs::read_to_string("/proc/self/mountinfo")?;
-        let (mount, own) = pids_hierarchy(&groups, &mounts)
+        let Hierarchy { mount, own, .. } = hierarchy("pids", &groups, &mounts)
             .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
         let mut refused = io::Error::from(io::ErrorKind::NotFound);
         for above in own.ancestors() {
             let parent = mount.join(above.strip_prefix("/").unwrap_or(above));
-            remove_stale(&parent);
+            remove_stale(&parent, PREFIX);
             match make_below(&parent) {
                 Ok(group) => return Ok(group),
                 Err(error) => refused = error,
@@ -100,23 +100,38 @@ fn make_below(parent: &Path) -> io::Result<ControlGroup> {
     Ok(group)
 }
 
-/// Removes the groups whose makers were killed. The kernel keeps a group that still has a process in it.
-fn remove_stale(parent: &Path) {
+/// Removes the groups whose makers were killed, and those below them. The kernel keeps a group that still has a process in it.
+pub(crate) fn remove_stale(parent: &Path, prefix: &str) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let name = entry.file_name();
-        let Some(maker) = name.to_str().and_then(|name| name.strip_prefix(PREFIX)) else {
+        let Some(maker) = name.to_str().and_then(|name| name.strip_prefix(prefix)) else {
             continue;
         };
-        if !Path::new("/proc").join(maker).exists() {
+        let maker = maker.split('-').next().unwrap_or(maker);
+        let is_number = maker.bytes().all(|byte| byte.is_ascii_digit());
+        if is_number && !Path::new("/proc").join(maker).exists() {
+            for below in fs::read_dir(entry.path()).into_iter().flatten().flatten() {
+                let _ = fs::remove_dir(below.path());
+            }
             let _ = fs::remove_dir(entry.path());
         }
     }
 }
 
-/// Finds where the hierarchy with the controller for processes is mounted, and this process's group in it.
+/// Where control groups of one controller are.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Hierarchy {
+    pub(crate) mount: PathBuf,
+    /// This process's group.
+    pub(crate) own: PathBuf,
+    /// Of the interface.
+    pub(crate) version: u8,
+}
+
+/// Finds where the hierarchy with a controller is mounted, and this process's group in it.
 ///
 /// `groups` is `/proc/self/cgroup` (`id:controllers:path`), `mounts` is `/proc/self/mountinfo`; see cgroups(7) and proc(5).
-fn pids_hierarchy(groups: &str, mounts: &str) -> Option<(PathBuf, PathBuf)> {
+pub(crate) fn hierarchy(controller: &str, groups: &str, mounts: &str) -> Option<Hierarchy> {
     let own = |wanted: &str| {
         groups.lines().find_map(|line| {
             let mut fields = line.splitn(3, ':').skip(1);
@@ -133,13 +148,13 @@ fn pids_hierarchy(groups: &str, mounts: &str) -> Option<(PathBuf, PathBuf)> {
             wanted(kind, options).then(|| left.split(' ').nth(4).map(PathBuf::from))?
         })
     };
-    if let Some(path) = own("pids") {
+    if let Some(own) = own(controller) {
         let mount = mounted(&|kind, options| {
-            kind == "cgroup" && options.split(',').any(|option| option == "pids")
+            kind == "cgroup" && options.split(',').any(|option| option == controller)
         })?;
-        return Some((mount, path));
+        return Some(Hierarchy { mount, own, version: 1 });
     }
-    Some((mounted(&|kind, _| kind == "cgroup2")?, own("")?))
+    Some(Hierarchy { mount: mounted(&|kind, _| kind == "cgroup2")?, own: own("")?, version: 2 })
 }
 
 #[cfg(test)]
@@ -173,19 +188,23 @@ mod tests {
                          40 32 0:36 / /sys/fs/cgroup/pids rw,relatime shared:3 - cgroup cgroup rw,pids\n\
                          42 32 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup rw\n";
         assert_eq!(
-            pids_hierarchy(v1, v1_mounts),
-            Some(("/sys/fs/cgroup/pids".into(), "/a/b".into()))
+            hierarchy("pids", v1, v1_mounts),
+            Some(Hierarchy { mount: "/sys/fs/cgroup/pids".into(), own: "/a/b".into(), version: 1 })
         );
         let v2 = "0::/user.slice/user-0.slice/session-1.scope\n";
         let v2_mounts =
             "24 1 0:22 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate\n";
         assert_eq!(
-            pids_hierarchy(v2, v2_mounts),
-            Some(("/sys/fs/cgroup".into(), "/user.slice/user-0.slice/session-1.scope".into()))
+            hierarchy("memory", v2, v2_mounts),
+            Some(Hierarchy {
+                mount: "/sys/fs/cgroup".into(),
+                own: "/user.slice/user-0.slice/session-1.scope".into(),
+                version: 2
+            })
         );
         for (groups, mounts) in [("", ""), (v1, v2_mounts), (v2, ""), ("nonsense", "nonsense - x")]
         {
-            assert_eq!(pids_hierarchy(groups, mounts), None, "{groups}");
+            assert_eq!(hierarchy("pids", groups, mounts), None, "{groups}");
         }
     }
 }

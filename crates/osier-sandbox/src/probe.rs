@@ -10,6 +10,7 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, makedev, mknodat, open, statfs};
 use rustix::io::Errno;
 use rustix::process::{WaitOptions, chroot, geteuid, waitpid};
 
+use crate::groups::Groups;
 use crate::privileges::errno_of;
 use crate::{Launcher, PidsLimit, Root, SpawnError, Spec, Stage, Stdio, syscall};
 
@@ -26,6 +27,8 @@ pub enum Feature {
     Sandbox,
     /// A limit on the number of processes.
     PidsLimit,
+    /// A limit on the memory of a whole sandbox.
+    MemoryLimit,
     /// Hardware virtualisation through `/dev/kvm`. That guests run well is for a boot to prove.
     Kvm,
     /// The rights to change the root folder and to make a device in the scratch folder, which the degraded mode needs.
@@ -79,6 +82,8 @@ pub enum Reason {
     NeedsRoot,
     /// No control group can be made.
     NoControlGroup,
+    /// No control group for memory can be made.
+    NoMemoryGroup,
     /// Nothing that can be told from the error.
     Unknown,
 }
@@ -116,6 +121,9 @@ impl Reason {
             Reason::NeedsRoot => "run as root, or allow user namespaces",
             Reason::NoControlGroup => {
                 "mount the control group file system so that osier can write to it, or use Linux 6.14 or later"
+            }
+            Reason::NoMemoryGroup => {
+                "a step that takes all memory is ended only when the machine has none left; as an ordinary user start osier by `systemd-run --user --scope`, in a container let it write to /sys/fs/cgroup"
             }
             Reason::Unknown => "see the error number",
         }
@@ -176,9 +184,18 @@ pub fn probe(scratch: &Path) -> HostReport {
             (Feature::Overlay, overlay),
             (Feature::Sandbox, sandbox),
             (Feature::PidsLimit, limited),
+            (Feature::MemoryLimit, try_memory_limit()),
             (Feature::Kvm, try_kvm()),
             (Feature::Degraded, probe_degraded(scratch)),
         ],
+    }
+}
+
+/// Makes a control group for memory and moves a process into it.
+fn try_memory_limit() -> Outcome {
+    match Groups::make(None) {
+        Ok(_) => Outcome::Works,
+        Err(error) => missing(errno_of(&error).raw_os_error(), Reason::NoMemoryGroup),
     }
 }
 
@@ -219,7 +236,7 @@ fn namespace_reason(errno: i32) -> Reason {
 }
 
 /// Runs `attempt` in a forked child and returns its error number, 0 for none.
-fn errno_in_child(attempt: impl FnOnce() -> Result<(), Errno>) -> i32 {
+pub(crate) fn errno_in_child(attempt: impl FnOnce() -> Result<(), Errno>) -> i32 {
     match syscall::fork() {
         Err(errno) => errno.raw_os_error(),
         Ok(None) => syscall::exit_now(attempt().map_or_else(Errno::raw_os_error, |()| 0)),
@@ -385,7 +402,7 @@ mod tests {
         assert_eq!(report.outcome(Feature::Degraded) == &Outcome::Works, report.root);
         assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0, "nothing is left");
         let order: Vec<Feature> = report.outcomes.iter().map(|(feature, _)| *feature).collect();
-        assert!(order.is_sorted() && order.len() == 7);
+        assert!(order.is_sorted() && order.len() == 8);
     }
 
     #[test]

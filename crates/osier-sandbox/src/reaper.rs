@@ -11,8 +11,9 @@ use rustix::fs::{Dir, Mode, OFlags, openat};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, getpid, kill_process, wait};
 
+use crate::channel::{Reply, reply_if_heard};
 use crate::launcher::Settings;
-use crate::running::{Exit, Status};
+use crate::running::{Exit, Status, Used};
 use crate::{Isolation, syscall};
 
 /// How long processes have to end by themselves after the command: a pipe's reader that is just finishing is not left behind.
@@ -20,6 +21,13 @@ const GRACE: Duration = Duration::from_millis(100);
 
 /// How long to wait before descendants are looked for again that forked while others were being killed.
 const AGAIN: Duration = Duration::from_millis(5);
+
+/// How often all processes are looked at, at most: a hundredth of a processor is the most that it takes.
+const LOOK: Duration = Duration::from_secs(1);
+const SHARE: u32 = 100;
+
+/// How often running processes are looked for before they are killed; a stop takes a moment to show.
+const MOST_ROUNDS: usize = 50;
 
 /// Most names of processes in a report.
 const MOST_NAMES: usize = 64;
@@ -33,6 +41,8 @@ pub(crate) struct Reaper<'a> {
     pub(crate) replies: &'a OwnedFd,
     pub(crate) settings: &'a Settings,
     pub(crate) most_processes: Option<u64>,
+    /// Whether the caller is told what has been used.
+    pub(crate) tells: bool,
 }
 
 /// A live process, as `/proc` shows it.
@@ -40,6 +50,10 @@ struct Process {
     id: Pid,
     parent: i32,
     name: String,
+    stopped: bool,
+    threads: u64,
+    /// Processor time of it and of the children that it has waited for, in ticks.
+    ticks: u64,
 }
 
 impl Reaper<'_> {
@@ -56,11 +70,27 @@ impl Reaper<'_> {
 
     fn wait_for_all(&self, start: Instant) -> Option<Exit> {
         let events = self.limit_events();
+        let mut look_at = Instant::now() + LOOK;
+        let mut too_many = false;
         let status = loop {
             if let Some(status) = self.reap_ended() {
                 break status;
             }
-            self.sleep(None)?;
+            if self.most_processes.is_none() && !self.tells {
+                self.sleep(None)?;
+                continue;
+            }
+            self.sleep(Some(look_at.saturating_duration_since(Instant::now())))?;
+            let now = Instant::now();
+            if now < look_at {
+                continue;
+            }
+            if self.is_full() {
+                too_many = true;
+                self.kill_all();
+                break Status::Signal(libc::SIGKILL);
+            }
+            look_at = now + LOOK.max(now.elapsed() * SHARE);
         };
         let wall = start.elapsed();
         let mut names = self.clear()?;
@@ -76,9 +106,34 @@ impl Reaper<'_> {
             system: usage.system,
             max_rss_kib: usage.max_rss_kib,
             wall,
-            pids_limit_hit: self.most_processes.is_some_and(|most| many >= most)
+            pids_limit_hit: too_many
+                || self.most_processes.is_some_and(|most| many >= most)
                 || self.limit_events() != events,
+            // A matter of the control group, which the caller has.
+            lacked_memory: false,
         })
+    }
+
+    /// Looks at all processes, tells the caller what they have used, and says whether they are as many as may be. Under a load of
+    /// processes that make others the number is never quite reached.
+    fn is_full(&self) -> bool {
+        let most = self.most_processes.map_or(u64::MAX, |most| most - most / 16);
+        // Names alone are quick, and in a crowd that is what counts.
+        if self.isolation == Isolation::Full
+            && self.ids().is_ok_and(|ids| u64::try_from(ids.len()).unwrap_or(u64::MAX) >= most)
+        {
+            return true;
+        }
+        let others = self.others();
+        if self.tells {
+            let usage = syscall::children_usage();
+            let ticks = others.iter().map(|process| process.ticks).sum::<u64>();
+            let live = Duration::from_secs(1)
+                .mul_f64(ticks as f64 / rustix::param::clock_ticks_per_second().max(1) as f64);
+            let cpu = usage.user + usage.system + live;
+            reply_if_heard(self.replies, &Reply::Used(Used { cpu }));
+        }
+        others.iter().map(|process| process.threads).sum::<u64>() + 1 >= most
     }
 
     /// Reaps all that have ended; says how the command did if it is among them.
@@ -141,6 +196,14 @@ impl Reaper<'_> {
                 while !matches!(wait(WaitOptions::empty()), Err(Errno::CHILD)) {}
             }
             Isolation::Degraded => loop {
+                // Those that make others faster than they can be killed are stopped first, until none is left that runs.
+                for _ in 0..MOST_ROUNDS {
+                    let running = self.others().into_iter().filter(|process| !process.stopped);
+                    let stopped = running.map(|process| kill_process(process.id, Signal::STOP));
+                    if stopped.count() == 0 {
+                        break;
+                    }
+                }
                 for process in self.others() {
                     // None of them is reaped meanwhile by anyone whose child it is not, so the id can at worst be a dead descendant's.
                     let _ = kill_process(process.id, Signal::KILL);
@@ -182,19 +245,18 @@ impl Reaper<'_> {
 
     /// All live processes that `/proc` shows.
     fn processes(&self) -> Result<Vec<Process>, Errno> {
+        Ok(self.ids()?.into_iter().filter_map(|id| self.process(id)).collect())
+    }
+
+    fn ids(&self) -> Result<Vec<Pid>, Errno> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let mut processes = Vec::new();
+        let mut ids = Vec::new();
         for entry in Dir::new(openat(&self.proc, ".", flags, Mode::empty())?)? {
             let entry = entry?;
-            let id = entry
-                .file_name()
-                .to_str()
-                .ok()
-                .and_then(|name| name.parse().ok())
-                .and_then(Pid::from_raw);
-            processes.extend(id.and_then(|id| self.process(id)));
+            let name = entry.file_name().to_str().ok();
+            ids.extend(name.and_then(|name| name.parse().ok()).and_then(Pid::from_raw));
         }
-        Ok(processes)
+        Ok(ids)
     }
 
     /// A process, unless it has ended meanwhile.
@@ -209,13 +271,19 @@ impl Reaper<'_> {
         let close = text.iter().rposition(|&byte| byte == b')')?;
         let name = text.get(open + 1..close)?;
         let rest = std::str::from_utf8(text.get(close + 1..)?).ok()?;
-        let mut fields = rest.split_ascii_whitespace();
-        match fields.next()? {
+        // The first of these is the third field of the file.
+        let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+        let field = |number: usize| fields.get(number - 3).copied();
+        let count = |number: usize| field(number)?.parse::<u64>().ok();
+        match field(3)? {
             "Z" | "X" => None,
-            _ => Some(Process {
+            state => Some(Process {
                 id,
-                parent: fields.next()?.parse().ok()?,
+                parent: field(4)?.parse().ok()?,
                 name: String::from_utf8_lossy(name).into_owned(),
+                stopped: state == "T",
+                threads: count(20)?,
+                ticks: (14..=17).filter_map(count).sum(),
             }),
         }
     }

@@ -1,7 +1,7 @@
 //! A sandbox that has been started.
 
 use std::fmt;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Isolation;
 use crate::channel::{Reply, receive_reply};
+use crate::launcher::OwnGroup;
 
 /// How the command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,8 +48,19 @@ pub struct Exit {
     pub max_rss_kib: u64,
     /// Time from the start of the command's process to its end.
     pub wall: Duration,
-    /// Whether the limit on processes was reached. A guess: it is seen when as many are left behind, or when a control group counts it.
+    /// Whether the limit on processes was reached, or nearly so; all were killed then. It is looked at once a second, when the command
+    /// has ended, and where a control group counts it.
     pub pids_limit_hit: bool,
+    /// Whether the kernel ended a process for want of memory.
+    #[serde(default)]
+    pub lacked_memory: bool,
+}
+
+/// What the processes of a sandbox have used so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Used {
+    /// Processor time of all of them, those that have ended included.
+    pub cpu: Duration,
 }
 
 /// Why no [`Exit`] is to be had.
@@ -57,6 +69,9 @@ pub enum WaitError {
     /// The sandbox was killed from outside: by [`Running::kill`], by the end of the launcher, by the kernel for want of memory.
     #[error("the sandbox was killed")]
     Killed,
+    /// The kernel ended the whole sandbox for want of memory.
+    #[error("the kernel ended the sandbox for want of memory")]
+    LackedMemory,
     /// Reading the report failed.
     #[error("cannot read the sandbox's report: {}", std::io::Error::from_raw_os_error(*errno))]
     Report {
@@ -73,6 +88,7 @@ pub struct Running {
     pub(crate) killer: Killer,
     pub(crate) terminal: Option<OwnedFd>,
     pub(crate) ended: Option<Result<Exit, WaitError>>,
+    pub(crate) group: Option<OwnGroup>,
 }
 
 impl Running {
@@ -103,20 +119,51 @@ impl Running {
     ///
     /// When the sandbox was killed from outside.
     pub fn wait_timeout(&mut self, limit: Duration) -> Result<Option<Exit>, WaitError> {
-        if self.ended.is_none() {
-            let end = Instant::now() + limit;
-            loop {
-                let left = end.saturating_duration_since(Instant::now());
-                let timeout = Timespec::try_from(left).ok();
-                match poll(&mut [PollFd::new(&self.replies, PollFlags::IN)], timeout.as_ref()) {
-                    Ok(0) => return Ok(None),
-                    Ok(_) => break,
-                    Err(Errno::INTR) => {}
-                    Err(errno) => return Err(WaitError::Report { errno: errno.raw_os_error() }),
-                }
+        let end = Instant::now() + limit;
+        while self.ended.is_none() {
+            let left = end.saturating_duration_since(Instant::now());
+            let timeout = Timespec::try_from(left).ok();
+            match poll(&mut [PollFd::new(&self.replies, PollFlags::IN)], timeout.as_ref()) {
+                Ok(0) => return Ok(None),
+                Ok(_) => drop(self.next_word()),
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(WaitError::Report { errno: errno.raw_os_error() }),
             }
         }
         self.finish().map(Some)
+    }
+
+    /// Readable when [`Running::next_word`] will not wait.
+    pub fn news(&self) -> BorrowedFd<'_> {
+        self.replies.as_fd()
+    }
+
+    /// Waits for the next word from the sandbox: what it has used, or nothing when it is over and [`Running::wait`] will not wait.
+    pub fn next_word(&mut self) -> Option<Used> {
+        if self.ended.is_some() {
+            return None;
+        }
+        let mut exit = match receive_reply(&self.replies) {
+            Ok(Some((Reply::Used(used), _))) => return Some(used),
+            Ok(Some((Reply::Ended(exit), _))) => Ok(exit),
+            Ok(Some(_)) => Err(WaitError::Report { errno: Errno::BADMSG.raw_os_error() }),
+            Ok(None) => Err(WaitError::Killed),
+            Err(errno) => Err(WaitError::Report { errno: errno.raw_os_error() }),
+        };
+        let lacked = self.group.as_ref().is_some_and(|group| group.0.has_lacked());
+        match &mut exit {
+            Ok(exit) => exit.lacked_memory = lacked,
+            // With the first process among those that the kernel ended nobody was left to report.
+            Err(error @ WaitError::Killed) if lacked => *error = WaitError::LackedMemory,
+            Err(_) => {}
+        }
+        self.ended = Some(exit);
+        None
+    }
+
+    /// Whether a control group limits the memory of its processes.
+    pub fn memory_is_limited(&self) -> bool {
+        self.group.as_ref().is_some_and(|group| group.0.is_used())
     }
 
     /// Kills every process of the sandbox. `wait` then answers [`WaitError::Killed`], unless the command had ended before.
@@ -130,15 +177,8 @@ impl Running {
     }
 
     fn finish(&mut self) -> Result<Exit, WaitError> {
-        let replies = &self.replies;
-        self.ended
-            .get_or_insert_with(|| match receive_reply(replies) {
-                Ok(Some((Reply::Ended(exit), _))) => Ok(exit),
-                Ok(Some(_)) => Err(WaitError::Report { errno: Errno::BADMSG.raw_os_error() }),
-                Ok(None) => Err(WaitError::Killed),
-                Err(errno) => Err(WaitError::Report { errno: errno.raw_os_error() }),
-            })
-            .clone()
+        while self.next_word().is_some() {}
+        self.ended.clone().unwrap_or(Err(WaitError::Killed))
     }
 }
 

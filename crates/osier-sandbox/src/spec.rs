@@ -165,4 +165,15 @@ pub struct Limits {
     pub address_space: Option<u64>,
     /// Most bytes in one written file.
     pub file_size: Option<u64>,
+    /// Most bytes that `/tmp` can hold, and likewise `/dev` with `/dev/shm`; they are memory. Not in the degraded mode, where they lie in
+    /// the root folder.
+    pub in_memory: Option<u64>,
+    /// Most bytes of memory of all processes together, with what their files in memory hold, where a control group can be made.
+    pub memory: Option<u64>,
+    /// Whether they may use swap beside it.
+    pub swap: bool,
+    /// Most bytes of memory of all sandboxes of the launcher together, likewise; the first one that says so counts.
+    pub memory_together: Option<u64>,
+    /// Whether [`Running::next_word`](crate::Running::next_word) tells each second what the processes have used.
+    pub tell_usage: bool,
 }

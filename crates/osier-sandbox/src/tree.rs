@@ -48,8 +48,8 @@ pub(crate) fn enter(spec: &Spec, most_processes: Option<u64>) -> Result<OwnedFd,
     let tree = Tree { root, writable };
 
     let proc = tree.mount_proc(most_processes)?;
-    tree.mount_dev(&spec.devices)?;
-    tree.mount_tmpfs(Path::new("/tmp"), None)?;
+    tree.mount_dev(&spec.devices, spec.limits.in_memory)?;
+    tree.mount_tmpfs(Path::new("/tmp"), spec.limits.in_memory)?;
     for mount in &spec.mounts {
         tree.mount(mount)?;
     }
@@ -115,6 +115,27 @@ fn new_mount(
     fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
 }
 
+/// Mounts a new folder in memory, unattached. Without a size it can take half of the machine's memory.
+fn new_tmpfs(
+    options: &[(&str, &str)],
+    size: Option<u64>,
+    attributes: MountAttrFlags,
+) -> Result<OwnedFd, Errno> {
+    // Each file costs the kernel about a kilobyte beside what is in it.
+    const LEAST_FILES: u64 = 1024;
+    const BYTES_PER_FILE: u64 = 4096;
+    let limits = size.map(|bytes| {
+        // Size 0 would be no limit.
+        let files = (bytes / BYTES_PER_FILE).max(LEAST_FILES);
+        (bytes.max(1).to_string(), files.to_string())
+    });
+    let mut options = options.to_vec();
+    if let Some((bytes, files)) = &limits {
+        options.extend([("size", bytes.as_str()), ("nr_inodes", files)]);
+    }
+    new_mount("tmpfs", &options, attributes)
+}
+
 /// A mount point to find or make.
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
@@ -153,10 +174,10 @@ impl Tree {
         Ok(proc)
     }
 
-    fn mount_dev(&self, devices: &[PathBuf]) -> Result<(), Failure> {
+    fn mount_dev(&self, devices: &[PathBuf], size: Option<u64>) -> Result<(), Failure> {
         let fail = |name: &str| Failure::at(Stage::Device, Path::new("/dev").join(name));
         let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-        let dev = new_mount("tmpfs", &[("mode", "0755"), ("source", "dev")], attributes)
+        let dev = new_tmpfs(&[("mode", "0755"), ("source", "dev")], size, attributes)
             .map_err(fail(""))?;
         for (name, target) in DEVICE_LINKS {
             symlinkat(*target, &dev, *name).map_err(fail(name))?;
@@ -207,12 +228,7 @@ impl Tree {
     }
 
     fn mount_tmpfs(&self, target: &Path, size: Option<u64>) -> Result<(), Failure> {
-        let size = size.map(|bytes| bytes.to_string());
-        let mut options = vec![("mode", "1777"), ("source", "tmpfs")];
-        if let Some(size) = &size {
-            options.push(("size", size));
-        }
-        let tree = new_mount("tmpfs", &options, NOSUID_NODEV)
+        let tree = new_tmpfs(&[("mode", "1777"), ("source", "tmpfs")], size, NOSUID_NODEV)
             .map_err(Failure::at(Stage::Tmpfs, target))?;
         self.attach(&tree, target, Kind::Folder)
     }

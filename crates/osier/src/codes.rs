@@ -65,6 +65,21 @@ pub(crate) const PAGES: &[Page] = &[
         text: "While a source is edited (`osier edit`), the steps before the one that compiles are not run again. A file that one of them has written cannot be edited there: the one would hide the other. osier begins such a build afresh by itself, from the edited source.",
     },
     Page {
+        code: "S012",
+        title: "a step ran out of memory",
+        text: "The kernel ended a process of the step for want of memory. A step may use what its recipe says as `memory`, or else the machine's memory but a sixteenth (at least 256 MiB, at most 4 GiB), and all steps that run at one time together no more than that. What a step writes to /tmp and /dev/shm counts, as both are in memory. Give the step `memory = \"…\"` if it needs more than its recipe says; use fewer jobs (`-j`), or `parallel = false` for this step, if the machine has no more; let it write large files below /build. The limit needs a control group that osier can make: `osier doctor` says whether it can. Without one, also the machine itself can run out of memory, and then the kernel ends a process of its choice, of a step first.",
+    },
+    Page {
+        code: "S013",
+        title: "a step started too many processes",
+        text: "A step may have 1,024 processes and threads at one time and 128 more for each of its jobs, at most 16,384. One that has nearly as many is ended within about a second, so that a program that starts others without end does not stop the machine. Such a program is mostly a script that calls itself, or a loop that starts programs in the background and does not wait for them. More jobs (`-j`) raise the limit.",
+    },
+    Page {
+        code: "S014",
+        title: "a step used much processor time without printing anything",
+        text: "Mostly such a step runs in a circle: a configure script that waits for an answer, a test that never ends. The processor time of all its processes is counted from the last time that it printed something. 120 minutes are the limit where nothing else is said; `silence = MINUTES` in `osier.toml` sets it for all steps of a project, and in a step of a recipe or a kind for that step; 0 is no limit. It does not depend on the clock: a step that waits is not ended.",
+    },
+    Page {
         code: "M001",
         title: "a file could not be read or written",
         text: "The message names the path and what the kernel said.",

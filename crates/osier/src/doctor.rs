@@ -15,6 +15,7 @@ fn label(feature: Feature) -> &'static str {
         Feature::Overlay => "overlayfs in the store",
         Feature::Sandbox => "a whole sandbox",
         Feature::PidsLimit => "a limit on processes",
+        Feature::MemoryLimit => "a limit on the memory of steps",
         Feature::Kvm => "/dev/kvm can be opened",
         Feature::Degraded => "degraded mode (chroot, devices)",
     }

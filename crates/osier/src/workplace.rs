@@ -11,6 +11,9 @@ use crate::library::Library;
 use crate::problem::{Exit, Outcome, Problem};
 use crate::reporter::Reporter;
 
+/// Minutes of processor time that a step may use without a word, where nobody says otherwise.
+const SILENCE: u64 = 120;
+
 /// The least number of bytes of disk that osier leaves free.
 pub(crate) const RESERVE: u64 = 1 << 30;
 
@@ -95,7 +98,14 @@ impl Workplace {
     /// How many jobs may run at one time.
     pub(crate) fn jobs(&self) -> usize {
         let all = || std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
-        self.global.jobs.unwrap_or_else(all).max(1)
+        let of_project = || self.project_file()?.jobs;
+        self.global.jobs.or_else(of_project).unwrap_or_else(all).max(1)
+    }
+
+    /// The project's file, where there is a good one; whoever opens the project tells what is wrong with another.
+    fn project_file(&self) -> Option<osier_recipe::Project> {
+        let text = std::fs::read_to_string(self.project.join("osier.toml")).ok()?;
+        osier_recipe::Project::parse("osier.toml", &text).ok()
     }
 
     /// How strong the walls around steps are.
@@ -105,6 +115,7 @@ impl Workplace {
 
     /// How to go about builds.
     pub(crate) fn settings(&self) -> osier_build::Settings {
+        let silence = self.project_file().and_then(|file| file.silence).unwrap_or(SILENCE);
         osier_build::Settings {
             jobs: self.jobs(),
             memory: osier_build::machine_memory(),
@@ -112,6 +123,7 @@ impl Workplace {
             reserve: RESERVE,
             isolation: self.isolation(),
             reuse: true,
+            silence: std::time::Duration::from_secs(60 * silence),
         }
     }
 

@@ -91,6 +91,7 @@ pub(crate) struct Workshop {
     pub(crate) jobs: usize,
     pub(crate) keep_going: bool,
     pub(crate) memory: u64,
+    pub(crate) silence: std::time::Duration,
     ran: Mutex<Vec<String>>,
     warned: Mutex<Vec<String>>,
     damaged: Mutex<Vec<String>>,
@@ -131,6 +132,7 @@ impl Workshop {
             jobs: 2,
             keep_going: false,
             memory: u64::MAX,
+            silence: std::time::Duration::ZERO,
             ran: Mutex::default(),
             warned: Mutex::default(),
             damaged: Mutex::default(),
@@ -169,6 +171,7 @@ impl Workshop {
                             .split("# memory ")
                             .nth(1)
                             .map(|rest| rest.split_whitespace().next().unwrap().parse().unwrap()),
+                        silence: script.contains("# never silent").then_some(1),
                         flat: script.contains("# flat"),
                     },
                     view: View::All,
@@ -258,6 +261,7 @@ impl Workshop {
                 reserve: 0,
                 isolation: self.isolation,
                 reuse: true,
+                silence: self.silence,
             },
             hand_made: BTreeMap::new(),
             unpacking: Mutex::new(()),

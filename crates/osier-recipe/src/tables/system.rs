@@ -338,6 +338,12 @@ pub static PROJECT: Table = Table::new(
             "What systems that say nothing, and components that are asked for by themselves, are compiled for.",
             "[\"x86-64-v3\", \"armv8.2-a\"]",
         ),
-        Key::new("jobs", Integer(1, 4096), "Processors used at once. Without it all.", "4"),
+        Key::new(
+            "jobs",
+            Integer(1, 4096),
+            "Processors used at once, where `-j` says nothing. Without it all.",
+            "4",
+        ),
+        super::SILENCE,
     ],
 );

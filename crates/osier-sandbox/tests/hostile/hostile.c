@@ -27,6 +27,7 @@
 #include <sys/uio.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 static int refused(void) {
@@ -169,6 +170,47 @@ static int bomb(void) {
         pause();
 }
 
+// Processes that make others, with one that stays; bounded in time, so that it ends where nothing stops it.
+static int endless_bomb(void) {
+    time_t end = time(NULL) + 20;
+    while (time(NULL) < end)
+        if (fork() < 0)
+            usleep(100);
+    return 0;
+}
+
+// More processes than are allowed, that do nothing, and no end.
+static int crowd(const char *count) {
+    for (int i = atoi(count); i > 0; i--)
+        if (fork() == 0) {
+            sleep(20);
+            _exit(0);
+        }
+    sleep(20);
+    return 0;
+}
+
+// Uses a processor for some seconds, in a child.
+static int spin(const char *seconds) {
+    time_t end = time(NULL) + atoi(seconds);
+    if (fork() == 0) {
+        while (time(NULL) < end)
+            ;
+        _exit(0);
+    }
+    return wait(NULL) < 0;
+}
+
+static int eat(const char *mib) {
+    for (int i = atoi(mib); i > 0; i--) {
+        char *block = malloc(1 << 20);
+        if (!block)
+            return refused();
+        memset(block, i, 1 << 20);
+    }
+    return 0;
+}
+
 static int other_interface(void) {
 #ifdef __x86_64__
     long result;
@@ -285,6 +327,10 @@ int main(int count, char **arguments) {
     ATTACK("descriptors-of-first") return descriptors_of_first();
     ATTACK("many-processes") return many_processes(argument);
     ATTACK("bomb") return bomb();
+    ATTACK("endless-bomb") return endless_bomb();
+    ATTACK("crowd") return crowd(argument);
+    ATTACK("spin") return spin(argument);
+    ATTACK("eat") return eat(argument);
     ATTACK("raise-limit") return raise_limit();
     ATTACK("chown") return outcome(chown(argument, 1000, 1000));
     ATTACK("chown-root") return outcome(chown(argument, 0, 0));

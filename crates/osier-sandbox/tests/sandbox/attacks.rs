@@ -8,9 +8,11 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use osier_sandbox::{
-    Isolation, Launcher, Mount, Network, PidsLimit, Root, SpawnError, Stage, Status,
+    Exit, Isolation, Launcher, Limits, Mount, Network, PidsLimit, Root, SpawnError, Spec, Stage,
+    Status, WaitError,
 };
 use rustix::io::Errno;
 
@@ -276,6 +278,94 @@ fn a_fork_bomb_is_stopped() {
         // Nothing of it is left, and the next sandbox has the whole limit.
         assert_eq!(host.step(&["exit", "0"]), "");
     }
+}
+
+#[test]
+fn too_many_processes_are_ended_at_once() {
+    let host = Host::new();
+    let begun = Instant::now();
+    for attack in [["endless-bomb", ""], ["crowd", "200"]] {
+        let mut spec = host.spec(&["hostile", attack[0], attack[1]]);
+        spec.limits.processes = Some(128);
+        let done = host.run(&spec);
+        assert!(done.exit.pids_limit_hit, "{done:?}");
+        assert_eq!(done.exit.status, Status::Signal(libc::SIGKILL), "{done:?}");
+    }
+    // Fewer are left alone.
+    let mut spec = host.spec(&["hostile", "many-processes", "100"]);
+    spec.limits.processes = Some(128);
+    let done = host.run(&spec);
+    assert!(!done.exit.pids_limit_hit && done.exit.status == Status::Code(0), "{done:?}");
+    assert!(
+        begun.elapsed() < Duration::from_secs(30),
+        "the attacks end by themselves after 20 s each"
+    );
+}
+
+#[test]
+fn files_in_memory_are_limited() {
+    let host = Host::new();
+    for folder in ["/tmp", "/dev/shm"] {
+        let mut spec = host.spec(&["step", "fill", &format!("{folder}/file")]);
+        spec.limits.in_memory = Some(1 << 20);
+        let out = host.run(&spec).out;
+        assert_eq!(out, format!("{} errno {}\n", 1 << 20, libc::ENOSPC), "{folder}");
+    }
+}
+
+#[test]
+fn memory_is_limited_where_a_control_group_can_be_made() {
+    let host = Host::new();
+    let mut spec = host.spec(&["step", "sleep", "300"]);
+    spec.limits.memory = Some(64 << 20);
+    spec.limits.memory_together = Some(1 << 30);
+    let running = host.spawn(&spec);
+    if !running.memory_is_limited() {
+        // An ordinary user that nobody gave a group to.
+        assert!(!is_root() || !Path::new("/sys/fs/cgroup/memory").exists());
+        return;
+    }
+    assert!(!running.wait().unwrap().lacked_memory);
+    let run = |mut spec: Spec, memory: u64| {
+        spec.limits.memory = Some(memory);
+        host.spawn(&spec).wait()
+    };
+    let lacked = |ended: Result<Exit, WaitError>| match ended {
+        Err(error) => error == WaitError::LackedMemory,
+        Ok(exit) => exit.lacked_memory && exit.status == Status::Signal(libc::SIGKILL),
+    };
+    let eat = host.spec(&["hostile", "eat", "200"]);
+    assert!(lacked(run(eat.clone(), 64 << 20)));
+    assert_eq!(run(eat, 256 << 20).unwrap().status, Status::Code(0));
+    // What lies in memory counts.
+    assert!(lacked(run(host.spec(&["step", "fill", "/tmp/file"]), 64 << 20)));
+    // Nothing is left of the groups.
+    drop(host);
+    let own = |entry: fs::DirEntry| {
+        let name = format!("osier-memory-{}-", std::process::id());
+        entry.file_name().to_string_lossy().starts_with(&name)
+    };
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap();
+    let memory = groups.lines().find_map(|line| line.split_once(":memory:/")).unwrap_or_default().1;
+    let above = Path::new("/sys/fs/cgroup/memory").join(memory);
+    assert!(!fs::read_dir(above).into_iter().flatten().flatten().any(own));
+}
+
+#[test]
+fn what_is_used_is_told_while_it_runs() {
+    let host = Host::new();
+    let mut spec = host.spec(&["hostile", "spin", "3"]);
+    spec.limits = Limits { tell_usage: true, ..Limits::default() };
+    let mut running = host.spawn(&spec);
+    let mut told = Vec::new();
+    while let Some(used) = running.next_word() {
+        told.push(used.cpu);
+    }
+    let exit = running.wait().unwrap();
+    assert!(told.is_sorted() && told.len() >= 2, "{told:?}");
+    let all = exit.user + exit.system;
+    assert!(*told.last().unwrap() <= all + Duration::from_millis(50), "{told:?} {all:?}");
+    assert!(*told.last().unwrap() > Duration::from_millis(100), "{told:?}");
 }
 
 #[test]

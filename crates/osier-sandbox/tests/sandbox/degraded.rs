@@ -108,6 +108,19 @@ fn other_owners_are_not_made_and_no_error() {
 }
 
 #[test]
+fn too_many_processes_are_ended_at_once() {
+    let host = Host::new();
+    if !is_root() {
+        return;
+    }
+    let mut spec = spec(&host, &["hostile", "crowd", "200"]);
+    spec.limits.processes = Some(128);
+    let done = host.run(&spec);
+    assert!(done.exit.pids_limit_hit, "{done:?}");
+    assert_eq!(done.exit.status, Status::Signal(libc::SIGKILL), "{done:?}");
+}
+
+#[test]
 fn what_is_left_behind_is_named_and_killed() {
     let host = Host::new();
     if !is_root() {
