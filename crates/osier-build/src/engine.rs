@@ -1,6 +1,7 @@
 //! What a build needs and gives, and the work on one step.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -8,15 +9,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use osier_sandbox::{Isolation, Launcher};
-use osier_store::{BlobError, Digest, FileError, IoContext, Key, LayerStack, Record, Store};
+use osier_store::{BlobError, Digest, FileError, IoContext, Key, LayerStack, Record, Store, Tree};
 
 use crate::graph::{Component, ComponentId, Environment, Graph, StepCheck, StepId};
+use crate::key::KnownInput;
 use crate::places::Places;
 use crate::schedule::{Ended, Wire};
 use crate::state::{Job, State, index, recorded_layers};
 use crate::step_run::{GoesOn, SOURCE_DATE, StepCall, StepEnd, StepUse, Top};
 use crate::why::Basis;
 use crate::{Event, Failure, FailureCause};
+
+/// Links of a chain of components that wait for one another, as `why` tells it, before the rest is only counted.
+const SHOWN_WAITS: usize = 5;
+
+/// Most trees that are stacked as one proto area. From some fifty on each look-up of a compiler that finds nothing is slower, and
+/// overlayfs takes 500.
+const MOST_AREAS: usize = 50;
 
 /// Unpacks build environments; the program gives the one for Debian packages.
 pub trait Provision: Sync {
@@ -252,15 +261,23 @@ impl Engine<'_> {
             );
         }
         let open = |input: &&crate::Input| state.results[input.component.0 as usize].is_none();
-        if let Some(input) = component.needs.iter().chain(&component.tools).find(open) {
-            let first = self.why(graph, input.component, places);
-            return format!(
-                "{} waits for {}, whose output can change: {first}",
-                component.name,
-                graph.component(input.component).name
-            );
+        let waits_for = |id: ComponentId| {
+            let component = graph.component(id);
+            component.needs.iter().chain(&component.tools).find(open).map(|input| input.component)
+        };
+        let way = Vec::from_iter(std::iter::successors(Some(id), |id| waits_for(*id)));
+        let mut said = String::new();
+        for (number, pair) in way.windows(2).enumerate() {
+            let [waiting, first] = [pair[0], pair[1]].map(|id| &graph.component(id).name);
+            if number < SHOWN_WAITS || number + 2 == way.len() {
+                let _ = write!(said, "{waiting} waits for {first}, whose output can change: ");
+            } else if number == SHOWN_WAITS {
+                let _ = write!(said, "and so on over {} more: ", way.len() - 2 - SHOWN_WAITS);
+            }
         }
-        match self.basis(&state, id).difference(&places(component)) {
+        let id = way.last().copied().unwrap_or(id);
+        let component = graph.component(id);
+        said.push_str(&match self.basis(&state, id).difference(&places(component)) {
             Ok(Some(sentence)) => sentence,
             Ok(None) => format!(
                 "{} is built again because its result is no longer in the store",
@@ -269,7 +286,8 @@ impl Engine<'_> {
             Err(error) => {
                 format!("{} is built again, and why cannot be told: {error}", component.name)
             }
-        }
+        });
+        said
     }
 
     /// Records the outputs of a component whose last step has ended well.
@@ -453,6 +471,19 @@ impl Engine<'_> {
         Ok(found.map(|on| GoesOn { on, top: Top::Files(call.clone()) }))
     }
 
+    /// Gives the trees of the proto area, the topmost first: those of the needs, or one of all together where a stack of them
+    /// would be higher than is good.
+    fn together(&self, needs: &[KnownInput]) -> Result<Vec<Digest>, BuildError> {
+        if needs.len() <= MOST_AREAS {
+            return Ok(needs.iter().map(|need| need.digest).collect());
+        }
+        let mut whole = Tree::default();
+        for need in needs {
+            whole.lay_under(&self.store.tree(&need.digest)?);
+        }
+        Ok(vec![self.store.put_tree(&whole)?])
+    }
+
     /// Gathers all that a step needs to run: its build environment, proto area and tools as folders.
     fn call<'c>(&'c self, job: &Job<'c>) -> Result<StepCall<'c>, BuildError> {
         let mut proto = Vec::new();
@@ -462,8 +493,8 @@ impl Engine<'_> {
             root = Some(self.root(&job.component.environment)?);
         }
         if job.step.sees_inputs() {
-            for input in &job.needs {
-                proto.push(self.store.area(&input.digest, SOURCE_DATE)?);
+            for digest in self.together(&job.needs)? {
+                proto.push(self.store.area(&digest, SOURCE_DATE)?);
             }
             for input in &job.tools {
                 tools.push((input.name.clone(), self.store.area(&input.digest, SOURCE_DATE)?));

@@ -39,6 +39,11 @@ pub enum FailureCause {
         /// What is missing.
         message: String,
     },
+    /// The step's working folder is not there.
+    NoFolder {
+        /// Its path in the step's root.
+        folder: String,
+    },
     /// A source could not be laid out.
     Source {
         /// Why.
@@ -90,6 +95,7 @@ impl FailureCause {
             Self::LeftProcesses { .. } => "S003",
             Self::Check { .. } => "S004",
             Self::MissingOutput { .. } => "S005",
+            Self::NoFolder { .. } => "S015",
             Self::Source { .. } => "S006",
             Self::DiskFull { .. } => "S007",
             Self::Machine { .. } => "S008",
@@ -134,6 +140,9 @@ impl FailureCause {
             Self::Silent { minutes } => {
                 format!("used {minutes} minutes of processor time without printing anything")
             }
+            Self::NoFolder { folder } => format!(
+                "could not begin: its working folder {folder} is not there; let a step before it make the folder, or name another by `folder`"
+            ),
             Self::MissingOutput { message }
             | Self::Source { message }
             | Self::DiskFull { message }

@@ -8,16 +8,18 @@ use std::path::Path;
 use std::sync::Arc;
 
 use osier_recipe::{
-    Code, ComponentRef, Diagnostic, EffectiveRecipe, Kind, Lock, LockedSource, Origin, Pin, Recipe,
-    Role, Source, SourceKind, Spanned, Target, glob_matches, nearest,
+    Code, Diagnostic, EffectiveRecipe, Kind, Lock, LockedSource, Origin, Pin, Recipe, Role, Source,
+    SourceKind, Target, glob_matches, nearest,
 };
 use osier_store::{Digest, Key, KeyBuilder};
 
+use crate::follow::{Asker, Way};
 use crate::graph::{
     Archive, Check, Component, ComponentId, Environment, FileInput, Graph, IDENTITY, Input, Output,
     Package, Patching, Reuse, SourceTree, Step, StepId, Strip, View, Work,
 };
 use crate::platform::{Planned, Platform, Standing, Wanted};
+use crate::refused;
 
 /// The version of how packages are laid out as a root file system.
 const ROOT_FORMAT: u32 = 1;
@@ -104,26 +106,19 @@ pub struct Planner<'a> {
     pub suite: &'a str,
     /// What programs of the build environment run on.
     pub build: Target,
-}
-
-/// A step on the way from a recipe to what it uses.
-struct Link {
-    name: String,
-    platform: usize,
-    origin: Origin,
-    span: std::ops::Range<usize>,
+    /// The names of the checks that there are.
+    pub checks: &'a [&'a str],
 }
 
 pub(crate) struct Planning<'p, 'a> {
     pub(crate) planner: &'p Planner<'a>,
-    graph: Graph,
+    pub(crate) graph: Graph,
     kinds: BTreeMap<String, Arc<Kind>>,
     pub(crate) platforms: Vec<Platform>,
-    done: HashMap<String, Planned>,
-    /// The recipes whose needs are being followed, with the place that asks for each.
-    path: Vec<Link>,
+    pub(crate) done: HashMap<String, Planned>,
+    pub(crate) way: Way,
     environments: BTreeMap<(String, Vec<String>), Arc<Environment>>,
-    wrong: Vec<Diagnostic>,
+    pub(crate) wrong: Vec<Diagnostic>,
     missing: Vec<MissingPin>,
 }
 
@@ -136,7 +131,7 @@ impl Planner<'_> {
             kinds: BTreeMap::new(),
             platforms: vec![Platform::build(self.build)],
             done: HashMap::new(),
-            path: Vec::new(),
+            way: Way::default(),
             environments: BTreeMap::new(),
             wrong: Vec::new(),
             missing: Vec::new(),
@@ -152,7 +147,8 @@ impl Planner<'_> {
             }
             let recipe = work.named_recipe(&wanted.name)?;
             let platform = fitting(&work, Standing::of(&recipe));
-            let id = work.component(&recipe, &recipe.origin, &recipe.name.span, platform)?;
+            work.begin(Asker::command_line(&recipe), recipe, platform);
+            let id = work.follow()?;
             work.graph.goals.extend(id);
         }
         if !work.wrong.is_empty() {
@@ -245,7 +241,7 @@ impl<'a> Planning<'_, 'a> {
     }
 
     /// Reads a recipe. It is not kept: each is planned once, and many would be much memory.
-    fn recipe(&self, name: &str) -> Result<Option<Recipe>, PlanError> {
+    pub(crate) fn recipe(&self, name: &str) -> Result<Option<Recipe>, PlanError> {
         let Some((label, text)) = self.planner.definitions.recipe(name)? else { return Ok(None) };
         Recipe::parse(&label, &text, Some(name)).map(Some).map_err(PlanError::Wrong)
     }
@@ -260,87 +256,9 @@ impl<'a> Planning<'_, 'a> {
         Ok(Some(kind))
     }
 
-    /// Plans a component that is asked for at a place of a recipe: for `plain`, or for `platform` where it stands in
-    /// a toolchain.
-    fn asked(
-        &mut self,
-        origin: &Origin,
-        span: &std::ops::Range<usize>,
-        name: &str,
-        plain: usize,
-        platform: usize,
-    ) -> Result<Option<ComponentId>, PlanError> {
-        let done = self.done.get(name);
-        let done = done.and_then(|known| known.on(self.fitting(known.standing, plain, platform)));
-        if done.is_some() {
-            return Ok(done);
-        }
-        let Some(recipe) = self.recipe(name)? else {
-            let known = self.planner.definitions.recipe_names();
-            self.wrong.push(Diagnostic::unknown_component(
-                origin,
-                span,
-                name,
-                known.iter().map(String::as_str),
-            ));
-            return Ok(None);
-        };
-        let platform = self.fitting(Standing::of(&recipe), plain, platform);
-        let below = |link: &Link| link.name == name && link.platform == platform;
-        if let Some(start) = self.path.iter().position(below) {
-            let mut links: Vec<(&str, &Origin, &std::ops::Range<usize>)> = self.path[start..]
-                .iter()
-                .map(|link| (link.name.as_str(), &link.origin, &link.span))
-                .collect();
-            // Each link stands for "this name is asked for there"; the first is asked for by the last.
-            if let Some(first) = links.first_mut() {
-                *first = (first.0, origin, span);
-            }
-            self.wrong.extend(Diagnostic::cycle(&links));
-            return Ok(None);
-        }
-        self.component(&recipe, origin, span, platform)
-    }
-
-    /// Plans a component, given the place that asks for it.
-    fn component(
-        &mut self,
-        recipe: &Recipe,
-        origin: &Origin,
-        span: &std::ops::Range<usize>,
-        platform: usize,
-    ) -> Result<Option<ComponentId>, PlanError> {
-        if recipe.role.is_some() && self.platforms[platform].toolchain.is_none() {
-            let message = format!("`{}` stands in a toolchain, and none is named", recipe.name);
-            let error = origin.error(Code::Conflict, span, message);
-            let hint =
-                "name the `toolchain` in the system; tools for this machine come as `packages`";
-            self.wrong.push(error.hint(hint));
-            return Ok(None);
-        }
-        let name = recipe.name.value.clone();
-        self.path.push(Link { name, platform, origin: origin.clone(), span: span.clone() });
-        let component = self.component_of(recipe, platform);
-        self.path.pop();
-        component
-    }
-
-    /// Says that a recipe does not support a target, and who asks for it, from near to far.
-    fn unsupported(&self, recipe: &Recipe, target: Target) -> Diagnostic {
-        let span = recipe.targets.first().map_or(&recipe.name.span, |first| &first.span);
-        let mut error = Diagnostic::unsupported_target(&recipe.origin, span, &recipe.name, target);
-        for links in self.path.windows(2).rev() {
-            let [by, link] = links else { continue };
-            let label = format!("`{}` asks for `{}` here", by.name, link.name);
-            error = error.related(&link.origin, &link.span, label);
-        }
-        let hint = format!(
-            "add `{target}` to its `targets`, or name it for other targets alone, in `[target.…]`"
-        );
-        error.hint(hint)
-    }
-
-    fn component_of(
+    /// Plans a component. Where something that it uses is not planned yet, that is noted in `self.way`, and the component is
+    /// to be planned once more after it.
+    pub(crate) fn component_of(
         &mut self,
         recipe: &Recipe,
         platform: usize,
@@ -373,10 +291,10 @@ impl<'a> Planning<'_, 'a> {
         };
         // What runs in the build is linked for the machine that builds.
         let linked = if recipe.role == Some(Role::Cross) { 0 } else { platform };
-        let mut needs = self.inputs(origin, &effective.needs, linked, platform)?;
-        let mut tools = self.inputs(origin, &effective.tools, 0, platform)?;
+        let mut needs = self.inputs(origin, &effective.needs, linked, platform);
+        let mut tools = self.inputs(origin, &effective.tools, 0, platform);
         if recipe.role.is_none() {
-            let (more_tools, more_needs) = self.toolchain_inputs(platform, recipe.freestanding)?;
+            let (more_tools, more_needs) = self.toolchain_inputs(platform, recipe.freestanding);
             add_new(&mut tools, more_tools);
             add_new(&mut needs, more_needs);
         }
@@ -386,8 +304,8 @@ impl<'a> Planning<'_, 'a> {
         for step in &steps.steps {
             if let Some(reference) = &step.from {
                 let span = &reference.value.span;
-                let found =
-                    self.asked(reference.origin, span, &reference.component, linked, platform)?;
+                let asker = Asker::new(reference.origin, span);
+                let found = self.asked(asker, &reference.component, linked, platform);
                 let below = found.and_then(|id| self.graph.find_step(id, &reference.step));
                 if let (Some(id), None) = (found, below) {
                     let known: Vec<&str> = self
@@ -411,6 +329,9 @@ impl<'a> Planning<'_, 'a> {
                     inherited.or_else(|| found.map(|id| self.graph.component(id).version.clone()));
                 from.insert(step.name.value.value.clone(), below);
             }
+        }
+        if self.way.is_waiting() {
+            return Ok(None);
         }
         let mut packages: Vec<String> = Vec::new();
         if let Some(base) = self.kind(BASE_KIND)? {
@@ -445,6 +366,18 @@ impl<'a> Planning<'_, 'a> {
         let identity = [recipe.name.value.as_str(), &version, target.as_str(), &folder];
         for (name, value) in IDENTITY.into_iter().zip(identity) {
             variables.insert(name.to_owned(), value.to_owned());
+        }
+        self.wrong.extend(refused::variables(&effective, &variables));
+        let tool_names = tools.iter().map(|tool| self.graph.component(tool.component).recipe.len());
+        self.wrong.extend(refused::tools(&effective, tool_names));
+        let mut folders = Vec::with_capacity(steps.steps.len());
+        for step in &steps.steps {
+            self.wrong.extend(refused::checks(step, planner.checks));
+            let found = refused::folder(step, &variables).unwrap_or_else(|error| {
+                self.wrong.push(*error);
+                None
+            });
+            folders.push(found.unwrap_or_else(|| folder.clone()));
         }
         let mut chain: Vec<StepId> = Vec::new();
         let place = |origin: &Origin, span: &std::ops::Range<usize>| {
@@ -500,14 +433,11 @@ impl<'a> Planning<'_, 'a> {
                 place(origin, &recipe.name.span),
             );
         }
-        for step in &steps.steps {
+        for (step, step_folder) in steps.steps.iter().zip(folders) {
             let below = from.get(&step.name.value.value).copied().flatten();
             let work = Work::Script {
                 text: step.run.value.value.clone(),
-                folder: step
-                    .folder
-                    .as_ref()
-                    .map_or_else(|| folder.clone(), |folder| (**folder).clone()),
+                folder: step_folder,
                 jobs: step.jobs,
                 memory: step.memory,
                 silence: step.silence,
@@ -537,6 +467,7 @@ impl<'a> Planning<'_, 'a> {
                 written,
             );
         }
+        self.wrong.extend(refused::chain(&self.graph, &chain, recipe, &steps.steps));
         if chain.is_empty() {
             let message = format!("`{}` has no steps and no sources", recipe.name);
             self.wrong.push(
@@ -570,37 +501,6 @@ impl<'a> Planning<'_, 'a> {
             files,
         });
         Ok(Some(id))
-    }
-
-    /// Plans what a recipe names, as [`Self::asked`] does each.
-    pub(crate) fn inputs(
-        &mut self,
-        origin: &Origin,
-        references: &[&Spanned<ComponentRef>],
-        plain: usize,
-        platform: usize,
-    ) -> Result<Vec<Input>, PlanError> {
-        let mut inputs = Vec::new();
-        for reference in references {
-            let found = self.asked(origin, &reference.span, &reference.name, plain, platform)?;
-            let Some(component) = found else { continue };
-            let output = reference.output.clone().unwrap_or_else(|| "main".to_owned());
-            let outputs = &self.graph.component(component).outputs;
-            if output != "main" && outputs.iter().all(|known| known.name != output) {
-                let known: Vec<&str> =
-                    outputs.iter().map(|output| output.name.as_str()).chain(["main"]).collect();
-                self.wrong.push(Diagnostic::unknown(
-                    Code::UnknownOutput,
-                    "output",
-                    origin,
-                    &reference.span,
-                    &output,
-                    known,
-                ));
-            }
-            inputs.push(Input { component, output });
-        }
-        Ok(inputs)
     }
 
     fn environment(&mut self, suite: &str, request: Vec<String>) -> Arc<Environment> {

@@ -124,24 +124,26 @@ impl Planning<'_, '_> {
         &mut self,
         platform: usize,
         freestanding: bool,
-    ) -> Result<ToolchainInputs, PlanError> {
+    ) -> ToolchainInputs {
         let platform = self.platforms[platform].plain;
         let Platform { target, toolchain, inputs, .. } = &self.platforms[platform];
         if let Some(inputs) = &inputs[usize::from(freestanding)] {
-            return Ok(inputs.clone());
+            return inputs.clone();
         }
-        let Some(toolchain) = toolchain.clone() else { return Ok((Vec::new(), Vec::new())) };
+        let Some(toolchain) = toolchain.clone() else { return (Vec::new(), Vec::new()) };
         let mut effective = toolchain.effective(*target, self.planner.profile);
         let bare = toolchain.toolchain.iter().flat_map(|toolchain| &toolchain.freestanding);
         let bare: Vec<_> = bare.filter(|_| freestanding).collect();
         if !bare.is_empty() {
             (effective.tools, effective.needs) = (bare, Vec::new());
         }
-        let tools = self.inputs(&toolchain.origin, &effective.tools, 0, platform)?;
-        let needs = self.inputs(&toolchain.origin, &effective.needs, platform, platform)?;
-        self.platforms[platform].inputs[usize::from(freestanding)] =
-            Some((tools.clone(), needs.clone()));
-        Ok((tools, needs))
+        let tools = self.inputs(&toolchain.origin, &effective.tools, 0, platform);
+        let needs = self.inputs(&toolchain.origin, &effective.needs, platform, platform);
+        if !self.way.is_waiting() {
+            self.platforms[platform].inputs[usize::from(freestanding)] =
+                Some((tools.clone(), needs.clone()));
+        }
+        (tools, needs)
     }
 
     /// Gives the variables that say for what a component is compiled, and by what.

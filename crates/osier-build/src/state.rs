@@ -170,15 +170,18 @@ impl<'g> State<'g> {
     }
 
     pub(crate) fn want(&mut self, engine: &Engine<'_>, id: StepId) {
-        let position = id.0 as usize;
-        if self.wanted[position] {
-            return;
+        // Chains are as long as recipes make them, so this is no recursion. From the bottom up, so that layers below are known.
+        let below = |id: &StepId| self.graph.step(*id).below;
+        let chain = std::iter::successors(Some(id), below);
+        let new: Vec<StepId> = chain.take_while(|id| !self.wanted[id.0 as usize]).collect();
+        for id in new.into_iter().rev() {
+            self.want_one(engine, id);
         }
-        self.wanted[position] = true;
+    }
+
+    fn want_one(&mut self, engine: &Engine<'_>, id: StepId) {
+        self.wanted[id.0 as usize] = true;
         self.find_layer(engine, id);
-        if let Some(below) = self.graph.step(id).below {
-            self.want(engine, below);
-        }
         // All layers below are mounted, so it waits for the nearest one that is not there, which waits in turn.
         let mut below = self.graph.step(id).below;
         while let Some(step) = below {

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{Read, Seek, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -18,6 +18,7 @@ use crate::edited::{Difference, SourceEdit};
 use crate::failure::write_record;
 use crate::graph::{Archive, Component, SourceTree, Step, StepCheck, Work};
 use crate::limits::Watch;
+use crate::refused::LONGEST_STRING;
 use crate::reuse::ReuseCall;
 use crate::schedule::{News, Wire};
 use crate::tokens::Tokens;
@@ -424,13 +425,14 @@ impl StepCall<'_> {
         let Work::Script { text, .. } = &self.step.work else { return Ok(Duration::ZERO) };
         let fail = |cause| Box::new(self.failure(cause));
         let file = |error: FileError| self.file(&error);
-        let command = ["/bin/sh", "-euxc", text].map(OsString::from).to_vec();
+        let (command, stdin) = shell(text).map_err(file)?;
         let (spec, copied) = self.spec(scratch.path(), upper, command, false).map_err(file)?;
         let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
             .at("open", Path::new("a pipe"))
             .map_err(file)?;
         let again = writer.try_clone().at("open", Path::new("a pipe")).map_err(file)?;
-        let mut stdio = Stdio { stdout: Some(writer), stderr: Some(again), ..Stdio::default() };
+        let mut stdio =
+            Stdio { stdin, stdout: Some(writer), stderr: Some(again), ..Stdio::default() };
         if self.served() {
             let (tokens, ends) = Tokens::new().at("open", Path::new("a pipe")).map_err(file)?;
             stdio.jobserver = Some(ends);
@@ -439,8 +441,11 @@ impl StepCall<'_> {
         let log = self.store.log_path(&self.key);
         self.store.clear(&log).map_err(file)?;
         let mut running = launcher.spawn(&spec, stdio).map_err(|error| {
-            fail(FailureCause::Machine {
-                message: format!("the sandbox could not be set up: {error}"),
+            fail(if error.is_folder() {
+                FailureCause::NoFolder { folder: spec.folder.display().to_string() }
+            } else {
+                let message = format!("the sandbox could not be set up: {error}");
+                FailureCause::Machine { message }
             })
         })?;
         wire.send(News::Runs(running.killer()));
@@ -518,6 +523,25 @@ fn how_it_failed(exit: osier_sandbox::Exit) -> Option<FailureCause> {
         Status::Code(code) => Some(FailureCause::Exit { code }),
         Status::Signal(signal) => Some(FailureCause::Signal { signal }),
     }
+}
+
+/// Gives the command that runs a script, and its standard input, which is `/dev/null` where nothing is given.
+///
+/// A script that is longer than an argument may be is read from there first.
+fn shell(text: &str) -> Result<(Vec<OsString>, Option<OwnedFd>), FileError> {
+    if text.len() < LONGEST_STRING {
+        return Ok((["/bin/sh", "-euxc", text].map(OsString::from).to_vec(), None));
+    }
+    let read =
+        "osier_script=$(cat); exec </dev/null; eval \"unset osier_script; set -x; $osier_script\"";
+    let command = ["/bin/sh", "-euc", read].map(OsString::from).to_vec();
+    let name = Path::new("a script in memory");
+    let script =
+        rustix::fs::memfd_create("script", rustix::fs::MemfdFlags::CLOEXEC).at("make", name)?;
+    let mut script = File::from(script);
+    script.write_all(text.as_bytes()).at("write", name)?;
+    script.rewind().at("read", name)?;
+    Ok((command, Some(script.into())))
 }
 
 /// Finds in a step's log what a make has written of the jobserver that it does without.

@@ -4,6 +4,7 @@ mod damage;
 mod editing;
 mod jobs;
 mod limits;
+mod numbers;
 mod patching;
 mod planned;
 mod planner;

@@ -108,6 +108,18 @@ pub fn closure<'a>(
     index: &'a PackageIndex,
     wanted: &[Wanted],
 ) -> Result<Vec<&'a PackageEntry>, ClosureError> {
+    closure_without(index, wanted, &BTreeSet::new())
+}
+
+/// As [`closure`], with none of these packages, each a name and a version: a mirror may list what it does not serve.
+///
+/// # Errors
+/// [`ClosureError`].
+pub fn closure_without<'a>(
+    index: &'a PackageIndex,
+    wanted: &[Wanted],
+    without: &BTreeSet<(String, String)>,
+) -> Result<Vec<&'a PackageEntry>, ClosureError> {
     let mut wanted = wanted.to_vec();
     wanted.sort_by_cached_key(ToString::to_string);
     wanted.dedup();
@@ -119,7 +131,7 @@ pub fn closure<'a>(
             });
         }
     }
-    let mut limits = Limits::default();
+    let mut limits = Limits { banned: without.clone(), bounds: BTreeMap::new() };
     let mut first_failure = None;
     for _ in 0..MOST_ATTEMPTS {
         let mut attempt =

@@ -181,3 +181,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_is_not_served_is_left_out() {
+    let index = index(&["a 1; Depends: b", "b 1", "b 2", "b 3", "c 1; Depends: b (>= 2)"]);
+    let resolve = |wanted: &str, without: &[(&str, &str)]| {
+        let without = without.iter().map(|(name, version)| ((*name).into(), (*version).into()));
+        let closure = closure_without(&index, &[Wanted::named(wanted)], &without.collect()).ok()?;
+        Some(closure.iter().map(|entry| entry.version.to_string()).collect::<Vec<_>>().join(" "))
+    };
+    assert_eq!(resolve("a", &[]).as_deref(), Some("3 1"));
+    assert_eq!(resolve("a", &[("b", "3")]).as_deref(), Some("2 1"));
+    assert_eq!(resolve("a", &[("b", "3"), ("b", "2")]).as_deref(), Some("1 1"));
+    assert_eq!(resolve("c", &[("b", "3"), ("b", "2")]), None);
+    assert_eq!(resolve("a", &[("a", "1")]), None);
+}

@@ -270,16 +270,64 @@ impl Fetcher {
         folder: &Path,
         progress: &(dyn Fn(usize, Progress<'_>) + Sync),
     ) -> Vec<Result<Fetched, FetchError>> {
+        self.side_by_side(wants, &|index, (want, deliver)| {
+            self.fetch(want, folder, deliver, &|event| progress(index, event))
+        })
+    }
+
+    /// Says of each want whether a place has it, without fetching it; results stand in the order of the wants.
+    ///
+    /// # Errors
+    /// [`FetchError`] where no place has it and not all of them say so.
+    pub fn serves(&self, wants: &[Want]) -> Vec<Result<bool, FetchError>> {
+        self.side_by_side(wants, &|_, want| {
+            let mut failures = Vec::new();
+            for place in &want.places {
+                match self.serves_at(want, place) {
+                    Ok(()) => return Ok(true),
+                    Err(cause) => failures.push((location::shown(place), cause)),
+                }
+            }
+            let error = FetchError::AllPlacesFailed { name: want.name.clone(), failures };
+            if error.is_not_found() { Ok(false) } else { Err(error) }
+        })
+    }
+
+    fn serves_at(&self, want: &Want, place: &str) -> Result<(), Cause> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let asked = match location::local(place) {
+                Some(path) => path.and_then(|path| run::open_local(&path)).map(drop),
+                None => self.web.ask(place, None).and_then(|answer| match answer.status {
+                    200 => run::check_size(want, answer.length()),
+                    _ => Err(answer.refusal()),
+                }),
+            };
+            match asked {
+                Err(cause) if cause.is_transient() && tries < self.settings.tries_per_place => {
+                    run::pause(tries);
+                }
+                asked => return asked,
+            }
+        }
+    }
+
+    /// Does something with each, `parallel` at once; results stand in the order of the list.
+    fn side_by_side<T: Sync, R: Send>(
+        &self,
+        list: &[T],
+        work: &(dyn Fn(usize, &T) -> R + Sync),
+    ) -> Vec<R> {
         let next = AtomicUsize::new(0);
-        let results = Mutex::new(Vec::with_capacity(wants.len()));
+        let results = Mutex::new(Vec::with_capacity(list.len()));
         thread::scope(|scope| {
-            for _ in 0..self.settings.parallel.clamp(1, wants.len().max(1)) {
+            for _ in 0..self.settings.parallel.clamp(1, list.len().max(1)) {
                 scope.spawn(|| {
                     loop {
                         let index = next.fetch_add(1, Ordering::Relaxed);
-                        let Some((want, deliver)) = wants.get(index) else { break };
-                        let result =
-                            self.fetch(want, folder, deliver, &|event| progress(index, event));
+                        let Some(one) = list.get(index) else { break };
+                        let result = work(index, one);
                         results.lock().expect("no holder panics").push((index, result));
                     }
                 });

@@ -272,7 +272,7 @@ pub(crate) fn open_local(path: &Path) -> Result<File, Cause> {
     File::open(path).map_err(unreadable)
 }
 
-fn check_size(want: &Want, found: Option<u64>) -> Result<(), Cause> {
+pub(crate) fn check_size(want: &Want, found: Option<u64>) -> Result<(), Cause> {
     match (want.size, found) {
         (Some(expected), Some(found)) if expected != found => {
             Err(Cause::WrongSize { expected, found })

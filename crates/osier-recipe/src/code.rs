@@ -57,6 +57,7 @@ codes! {
     UnknownName = "R027", "A name is used that is declared nowhere.";
     WrongPatch = "R028", "A patch, or a list of patches, cannot be read or used.";
     WrongTune = "R029", "A level of a processor is asked for that the target, or the machine that builds or boots, does not have.";
+    TooLarge = "R030", "Something is larger, or there is more of it, than the kernel or the file system can take.";
 }
 
 impl Code {

@@ -125,10 +125,17 @@ impl Diagnostic {
     /// None for no links.
     pub fn cycle(links: &[(&str, &Origin, &Range<usize>)]) -> Option<Self> {
         let (first, origin, span) = links.first()?;
+        /// Links of a long circle that are shown.
+        const SHOWN: usize = 10;
         let names: Vec<&str> = links.iter().map(|link| link.0).chain([*first]).collect();
-        let mut error =
-            origin.error(Code::Cycle, span, format!("dependency cycle: {}", names.join(" -> ")));
-        for (pair, (_, origin, span)) in names.windows(2).zip(links).skip(1) {
+        let shown = match names.len().checked_sub(SHOWN + 2) {
+            None | Some(0) => names.join(" -> "),
+            Some(more) => {
+                format!("{} -> ({more} more) -> {first}", names[..=SHOWN].join(" -> "))
+            }
+        };
+        let mut error = origin.error(Code::Cycle, span, format!("dependency cycle: {shown}"));
+        for (pair, (_, origin, span)) in names.windows(2).zip(links).skip(1).take(SHOWN) {
             error =
                 error.related(origin, span, format!("`{}` asks for `{}` here", pair[0], pair[1]));
         }

@@ -3,6 +3,18 @@
 use crate::schema::Form;
 use crate::{Code, Target, Tune, nearest, parse_size};
 
+/// Most bytes of a name. Files are called after names, with more behind them, and a file's name has 255 bytes at most.
+const LONGEST_NAME: usize = 128;
+
+/// Most bytes of one part of a path.
+const LONGEST_PART: usize = 255;
+
+/// Most bytes of a path, which the kernel takes up to 4,096 bytes with all that stands before it.
+const LONGEST_PATH: usize = 2000;
+
+/// Most bytes of a file's name, which has `.part` or the like behind it for a while.
+const LONGEST_FILE_NAME: usize = 200;
+
 const fn form(
     what: &'static str,
     looks: &'static str,
@@ -21,8 +33,8 @@ pub(crate) static NAME: Form = Form {
     },
     ..form(
         "a name",
-        "lower-case letters, digits and `+ . _ -`, a letter or digit first",
-        "^[a-z0-9][a-z0-9+._-]*$",
+        "at most 128 lower-case letters, digits and `+ . _ -`, a letter or digit first",
+        "^[a-z0-9][a-z0-9+._-]{0,127}$",
         is_name,
     )
 };
@@ -36,8 +48,8 @@ pub(crate) static STEP_NAME: Form = Form {
     },
     ..form(
         "a name for a step",
-        "lower-case letters, digits and `+ . _ -`, a letter or digit first; not `unpack`, not `patch`",
-        "^[a-z0-9][a-z0-9+._-]*$",
+        "at most 128 lower-case letters, digits and `+ . _ -`, a letter or digit first; not `unpack`, not `patch`",
+        "^[a-z0-9][a-z0-9+._-]{0,127}$",
         |text| is_name(text) && !crate::BUILT_IN_STEPS.contains(&text),
     )
 };
@@ -49,8 +61,8 @@ pub(crate) static OUTPUT: Form = Form {
     },
     ..form(
         "a name for an output",
-        "lower-case letters, digits and `+ . _ -`, a letter or digit first; not `main`",
-        "^[a-z0-9][a-z0-9+._-]*$",
+        "at most 128 lower-case letters, digits and `+ . _ -`, a letter or digit first; not `main`",
+        "^[a-z0-9][a-z0-9+._-]{0,127}$",
         |text| is_name(text) && text != "main",
     )
 };
@@ -58,8 +70,8 @@ pub(crate) static OUTPUT: Form = Form {
 /// A component or one of its outputs: `NAME` or `NAME:OUTPUT`.
 pub(crate) static COMPONENT: Form = form(
     "a component",
-    "`NAME` or `NAME:OUTPUT`",
-    "^[a-z0-9][a-z0-9+._-]*(:[a-z0-9][a-z0-9+._-]*)?$",
+    "`NAME` or `NAME:OUTPUT`, each of at most 128 bytes",
+    "^[a-z0-9][a-z0-9+._-]{0,127}(:[a-z0-9][a-z0-9+._-]{0,127})?$",
     |text| match text.split_once(':') {
         Some((name, output)) => is_name(name) && is_name(output),
         None => is_name(text),
@@ -70,7 +82,7 @@ pub(crate) static COMPONENT: Form = form(
 pub(crate) static STEP: Form = form(
     "a step of a component",
     "`COMPONENT:STEP`",
-    "^[a-z0-9][a-z0-9+._-]*:[a-z0-9][a-z0-9+._-]*$",
+    "^[a-z0-9][a-z0-9+._-]{0,127}:[a-z0-9][a-z0-9+._-]{0,127}$",
     |text| {
         text.split_once(':').is_some_and(|(component, step)| is_name(component) && is_name(step))
     },
@@ -80,7 +92,7 @@ pub(crate) static STEP: Form = form(
 pub(crate) static INSTALLED: Form = form(
     "a file of a component",
     "`COMPONENT:PATH`, the path below the installed tree",
-    "^[a-z0-9][a-z0-9+._-]*:[^/].*$",
+    "^[a-z0-9][a-z0-9+._-]{0,127}:[^/].*$",
     |text| {
         text.split_once(':')
             .is_some_and(|(component, path)| is_name(component) && stays_below(path))
@@ -90,8 +102,8 @@ pub(crate) static INSTALLED: Form = form(
 /// The name of a Debian package, source or binary.
 pub(crate) static DEBIAN_NAME: Form = form(
     "the name of a Debian package",
-    "lower-case letters, digits and `+ . -`, a letter or digit first",
-    "^[a-z0-9][a-z0-9+.-]*$",
+    "at most 128 lower-case letters, digits and `+ . -`, a letter or digit first",
+    "^[a-z0-9][a-z0-9+.-]{0,127}$",
     |text| is_name(text) && !text.contains('_'),
 );
 
@@ -114,10 +126,11 @@ pub(crate) static ARCHITECTURE: Form = form(
 /// A version.
 pub(crate) static VERSION: Form = form(
     "a version",
-    "letters, digits and `. + - ~ : _`, a letter or digit first",
-    "^[A-Za-z0-9][A-Za-z0-9.+~:_-]*$",
+    "at most 128 letters, digits and `. + - ~ : _`, a letter or digit first",
+    "^[A-Za-z0-9][A-Za-z0-9.+~:_-]{0,127}$",
     |text| {
-        text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        text.len() <= LONGEST_NAME
+            && text.starts_with(|c: char| c.is_ascii_alphanumeric())
             && text.bytes().all(|b| b.is_ascii_alphanumeric() || b".+-~:_".contains(&b))
     },
 );
@@ -126,7 +139,7 @@ pub(crate) static VERSION: Form = form(
 pub(crate) static PINNED: Form = form(
     "a pinned package",
     "`NAME=VERSION`",
-    "^[a-z0-9][a-z0-9+.-]*=[A-Za-z0-9][A-Za-z0-9.+~:_-]*$",
+    "^[a-z0-9][a-z0-9+.-]{0,127}=[A-Za-z0-9][A-Za-z0-9.+~:_-]{0,127}$",
     |text| {
         text.split_once('=')
             .is_some_and(|(name, version)| is_name(name) && (VERSION.accepts)(version))
@@ -227,17 +240,19 @@ pub(crate) static PATH: Form = Form {
     code: Code::LeavesFolder,
     ..form(
         "a path inside the folder",
-        "a relative path with no `..` and no empty part",
+        "a relative path with no `..`, no empty part and no control character, each part of at most 255 bytes",
         "^[^/].*$",
         stays_below,
     )
 };
 
 /// The name of a file.
-pub(crate) static FILE_NAME: Form =
-    form("a file's name", "one part of a path, with no `/`", "^[^/]+$", |text| {
-        stays_below(text) && !text.contains('/')
-    });
+pub(crate) static FILE_NAME: Form = form(
+    "a file's name",
+    "one part of a path, with no `/` and no control character, of at most 200 bytes",
+    "^[^/]+$",
+    |text| stays_below(text) && !text.contains('/') && text.len() <= LONGEST_FILE_NAME,
+);
 
 /// A pattern for paths that stay in their folder.
 pub(crate) static GLOB: Form = Form {
@@ -249,6 +264,14 @@ pub(crate) static GLOB: Form = Form {
         stays_below,
     )
 };
+
+/// Words for a kernel.
+pub(crate) static KERNEL_WORDS: Form = form(
+    "words for a kernel's command line",
+    "at most 1,900 bytes in one line: a kernel cuts off what is behind the 2,047th, and osier adds words of its own",
+    "^[^\\x00-\\x1f\\x7f]*$",
+    |text| text.len() <= 1900 && !text.chars().any(char::is_control),
+);
 
 /// A size in bytes.
 pub(crate) static SIZE: Form = Form {
@@ -301,7 +324,8 @@ pub(crate) static LICENCE: Form = form(
 );
 
 fn is_name(text: &str) -> bool {
-    text.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+    text.len() <= LONGEST_NAME
+        && text.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
         && text
             .bytes()
             .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+._-".contains(&b))
@@ -321,8 +345,11 @@ fn is_address(text: &str) -> bool {
 }
 
 fn stays_below(path: &str) -> bool {
-    !path.contains('\0')
-        && path.split('/').all(|part| !part.is_empty() && part != "." && part != "..")
+    path.len() <= LONGEST_PATH
+        && !path.chars().any(char::is_control)
+        && path.split('/').all(|part| {
+            !part.is_empty() && part != "." && part != ".." && part.len() <= LONGEST_PART
+        })
 }
 
 #[cfg(test)]
@@ -331,11 +358,12 @@ mod tests {
 
     #[test]
     fn forms_accept_and_refuse() {
+        let (long, deep) = ("a".repeat(300), "a/".repeat(1000) + "a");
         for (form, good, bad) in [
             (
                 &NAME,
-                vec!["a", "gtk+3.0", "0ad", "x_y-z"],
-                vec!["", "A", "-a", "a b", "a/b", "é", ".a"],
+                vec!["a", "gtk+3.0", "0ad", "x_y-z", &long[..128]],
+                vec!["", "A", "-a", "a b", "a/b", "é", ".a", "a\n", &long[..129]],
             ),
             (&STEP_NAME, vec!["build"], vec!["unpack", "patch", "Build"]),
             (&OUTPUT, vec!["dev"], vec!["main", ""]),
@@ -384,15 +412,28 @@ mod tests {
             ),
             (
                 &PATH,
-                vec!["a", "conf/a.b", "...", "a b"],
-                vec!["", "/a", "../a", "a/../b", "a//b", "a/", "./a"],
+                vec!["a", "conf/a.b", "...", "a b", &long[..255]],
+                vec![
+                    "",
+                    "/a",
+                    "../a",
+                    "a/../b",
+                    "a//b",
+                    "a/",
+                    "./a",
+                    "a\nb",
+                    "a\u{1b}",
+                    &long[..256],
+                    &deep,
+                ],
             ),
             (
                 &TUNE,
                 vec!["native", "x86-64", "x86-64-v4", "armv8-a", "armv8.6-a"],
                 vec!["", "x86_64", "x86-64-v5", "x86-64-v1", "armv8.0-a", "haswell", "Native"],
             ),
-            (&FILE_NAME, vec!["a.dsc"], vec!["", "a/b", ".."]),
+            (&KERNEL_WORDS, vec!["", "quiet a=\"b c\" -- x"], vec!["a\nb", &deep]),
+            (&FILE_NAME, vec!["a.dsc", &long[..200]], vec!["", "a/b", "..", "a\n", &long[..201]]),
             (&LICENCE, vec!["GPL-2.0-only", "MIT OR (Apache-2.0)"], vec!["", "GPL_2", "GPL/MIT"]),
         ] {
             for text in good {

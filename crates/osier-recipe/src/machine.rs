@@ -141,6 +141,14 @@ fn disks(walk: &mut Walk, node: &Node<'_>) -> Vec<Disk> {
             "read_only" => disk.read_only = walk::boolean(node),
             _ => walk::unread("disk", key),
         });
+        if let Backing::Blank { size } = &disk.backing
+            && *size > crate::system::LARGEST_DISK
+        {
+            let place = table.get("blank").map_or(span.clone(), toml::Spanned::span);
+            walk.error(Code::TooLarge, &place, "a disk can have at most 8T")
+                .hints
+                .push("write a size that a file can have: an empty disk takes no room".into());
+        }
         if let Some(system) = system {
             disk.backing = Backing::System { system, image };
         }

@@ -9,6 +9,9 @@ use crate::walk::{self, Node, Walk};
 use crate::words::list;
 use crate::{Boot, BootRun, Code, Diagnostic, Origin, Spanned, Target, Tune, tables, tune};
 
+/// Most bytes of a disk: half of what a file can have on ext4.
+pub(crate) const LARGEST_DISK: u64 = 8 << 40;
+
 /// Bytes of an ext4 block.
 const DISK_BLOCK: u64 = 4096;
 
@@ -380,22 +383,15 @@ impl Image {
     }
 
     fn check_level(&self, walk: &mut Walk, level: u8, node: &Node<'_>) {
-        let levels = match self.compression {
-            Compression::None => {
-                walk.error(
-                    Code::Conflict,
-                    &node.span(),
-                    "an image that is not compressed has no level",
-                );
-                return;
-            }
-            Compression::Gzip | Compression::Xz => 0..=9,
-            Compression::Zstd => 1..=22,
-            Compression::Lz4 => 1..=12,
+        let Some(levels) = self.compression.levels(self.format) else {
+            let message = "an image that is not compressed has no level";
+            walk.error(Code::Conflict, &node.span(), message);
+            return;
         };
         if !levels.contains(&level) {
             let (least, most) = (levels.start(), levels.end());
-            let message = format!("{} has no level {level}", self.compression.as_str());
+            let (name, format) = (self.compression.as_str(), self.format.as_str());
+            let message = format!("{name} has no level {level} for the format {format}");
             let error = walk.error(Code::WrongForm, &node.span(), message);
             error.hints.push(format!("write a number from {least} to {most}"));
         }
@@ -407,6 +403,9 @@ impl Image {
                 format!("an image of the format {} is as large as its files", self.format.as_str());
             let error = walk.error(Code::Conflict, &node.span(), message);
             error.hints.push("leave `size` out".into());
+        } else if size > LARGEST_DISK {
+            let error = walk.error(Code::TooLarge, &node.span(), "an image can have at most 8T");
+            error.hints.push("write the size that the system needs".into());
         } else if !size.is_multiple_of(DISK_BLOCK) {
             let error =
                 walk.error(Code::WrongForm, &node.span(), "the size is not a multiple of 4K");
@@ -467,6 +466,18 @@ impl Compression {
         [Self::None, Self::Gzip, Self::Xz, Self::Zstd, Self::Lz4]
             .into_iter()
             .find(|kind| kind.as_str() == text)
+    }
+
+    /// The levels that it has in images of a format; nothing for what is not compressed.
+    pub fn levels(self, format: Format) -> Option<std::ops::RangeInclusive<u8>> {
+        match self {
+            Self::None => None,
+            Self::Gzip | Self::Xz => Some(0..=9),
+            // Higher ones need windows above the 8 MiB with which the kernel reads its initramfs.
+            Self::Zstd if format == Format::Initramfs => Some(1..=19),
+            Self::Zstd => Some(1..=22),
+            Self::Lz4 => Some(1..=12),
+        }
     }
 
     /// The compression's name.

@@ -144,7 +144,7 @@ static CHECKS: Key = Key::new(
     "checks",
     Array(&Nested(&CHECK)),
     "Built-in checks after the script. Those of the kind stay when the recipe changes the step.",
-    "[{ check = \"kconfig\", config = \".config\" }]",
+    "[{ check = \"kconfig-honoured\", config = \".config\" }]",
 );
 static REUSE: Key = Key::new(
     "reuse",
@@ -275,7 +275,7 @@ pub static CHECK: Table = Table {
     ..Table::new(
         "checks",
         "A built-in check and its arguments, all of them strings.",
-        &[Key::new("check", Form(&NAME), "The check's name.", "\"kconfig\"").required()],
+        &[Key::new("check", Form(&NAME), "The check's name.", "\"kconfig-honoured\"").required()],
     )
 };
 

@@ -97,6 +97,11 @@ pub enum SpawnError {
 }
 
 impl SpawnError {
+    /// Says whether it is the working folder that is not there, or is none.
+    pub fn is_folder(&self) -> bool {
+        matches!(self, SpawnError::Stage { stage: Stage::Folder, .. })
+    }
+
     /// Says what a person can do about it, where the host and not the spec is the cause. `osier doctor` tries each cause by itself.
     pub fn advice(&self) -> Option<&'static str> {
         let SpawnError::Stage { stage, errno, .. } = self else { return None };

@@ -93,6 +93,30 @@ impl Tree {
         self.entries.is_empty()
     }
 
+    /// Adds what another tree has and this one does not, as if the other one lay below it in a stack of layers: what is no
+    /// folder hides all that the other one has there, and below there.
+    pub fn lay_under(&mut self, other: &Self) {
+        let group = |node: &TreeNode| match node {
+            TreeNode::File { hard_link, .. } => *hard_link,
+            _ => None,
+        };
+        let first = self.entries.values().filter_map(group).max().map_or(0, |last| last + 1);
+        for (path, node) in &other.entries {
+            let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+            let mut above = slashes.filter_map(|(at, _)| self.entries.get(&path[..at]));
+            if above.any(|node| !matches!(node, TreeNode::Folder { .. }))
+                || self.entries.contains_key(path)
+            {
+                continue;
+            }
+            let mut node = node.clone();
+            if let TreeNode::File { hard_link: Some(group), .. } = &mut node {
+                *group += first;
+            }
+            self.entries.insert(path.clone(), node);
+        }
+    }
+
     /// Counts the bytes of all files, each hard-linked file once.
     pub fn size(&self) -> u64 {
         let mut seen = std::collections::BTreeSet::new();
@@ -309,5 +333,54 @@ mod tests {
             let _ = Tree::parse(&text);
             let _ = Tree::parse(&format!("osier-tree 1\n{text}"));
         }
+    }
+
+    #[test]
+    fn a_tree_laid_under_another_shows_where_a_stack_of_layers_would_show_it() {
+        let folder = |mode| TreeNode::Folder { mode };
+        let file = |byte, hard_link| TreeNode::File {
+            mode: 0o644,
+            content: Digest([byte; 32]),
+            size: 1,
+            hard_link,
+        };
+        let tree = |entries: &[(&str, TreeNode)]| {
+            let mut tree = Tree::default();
+            for (path, node) in entries {
+                tree.insert(path.as_bytes().to_vec(), node.clone());
+            }
+            tree
+        };
+        let mut top = tree(&[
+            ("a", file(1, None)),
+            ("both", folder(0o700)),
+            ("both/one", file(1, Some(0))),
+            ("both/two", file(1, Some(0))),
+            ("deep", folder(0o755)),
+        ]);
+        let below = tree(&[
+            // Hidden by a file, with what is in it; `a-b` stands between them in the order of bytes.
+            ("a", folder(0o755)),
+            ("a-b", file(2, None)),
+            ("a/hidden", file(2, None)),
+            ("both", folder(0o755)),
+            ("both/one", file(2, None)),
+            ("both/three", file(3, Some(0))),
+            ("deep", file(2, None)),
+            ("four", file(3, Some(0))),
+        ]);
+        top.lay_under(&below);
+        let expected = tree(&[
+            ("a", file(1, None)),
+            ("a-b", file(2, None)),
+            ("both", folder(0o700)),
+            ("both/one", file(1, Some(0))),
+            ("both/three", file(3, Some(1))),
+            ("both/two", file(1, Some(0))),
+            ("deep", folder(0o755)),
+            ("four", file(3, Some(1))),
+        ]);
+        assert_eq!(top, expected);
+        assert_eq!(Tree::parse(&top.to_manifest()).unwrap().digest(), expected.digest());
     }
 }

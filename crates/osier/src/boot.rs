@@ -22,7 +22,7 @@ use crate::project::{BUILD, Goal, Project};
 use crate::reporter::duration;
 use crate::system::{self, Built};
 use crate::tune::Demand;
-use crate::verbs::{catch_interrupt, out_folder};
+use crate::verbs::out_folder;
 use crate::workplace::{Workplace, launcher};
 
 /// The packages of the tool that boots x86_64 machines.
@@ -77,7 +77,6 @@ pub(crate) fn boot(
         ));
     }
     let launcher = launcher()?;
-    catch_interrupt();
     let store = workplace.store()?;
     let network = Network::new(&store, &workplace.reporter, workplace.global.offline)
         .with_launcher(Some(&launcher));

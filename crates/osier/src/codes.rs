@@ -80,6 +80,11 @@ pub(crate) const PAGES: &[Page] = &[
         text: "Mostly such a step runs in a circle: a configure script that waits for an answer, a test that never ends. The processor time of all its processes is counted from the last time that it printed something. 120 minutes are the limit where nothing else is said; `silence = MINUTES` in `osier.toml` sets it for all steps of a project, and in a step of a recipe or a kind for that step; 0 is no limit. It does not depend on the clock: a step that waits is not ended.",
     },
     Page {
+        code: "S015",
+        title: "a step's working folder is not there",
+        text: "The step names it as `folder`, or it is the source's own. An earlier step of the component has to make it; `osier shell COMPONENT:STEP` of that step shows what is there. `$SOURCE` in `folder` stands for the first source's folder.",
+    },
+    Page {
         code: "M001",
         title: "a file could not be read or written",
         text: "The message names the path and what the kernel said.",
@@ -107,7 +112,7 @@ pub(crate) const PAGES: &[Page] = &[
     Page {
         code: "M006",
         title: "this is not a Linux machine, or its kernel is too old",
-        text: "osier needs Linux 5.11 or later.",
+        text: "osier needs Linux 5.12 or later, with user namespaces, overlayfs and seccomp. `osier doctor` shows what it finds.",
     },
     Page {
         code: "M007",
@@ -137,7 +142,7 @@ pub(crate) const PAGES: &[Page] = &[
     Page {
         code: "F005",
         title: "a pinned file is on no mirror any more",
-        text: "The lock names a version that the mirrors have removed. `osier update RECIPE` moves the pin to one that they have.",
+        text: "The lock names a version that the mirrors do not serve. `osier update RECIPE` moves a source to the newest version that is served, and `osier update` the packages of all build environments as well. Where the archive lists a version that no mirror serves, and no other fits, the message names them: the mirror lags behind, or the suite has moved to Debian's archive of old releases. Name another mirror by OSIER_DEBIAN_MIRROR, or another suite.",
     },
     Page {
         code: "F006",
@@ -291,9 +296,14 @@ pub(crate) const PAGES: &[Page] = &[
         text: "`osier VERB --help` shows what a command takes.",
     },
     Page {
+        code: "X070",
+        title: "a defect of osier",
+        text: "Something came about that osier does not reckon with. The store is sound all the same: nothing half-done is ever taken as done. Please report it, with the command and what was printed.",
+    },
+    Page {
         code: "X130",
         title: "interrupted",
-        text: "The state is sound, and the next build goes on from it.",
+        text: "Ctrl-C, SIGTERM and SIGHUP end osier alike, and with it all that it runs. The state is sound, and the next run goes on from it. A second signal does not wait for what is just being finished.",
     },
 ];
 
@@ -307,3 +317,59 @@ pub(crate) const EXIT_STATUSES: &[(i32, &str)] = &[
     (70, "a defect of osier"),
     (130, "interrupted"),
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+    use std::path::Path;
+
+    use super::{EXIT_STATUSES, PAGES};
+    use crate::problem::Exit;
+
+    /// Finds what looks like a code in the program text below a folder, tests and the pages themselves left out.
+    fn given(folder: &Path, codes: &mut BTreeSet<String>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if path.is_dir() {
+                given(&path, codes);
+            } else if name.ends_with(".rs") && !name.contains("test") && name != "codes.rs" {
+                let text = fs::read_to_string(&path).unwrap();
+                let text = text.split("#[cfg(test)]").next().unwrap();
+                codes.extend(text.split('"').filter(|word| is_code(word)).map(str::to_owned));
+            }
+        }
+    }
+
+    fn is_code(word: &str) -> bool {
+        matches!(word.as_bytes(), [letter, digits @ ..] if letter.is_ascii_uppercase()
+            && digits.len() == 3 && digits.iter().all(u8::is_ascii_digit))
+    }
+
+    #[test]
+    fn every_code_that_is_given_has_a_page_and_every_page_is_of_a_code_that_is_given() {
+        let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let mut codes = BTreeSet::new();
+        for one in ["osier", "osier-build", "osier-boot"] {
+            given(&crates.join(one).join("src"), &mut codes);
+        }
+        // Recipes' codes have their pages in their own crate; B100 says that all went well.
+        codes.retain(|code| !code.starts_with('R') && code != "B100");
+        let pages: BTreeSet<String> = PAGES.iter().map(|page| page.code.to_owned()).collect();
+        assert_eq!(pages.len(), PAGES.len(), "a code has two pages");
+        let without: Vec<_> = codes.difference(&pages).collect();
+        assert!(without.is_empty(), "codes without a page: {without:?}");
+        let idle: Vec<_> = pages.difference(&codes).collect();
+        assert!(idle.is_empty(), "pages of codes that nothing gives: {idle:?}");
+    }
+
+    #[test]
+    fn the_exit_statuses_that_are_given_are_documented() {
+        use Exit::{Defect, Failed, Fetch, Interrupted, Machine, Usage};
+        let given = [Failed, Usage, Fetch, Machine, Defect, Interrupted].map(|exit| exit as i32);
+        let documented: Vec<i32> = EXIT_STATUSES.iter().map(|(number, _)| *number).collect();
+        assert_eq!(documented[0], 0);
+        assert_eq!(documented[1..], given);
+    }
+}

@@ -10,7 +10,7 @@ use osier_image::{
     Accounts, Area, ComposeOptions, Composition, Compression, Compressor, CpioWriter,
     Entry as AreaEntry, ImagePath, Manifest, NEWC_VERSION, Role, compose,
 };
-use osier_recipe::{ComponentRef, EffectiveSystem};
+use osier_recipe::{Code, ComponentRef, EffectiveSystem};
 use osier_store::{Digest, FileError, IoContext, Key, KeyBuilder, Record, Store, Tree, TreeNode};
 
 use crate::library::{BesideKind, Entry};
@@ -31,6 +31,8 @@ pub(crate) struct Parts {
     pub(crate) areas: Vec<(String, Role, Digest)>,
     /// The manifest's name for messages, and its text.
     pub(crate) manifest: (String, String),
+    /// Where users and groups are looked up, as far as the system says.
+    pub(crate) accounts: [Option<String>; 2],
 }
 
 /// Gathers everything that a system's root file system is made of. `output` gives what a component delivers.
@@ -52,16 +54,10 @@ pub(crate) fn parts(
         areas.push((format!("component {}", component.value), Role::Component, output(component)?));
     }
     let name = system.manifest.map_or("manifest", |manifest| manifest.as_str());
-    let label = entry.label_of(name);
-    let files = entry.beside("")?;
-    let text = files.get(name).and_then(|file| match &file.kind {
-        BesideKind::File { content, .. } => Some(String::from_utf8_lossy(content).into_owned()),
-        _ => None,
-    });
-    let text = text.ok_or_else(|| {
-        Problem::new("R019", Exit::Usage, format!("the manifest {label} is not there"))
-    })?;
-    Ok(Parts { areas, manifest: (label, text) })
+    let manifest = manifest(entry, name)?;
+    let accounts = [&system.system.passwd, &system.system.group];
+    let accounts = accounts.map(|path| path.as_ref().map(|path| path.value.clone()));
+    Ok(Parts { areas, manifest, accounts })
 }
 
 fn wrong(message: impl std::fmt::Display) -> Problem {
@@ -88,6 +84,11 @@ pub(crate) fn image_key(parts: &Parts, format: &str, fields: &[(&str, &[u8])]) -
         key.field("tree", &digest.0);
     }
     key.field("manifest", parts.manifest.1.as_bytes());
+    for (label, path) in ["passwd", "group"].into_iter().zip(&parts.accounts) {
+        if let Some(path) = path {
+            key.field(label, path.as_bytes());
+        }
+    }
     key.finish()
 }
 
@@ -227,11 +228,10 @@ impl io::Read for VerifiedFile {
     }
 }
 
-/// Composes the root file system of a system.
-pub(crate) fn composition(store: &Store, parts: &Parts) -> Outcome<Composition<Digest>> {
-    let manifest = Manifest::parse(&parts.manifest.0, &parts.manifest.1).map_err(|errors| {
-        let mut problem = wrong(format!("{} has {} error(s)", parts.manifest.0, errors.len()));
-        let lines: Vec<&str> = parts.manifest.1.lines().collect();
+fn read_manifest((label, text): &(String, String)) -> Outcome<Manifest> {
+    Manifest::parse(label, text).map_err(|errors| {
+        let mut problem = wrong(format!("{label} has {} error(s)", errors.len()));
+        let lines: Vec<&str> = text.lines().collect();
         for error in errors {
             let line = lines.get(error.line.saturating_sub(1)).copied().unwrap_or_default();
             problem.body.push_str(&format!("  {error}\n    | {line}\n"));
@@ -240,7 +240,45 @@ pub(crate) fn composition(store: &Store, parts: &Parts) -> Outcome<Composition<D
             }
         }
         problem
+    })
+}
+
+/// Finds what is wrong with a system's overlays and manifest before anything is built for it.
+pub(crate) fn check(store: &Store, entry: &Entry, system: &EffectiveSystem<'_>) -> Outcome<()> {
+    let at = |problem: Problem, span: &std::ops::Range<usize>| {
+        let error = system.system.origin.error(Code::MissingFile, span, problem.message);
+        crate::project::diagnosed(&[error], |_| Some(entry.text.clone()))
+    };
+    for name in &system.overlays {
+        overlay(store, entry, name).map_err(|problem| match problem.exit {
+            Exit::Usage => at(problem, &name.span),
+            _ => problem,
+        })?;
+    }
+    if let Some(name) = system.manifest {
+        let text = manifest(entry, name).map_err(|problem| at(problem, &name.span))?;
+        read_manifest(&text)?;
+    }
+    Ok(())
+}
+
+/// Gives a system's manifest: its name for messages, and its text.
+fn manifest(entry: &Entry, name: &str) -> Outcome<(String, String)> {
+    let label = entry.label_of(name);
+    let files = entry.beside("")?;
+    let text = files.get(name).and_then(|file| match &file.kind {
+        BesideKind::File { content, .. } => Some(String::from_utf8_lossy(content).into_owned()),
+        _ => None,
+    });
+    let text = text.ok_or_else(|| {
+        Problem::new("R019", Exit::Usage, format!("the manifest {label} is not there"))
     })?;
+    Ok((label, text))
+}
+
+/// Composes the root file system of a system.
+pub(crate) fn composition(store: &Store, parts: &Parts) -> Outcome<Composition<Digest>> {
+    let manifest = read_manifest(&parts.manifest)?;
     let mut areas = Vec::new();
     for (name, role, digest) in &parts.areas {
         let tree = store.tree(digest).map_err(|error| blob_problem(store, error))?;
@@ -259,7 +297,7 @@ pub(crate) fn composition(store: &Store, parts: &Parts) -> Outcome<Composition<D
         }
         areas.push(Area { name: name.clone(), role: *role, entries });
     }
-    let accounts = accounts(store, &areas)?;
+    let accounts = accounts(store, &areas, &parts.accounts)?;
     compose(&areas, &manifest, &accounts, &ComposeOptions::default()).map_err(|errors| {
         let mut problem =
             wrong(format!("the system cannot be composed: {} problem(s)", errors.len()));
@@ -271,21 +309,30 @@ pub(crate) fn composition(store: &Store, parts: &Parts) -> Outcome<Composition<D
 }
 
 /// Reads the users and groups from the first area that has the files.
-fn accounts(store: &Store, areas: &[Area<Digest>]) -> Outcome<Accounts> {
-    let read = |path: &str| -> Outcome<Vec<u8>> {
-        let path = ImagePath::new(path).map_err(wrong)?;
+fn accounts(
+    store: &Store,
+    areas: &[Area<Digest>],
+    [passwd, group]: &[Option<String>; 2],
+) -> Outcome<Accounts> {
+    let read = |named: &Option<String>, usual: &str| -> Outcome<Vec<u8>> {
+        let path = ImagePath::new(named.as_deref().unwrap_or(usual)).map_err(wrong)?;
         for area in areas {
             if let Some(AreaEntry::File { content, .. }) = area.entries.get(&path) {
                 return store.read_blob(content).map_err(|error| blob_problem(store, error));
             }
         }
-        Ok(Vec::new())
+        match named {
+            Some(path) => Err(wrong(format!(
+                "no overlay and no component has the file {path}, which the system's `accounts` name"
+            ))),
+            None => Ok(Vec::new()),
+        }
     };
-    let accounts = Accounts::parse(&read("etc/passwd")?, &read("etc/group")?);
+    let accounts = Accounts::parse(&read(passwd, "etc/passwd")?, &read(group, "etc/group")?);
     accounts.map_err(|errors| {
-        let mut problem = wrong("etc/passwd or etc/group cannot be read");
+        let mut problem = wrong("the users or groups of the system cannot be read");
         for error in errors {
-            problem.body.push_str(&format!("  etc/{error}\n"));
+            problem.body.push_str(&format!("  {error}\n"));
         }
         problem
     })

@@ -11,6 +11,7 @@ use crate::network::Network;
 use crate::problem::{Exit, Outcome, Problem};
 use crate::project::Project;
 use crate::screen;
+use crate::signals::Looking;
 use crate::system;
 use crate::terminal;
 use crate::workplace::{Workplace, launcher};
@@ -168,6 +169,7 @@ pub(crate) fn shell(
             };
             let key = survey.keys.get(&step).ok_or_else(|| crate::unknown("step", name, &[]))?;
             engine.hand_made.insert(step, (hand_key(key), upper));
+            let _looking = Looking::begin();
             let results = engine.run(&graph).map_err(system::build_problem)?;
             let outputs =
                 results.get(&id).map(|result| result.outputs.as_slice()).unwrap_or_default();

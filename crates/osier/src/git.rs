@@ -18,7 +18,7 @@ use crate::pins::Tool;
 use crate::problem::{Exit, Outcome, Problem};
 use crate::project::Project;
 use crate::reporter::bytes;
-use crate::workplace::INTERRUPTED;
+use crate::signals::{INTERRUPTED, Looking, interrupted};
 
 /// The packages that fetch commits.
 const GIT: Tool<'static> = Tool { suite: None, packages: &["ca-certificates", "dash", "git"] };
@@ -312,11 +312,12 @@ impl Git<'_> {
         let broken = |error: &dyn std::fmt::Display| {
             Problem::new("M005", Exit::Machine, format!("git could not be run: {error}"))
         };
+        let _looking = Looking::begin();
         let mut running = self.launcher.spawn(&spec, stdio).map_err(|error| broken(&error))?;
         let exit = loop {
             if INTERRUPTED.load(Ordering::Relaxed) {
                 running.kill();
-                return Err(Problem::new("X130", Exit::Interrupted, "interrupted"));
+                return Err(interrupted());
             }
             let ended = running.wait_timeout(Duration::from_millis(200));
             if let Some(exit) = ended.map_err(|error| broken(&error))? {

@@ -28,6 +28,7 @@ mod provision;
 mod reference;
 mod reporter;
 mod screen;
+mod signals;
 mod size;
 mod store_verbs;
 mod system;
@@ -61,12 +62,18 @@ fn main() -> ExitCode {
         }
     };
     let json = cli.global.json;
-    match run(cli) {
+    signals::tell_as_json(json);
+    // What a panic says has been printed by then.
+    let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(cli)));
+    match ended.unwrap_or_else(|_| Err(Problem::defect("osier has stopped in the middle"))) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(problem) => {
+        Err(mut problem) => {
+            // What ended because osier was told to end is no failure of its own.
+            if signals::INTERRUPTED.load(std::sync::atomic::Ordering::SeqCst) {
+                problem = signals::interrupted();
+            }
             if json {
-                let event = serde_json::json!({"event": "error", "code": problem.code, "message": problem.message, "body": problem.body, "hints": problem.hints});
-                screen::json(&event);
+                screen::json(&problem.event());
             }
             screen::tell(&problem.render());
             ExitCode::from(problem.exit as u8)

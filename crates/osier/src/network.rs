@@ -36,6 +36,8 @@ pub(crate) struct Download {
     pub(crate) from: Place,
     /// Which recipe or environment wants it, for messages.
     pub(crate) wanted_by: String,
+    /// The recipe whose sources it is one of; nothing for a package, whose pin moves with all others.
+    pub(crate) recipe: Option<String>,
 }
 
 /// Where a file is.
@@ -146,8 +148,21 @@ impl<'a> Network<'a> {
             .map_err(|error| crate::pins::archive_problem(&error))
     }
 
+    /// Says of each file whether a mirror serves it; of what the store has that is not asked.
+    pub(crate) fn are_served(&self, downloads: &[Download]) -> Outcome<Vec<bool>> {
+        let missing = |download: &&Download| !self.store.has_blob(&download.digest);
+        let wants = downloads.iter().filter(missing).map(|download| Ok(self.want(download)?.0));
+        let wants = wants.collect::<Outcome<Vec<_>>>()?;
+        let mut answers = self.fetcher()?.serves(&wants).into_iter();
+        let mut served = |download| match missing(&download) {
+            true => answers.next().unwrap_or(Ok(true)).map_err(|error| failed(&error)),
+            false => Ok(true),
+        };
+        downloads.iter().map(&mut served).collect()
+    }
+
     /// Says whether every mirror answers that it does not have a file; downloads it where one does.
-    pub(crate) fn is_served(&self, download: &Download) -> Outcome<bool> {
+    fn is_served(&self, download: &Download) -> Outcome<bool> {
         if self.store.has_blob(&download.digest) {
             return Ok(true);
         }
@@ -168,6 +183,7 @@ impl<'a> Network<'a> {
             problem if error.is_too_big() => problem.hint(
                 "where the file is meant to be that large, write its `size` in bytes beside its `sha256`, and have room for it",
             ),
+            problem if error.is_not_found() => problem.hint(moved_away(&download.wanted_by)),
             problem => problem,
         })?;
         Ok(fetched.size)
@@ -371,22 +387,35 @@ fn unfetched(missing: &[&Download], problems: &[(usize, FetchError)]) -> Problem
         error.is_not_found() && matches!(missing[*index].from, Place::Pool(_))
     });
     let mut problem = if gone {
-        let names: std::collections::BTreeSet<&str> =
-            problems.iter().map(|(index, _)| missing[*index].wanted_by.as_str()).collect();
-        let names = names.into_iter().collect::<Vec<_>>().join(" ");
+        let recipes: Option<std::collections::BTreeSet<&str>> =
+            problems.iter().map(|(index, _)| missing[*index].recipe.as_deref()).collect();
+        // The pins of packages move together.
+        let names = recipes.into_iter().flatten().fold(String::new(), |all, name| all + " " + name);
         let message = format!("{} pinned file(s) are on no mirror any more", problems.len());
-        Problem::new("F005", Exit::Fetch, message).hint(format!(
-            "run `osier update {names}` to move the pins to versions that are served"
-        ))
+        Problem::new("F005", Exit::Fetch, message)
+            .hint(format!("run `osier update{names}` to move the pins to versions that are served"))
     } else {
         let message = format!("{} of {} files could not be fetched", problems.len(), missing.len());
-        Problem::new("F001", Exit::Fetch, message)
-            .hint("what has arrived is kept; run the same command again to go on")
+        let moved = |(index, error): &&(usize, FetchError)| {
+            error.is_not_found() && matches!(missing[*index].from, Place::Urls(_))
+        };
+        let problem = Problem::new("F001", Exit::Fetch, message);
+        match problems.iter().find(moved) {
+            Some((index, _)) => problem.hint(moved_away(&missing[*index].wanted_by)),
+            None => problem.hint("what has arrived is kept; run the same command again to go on"),
+        }
     };
     for (_, error) in problems {
         problem.body.push_str(&format!("  {error}\n"));
     }
     problem
+}
+
+/// What to do about a file that is at none of its addresses any more.
+fn moved_away(recipe: &str) -> String {
+    format!(
+        "name another address of the same file in the recipe `{recipe}`; `osier fetch --import FILE` takes a copy that you have"
+    )
 }
 
 fn failed(error: &FetchError) -> Problem {
@@ -411,6 +440,7 @@ impl Transport for Network<'_> {
                 size: Some(size),
                 from: Place::Pool(path.to_owned()),
                 wanted_by: "the archive's index".to_owned(),
+                recipe: None,
             };
             let served = self.is_served(&download).map_err(|problem| wrong(&problem))?;
             if !served {

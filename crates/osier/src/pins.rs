@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use osier_build::{Environment, MissingPin, locked_environment};
-use osier_debian::{Archive, PackageEntry, Wanted, closure};
+use osier_debian::{Archive, ArchiveError, PackageEntry, TransportError, Wanted, closure_without};
 use osier_recipe::{
     Lock, LockedEnvironment, LockedFile, LockedPackage, LockedSource, Pin, Source, SourceKind,
     Target,
@@ -13,6 +13,10 @@ use osier_store::Digest;
 use crate::network::{Download, Network, Place};
 use crate::problem::{Exit, Outcome, Problem};
 use crate::project::Project;
+
+/// What helps where mirrors list what they do not serve.
+const OTHER_MIRROR: &str = "the mirror may lag behind, or the suite may have moved to Debian's archive of old releases: name \
+    another mirror by OSIER_DEBIAN_MIRROR, or another `suite`";
 
 /// Says where a pinned file of a source is to be had.
 pub(crate) fn place(source: &LockedSource, file: &LockedFile) -> Place {
@@ -61,7 +65,8 @@ pub(crate) fn add(
         match pin {
             MissingPin::Environment { suite, request } => {
                 let archive = archive(suite)?;
-                let packages = pin_environment(&mut project.lock, &archive, suite, request)?;
+                let lock = &mut project.lock;
+                let packages = pin_environment(lock, &archive, suite, request, None)?;
                 project.workplace.reporter.say(format!(
                     "     pin  build environment of {packages} packages from {suite}"
                 ));
@@ -113,12 +118,16 @@ fn pinned(source: &LockedSource) -> String {
 }
 
 /// Tells an archive that cannot be reached from one that cannot be trusted.
-pub(crate) fn archive_problem(error: &osier_debian::ArchiveError) -> Problem {
+pub(crate) fn archive_problem(error: &ArchiveError) -> Problem {
     let code = match error {
-        osier_debian::ArchiveError::Transport(_) => "F001",
+        ArchiveError::Transport(_) => "F001",
         _ => "F004",
     };
-    Problem::new(code, Exit::Fetch, chain(error))
+    let problem = Problem::new(code, Exit::Fetch, chain(error));
+    match error {
+        ArchiveError::Transport(TransportError::NotFound { .. }) => problem.hint(OTHER_MIRROR),
+        _ => problem,
+    }
 }
 
 /// Joins an error and its causes in one line.
@@ -136,16 +145,37 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// Pins the packages of an environment; where a network is given, to versions that a mirror really serves.
 fn pin_environment(
     lock: &mut Lock,
     archive: &Archive<'_>,
     suite: &str,
     request: &[String],
+    network: Option<&Network<'_>>,
 ) -> Outcome<usize> {
     let index = archive.packages().map_err(|error| archive_problem(&error))?;
     let wanted: Vec<Wanted> = request.iter().map(|name| Wanted::named(name)).collect();
-    let packages = closure(index, &wanted)
-        .map_err(|error| Problem::new("L003", Exit::Usage, chain(&error)))?;
+    let mut unserved = BTreeSet::new();
+    let packages = loop {
+        let packages = closure_without(index, &wanted, &unserved).map_err(|error| {
+            if unserved.is_empty() {
+                Problem::new("L003", Exit::Usage, chain(&error))
+            } else {
+                none_served(suite, &unserved)
+            }
+        })?;
+        let Some(network) = network else { break packages };
+        let downloads: Vec<Download> =
+            packages.iter().filter_map(|package| package_download(package)).collect();
+        let served = network.are_served(&downloads)?;
+        let gone = packages.iter().zip(served).filter(|(_, served)| !served);
+        let gone = gone.map(|(package, _)| (package.package.clone(), package.version.to_string()));
+        let known = unserved.len();
+        unserved.extend(gone);
+        if unserved.len() == known {
+            break packages;
+        }
+    };
     let mut names = Vec::new();
     for package in &packages {
         names.push((package.package.clone(), package.version.to_string()));
@@ -159,6 +189,28 @@ fn pin_environment(
         packages: names,
     });
     Ok(count)
+}
+
+fn package_download(package: &PackageEntry) -> Option<Download> {
+    Some(Download {
+        name: package.filename.clone(),
+        digest: package.sha256.parse().ok()?,
+        size: Some(package.size),
+        from: Place::Pool(package.filename.clone()),
+        wanted_by: package.package.clone(),
+        recipe: None,
+    })
+}
+
+/// Says that what the archive lists is served by no mirror, in no version.
+fn none_served(suite: &str, unserved: &BTreeSet<(String, String)>) -> Problem {
+    let message =
+        format!("the suite {suite} lists packages that no mirror serves, and no others that fit");
+    let mut problem = Problem::new("F005", Exit::Fetch, message).hint(OTHER_MIRROR);
+    for (package, version) in unserved {
+        problem.body.push_str(&format!("  {package} {version} (listed, not served)\n"));
+    }
+    problem
 }
 
 fn locked_package(package: &PackageEntry, suite: &str) -> LockedPackage {
@@ -213,17 +265,19 @@ fn debian_source(
             listed.push(version);
             continue;
         }
-        let Some(dsc) = entry.dsc() else { continue };
-        let Ok(digest) = dsc.sha256.parse::<Digest>() else { continue };
-        let probe = Download {
-            name: dsc.name.clone(),
-            digest,
-            size: Some(dsc.size),
-            from: Place::Pool(entry.path(dsc)),
-            wanted_by: recipe.to_owned(),
-        };
-        // The index lists versions that mirrors have removed: only what is served can be pinned.
-        if !network.is_served(&probe)? {
+        let probes = entry.files.iter().map(|file| {
+            Some(Download {
+                name: file.name.clone(),
+                digest: file.sha256.parse::<Digest>().ok()?,
+                size: Some(file.size),
+                from: Place::Pool(entry.path(file)),
+                wanted_by: recipe.to_owned(),
+                recipe: Some(recipe.to_owned()),
+            })
+        });
+        let Some(probes) = probes.collect::<Option<Vec<_>>>() else { continue };
+        // The index lists versions that mirrors have removed: only what is served can be pinned, all of it.
+        if entry.dsc().is_none() || network.are_served(&probes)?.contains(&false) {
             listed.push(format!("{version} (listed, not served)"));
             continue;
         }
@@ -245,16 +299,24 @@ fn debian_source(
         package.value,
         listed.join(", ")
     );
-    Err(Problem::new("F005", Exit::Fetch, message))
+    Err(Problem::new("F005", Exit::Fetch, message).hint(OTHER_MIRROR))
 }
 
 /// Gives the name of the file that an address leads to: without a query, as in `a.tar.gz?inline=false`.
 fn file_name(url: &str) -> &str {
+    /// As long as the name of a file may be in a lock.
+    const LONGEST: usize = 200;
     let path = url.split(['?', '#']).next().unwrap_or_default();
     let path = path.split_once("://").map_or(path, |(_, rest)| rest);
     let name =
         path.split_once('/').and_then(|(_, path)| path.rsplit('/').find(|part| !part.is_empty()));
-    name.filter(|name| !matches!(*name, "." | "..")).unwrap_or("source")
+    let name = name.filter(|name| !matches!(*name, "." | "..")).unwrap_or("source");
+    // The end of a long one says how the file is packed, for those who read the lock.
+    let mut start = name.len().saturating_sub(LONGEST);
+    while !name.is_char_boundary(start) {
+        start += 1;
+    }
+    &name[start..]
 }
 
 fn url_source(
@@ -279,6 +341,7 @@ fn url_source(
             size: None,
             from: Place::Urls(places.clone()),
             wanted_by: recipe.to_owned(),
+            recipe: Some(recipe.to_owned()),
         })?,
     };
     let files = vec![LockedFile {
@@ -316,10 +379,8 @@ pub(crate) fn pinned_tool(
     request.sort();
     let suite = tool.suite.map_or_else(|| project.suite.clone(), str::to_owned);
     add(project, &[MissingPin::Environment { suite, request }], network)?;
-    locked_tool(project, tool).ok_or_else(|| {
-        let message = "pins that were just made do not fit; this is a defect of osier";
-        Problem::new("L001", Exit::Usage, message)
-    })
+    locked_tool(project, tool)
+        .ok_or_else(|| Problem::defect("the pins of a tool that were just made do not fit it"))
 }
 
 /// Finds the environment of a tool in the lock.
@@ -330,8 +391,8 @@ pub(crate) fn locked_tool(project: &Project<'_>, tool: &Tool<'_>) -> Option<Envi
     locked_environment(&project.lock, suite, Target::X86_64.debian(), &request)
 }
 
-/// Lists the packages of a tool's environment as files to fetch.
-fn tool_packages(project: &Project<'_>, environment: &Environment) -> Vec<Download> {
+/// Lists the packages of an environment as files to fetch.
+pub(crate) fn tool_packages(project: &Project<'_>, environment: &Environment) -> Vec<Download> {
     let downloads = environment.packages.iter().map(|package| {
         let path = project
             .lock
@@ -344,6 +405,7 @@ fn tool_packages(project: &Project<'_>, environment: &Environment) -> Vec<Downlo
             size: Some(package.size),
             from: Place::Pool(path.unwrap_or_default()),
             wanted_by: environment.request.join(" "),
+            recipe: None,
         }
     });
     downloads.collect()
@@ -427,6 +489,7 @@ pub(crate) fn update(
                 &*archive(&environment.suite)?,
                 &environment.suite,
                 &environment.request,
+                Some(network),
             )?;
         }
     }

@@ -16,6 +16,8 @@ pub(crate) enum Exit {
     Fetch = 3,
     /// This machine does not give what is needed: disk, permission, namespaces.
     Machine = 4,
+    /// osier itself is wrong.
+    Defect = 70,
     /// The person stopped it.
     Interrupted = 130,
 }
@@ -38,9 +40,23 @@ impl Problem {
         Self { code, exit, message: message.to_string(), body: String::new(), hints: Vec::new() }
     }
 
+    /// Something that cannot be, were osier without faults.
+    pub(crate) fn defect(message: &str) -> Self {
+        Self::new("X070", Exit::Defect, format!("{message}: this is a defect of osier"))
+            .hint("nothing is lost: please report it, with what is printed above and the command")
+    }
+
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
         self
+    }
+
+    /// Tells it in JSON.
+    pub(crate) fn event(&self) -> serde_json::Value {
+        let Self { code, message, body, hints, .. } = self;
+        serde_json::json!({
+            "event": "error", "code": code, "message": message, "body": body, "hints": hints,
+        })
     }
 
     /// Renders it for a terminal or a pipe.

@@ -90,6 +90,35 @@ pub(crate) fn diagnosed(
     problem
 }
 
+/// What to do about a lock that cannot be read. osier never writes over it.
+const RESTORE: &str = "restore osier.lock, such as by `git checkout osier.lock` or from a backup. Where there is none, remove \
+    the file and run the same command again: all pins are made anew, and may be newer versions";
+
+/// Says what has become of a lock that cannot be read, and what to do.
+fn damaged_lock(wrong: &[Diagnostic], text: &str) -> Problem {
+    let marked = |line: &str| line.starts_with("<<<<<<< ") || line.starts_with(">>>>>>> ");
+    if text.trim_matches(['\0', ' ', '\n', '\r', '\t']).is_empty() {
+        let mut problem =
+            Problem::new("R005", Exit::Usage, "osier.lock is empty: its pins are lost");
+        problem.hints.push(RESTORE.to_owned());
+        return problem;
+    }
+    if let Some(line) = text.lines().position(marked) {
+        let message = format!(
+            "osier.lock:{}: two versions of the file were merged and not put together",
+            line + 1
+        );
+        return Problem::new("R001", Exit::Usage, message)
+            .hint("take one of the two sides whole, and run the same command again: pins that it lacks are added");
+    }
+    let mut problem = diagnosed(wrong, |_| Some(text.to_owned()));
+    // A lock of another version is in order, and its error says what to do.
+    if wrong.iter().all(|error| error.code != osier_recipe::Code::LockVersion) {
+        problem.hints.push(RESTORE.to_owned());
+    }
+    problem
+}
+
 impl<'a> Project<'a> {
     /// Reads the project's file and lock.
     pub(crate) fn open(workplace: &'a Workplace, store: &'a Store) -> Outcome<Self> {
@@ -129,9 +158,13 @@ impl<'a> Project<'a> {
         match fs::read_to_string(&path) {
             Ok(text) => {
                 let parsed = Lock::parse("osier.lock", &text);
-                project.lock = parsed.map_err(|wrong| diagnosed(&wrong, |_| Some(text.clone())))?;
+                project.lock = parsed.map_err(|wrong| damaged_lock(&wrong, &text))?;
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+                let message = "osier.lock is not text: it is damaged";
+                return Err(Problem::new("R002", Exit::Usage, message).hint(RESTORE));
+            }
             Err(error) => return Err(error).at("read", &path).map_err(Problem::from),
         }
         Ok(project)
@@ -308,6 +341,7 @@ impl<'a> Project<'a> {
         wanted: &[Wanted],
         network: &Network<'_>,
     ) -> Outcome<Graph> {
+        let checks: Vec<&str> = crate::checks::ALL.iter().map(|check| check.name()).collect();
         for _ in 0..2 {
             let planner = Planner {
                 definitions: self,
@@ -315,6 +349,7 @@ impl<'a> Project<'a> {
                 profile: self.profile.as_deref(),
                 suite: &self.suite,
                 build: BUILD,
+                checks: &checks,
             };
             let missing = match planner.plan(wanted) {
                 Ok(graph) => return Ok(graph),
@@ -323,11 +358,7 @@ impl<'a> Project<'a> {
             };
             crate::pins::add(self, &missing, network)?;
         }
-        Err(Problem::new(
-            "L001",
-            Exit::Usage,
-            "pins that were just made do not fit the recipes; this is a defect of osier",
-        ))
+        Err(Problem::defect("pins that were just made do not fit the recipes"))
     }
 
     fn plan_problem(&self, error: PlanError) -> Problem {

@@ -317,6 +317,7 @@ mod tests {
                 ("component tools".into(), Role::Component, store.put_tree(&component).unwrap()),
             ],
             manifest: ("manifest".into(), manifest.into()),
+            accounts: [None, None],
         };
         let mut sizes = Sizes::of(&parts, &compose::composition(&store, &parts).unwrap());
         sizes.images = vec![("root.cpio.zst".into(), Some(4000)), ("root.ext4".into(), None)];

@@ -13,13 +13,14 @@ use osier_store::{Digest, Key, Store, TreeNode};
 
 use crate::compose;
 use crate::edit;
-use crate::library::Entry;
+use crate::library::{Entry, Shelf};
 use crate::network::{Download, Network, Place};
 use crate::problem::{Exit, Outcome, Problem};
 use crate::project::Project;
 use crate::provision::DebianPackages;
 use crate::reporter::failure_screen;
-use crate::workplace::{INTERRUPTED, Workplace, check_isolation, unusable};
+use crate::signals::{INTERRUPTED, Looking};
+use crate::workplace::{Workplace, check_isolation, unusable};
 
 /// Roughly how many bytes of disk the build of one component with sources needs for each byte of its archives.
 const SPACE_FACTOR: u64 = 12;
@@ -51,24 +52,11 @@ pub(crate) fn downloads(
     for id in open {
         let component = graph.component(*id);
         let environment = &component.environment;
-        if environments.insert(environment.key)
-            && !project.store.root_path(&environment.key).is_dir()
-        {
-            space += crate::pins::unpacked_size(environment);
-        }
-        for package in &component.environment.packages {
-            let path = project
-                .lock
-                .packages()
-                .find(|pinned| pinned.sha256 == package.digest.to_string())
-                .map(|pinned| pinned.path.clone());
-            downloads.push(Download {
-                name: package.name.clone(),
-                digest: package.digest,
-                size: Some(package.size),
-                from: Place::Pool(path.unwrap_or_default()),
-                wanted_by: component.name.clone(),
-            });
+        if environments.insert(environment.key) {
+            if !project.store.root_path(&environment.key).is_dir() {
+                space += crate::pins::unpacked_size(environment);
+            }
+            downloads.extend(crate::pins::tool_packages(project, environment));
         }
         for step in component.steps.iter().filter(|step| steps.contains(step)) {
             let osier_build::Work::Unpack(source) = &graph.step(*step).work else { continue };
@@ -88,6 +76,7 @@ pub(crate) fn downloads(
                     size: Some(archive.size),
                     from,
                     wanted_by: component.name.clone(),
+                    recipe: Some(component.recipe.clone()),
                 });
             }
         }
@@ -128,7 +117,9 @@ pub(crate) fn build_graph(
     }
     network.fetch(&downloads, space)?;
     crate::git::fetch(project, &downloads, network)?;
+    let looking = Looking::begin();
     let results = engine.run(graph).map_err(|error| hidden(project, graph, error))?;
+    drop(looking);
     note_use(store, graph, &engine.survey(graph), note)?;
     Ok(results)
 }
@@ -284,11 +275,8 @@ pub(crate) fn build_problem(error: osier_build::BuildError) -> Problem {
     use osier_build::BuildError;
     match error {
         BuildError::Failed(failures) => {
-            let mut problem = Problem::new(
-                failures.first().map_or("S001", |failure| failure.cause.code()),
-                Exit::Failed,
-                "",
-            );
+            let code = failures.first().map_or("S001", |failure| failure.cause.code());
+            let mut problem = Problem::new(code, Exit::Failed, "");
             for failure in &failures {
                 problem.body.push_str(&failure_screen(failure));
             }
@@ -352,6 +340,12 @@ pub(crate) fn build_components(
     network: &Network<'_>,
     launcher: &Launcher,
 ) -> Outcome<()> {
+    // What is wrong with a system is told before anything is built for it.
+    for (system, target) in systems {
+        if let Some(entry) = project.library().find(Shelf::Systems, &system.name)? {
+            compose::check(project.store, &entry, &system.effective(*target))?;
+        }
+    }
     let [(first, _), _, ..] = systems else { return Ok(()) };
     let wanted = systems.iter().map(|(system, target)| project.wanted_by(system, *target));
     let wanted: BTreeSet<Wanted> =
@@ -449,4 +443,34 @@ pub(crate) fn deliver(
         }
     };
     Ok((kernel, places))
+}
+
+#[cfg(test)]
+mod tests {
+    use osier_recipe::{Compression, Format, Image, Spanned};
+
+    use super::initramfs_compression;
+
+    #[test]
+    fn the_levels_of_an_initramfs_are_those_of_its_writer() {
+        for compression in Format::Initramfs.compressions() {
+            for level in 0..=u8::MAX {
+                let name = Spanned::new("initrd".to_owned(), 0..0);
+                let (format, level) = (Format::Initramfs, Some(level));
+                let image = Image {
+                    name,
+                    format,
+                    compression: *compression,
+                    level,
+                    size: None,
+                    file: None,
+                };
+                let read =
+                    compression.levels(format).map(|levels| levels.contains(&level.unwrap_or(0)));
+                let written = initramfs_compression(&image).check().is_ok();
+                let unpacked = *compression == Compression::None;
+                assert_eq!(read.unwrap_or(unpacked), written, "{compression:?} {level:?}");
+            }
+        }
+    }
 }

@@ -9,7 +9,7 @@ use osier_sandbox::{Launcher, Mount, Root, Spec, Status, Stdio};
 use osier_store::{FileError, IoContext, Scratch, Store};
 
 use crate::problem::{Exit, Outcome, Problem};
-use crate::workplace::INTERRUPTED;
+use crate::signals::{INTERRUPTED, Looking, interrupted};
 
 /// How many of a failed tool's last lines are shown.
 const LAST_LINES: usize = 8;
@@ -77,6 +77,7 @@ impl Bench<'_> {
         let sandbox = |error: &dyn std::error::Error| {
             Problem::new("S008", Exit::Machine, crate::pins::chain(error))
         };
+        let _looking = Looking::begin();
         let mut running = self.launcher.spawn(&spec, stdio).map_err(|error| sandbox(&error))?;
         let exit = loop {
             let ended = running.wait_timeout(Duration::from_millis(100));
@@ -85,7 +86,7 @@ impl Bench<'_> {
             }
             if INTERRUPTED.load(std::sync::atomic::Ordering::Relaxed) {
                 running.kill();
-                return Err(Problem::new("X130", Exit::Interrupted, "stopped"));
+                return Err(interrupted());
             }
         };
         let how = match exit.status {

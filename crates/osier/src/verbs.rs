@@ -16,13 +16,7 @@ use crate::problem::{Exit, Outcome, Problem};
 use crate::project::{Goal, Project};
 use crate::reporter::bytes;
 use crate::system;
-use crate::workplace::{INTERRUPTED, Workplace, launcher};
-
-/// Lets Ctrl-C stop the build in a state that resumes.
-pub(crate) fn catch_interrupt() {
-    // A second handler is refused; the first one does the same.
-    let _ = ctrlc::set_handler(|| INTERRUPTED.store(true, std::sync::atomic::Ordering::Relaxed));
-}
+use crate::workplace::{Workplace, launcher};
 
 /// Gives a name of what is asked for, and the components that it stands for, for each target.
 pub(crate) fn wanted(project: &Project<'_>, goal: &Goal) -> Outcome<(String, Vec<Wanted>)> {
@@ -124,7 +118,6 @@ pub(crate) fn build(
     clean_check: bool,
 ) -> Outcome<()> {
     let launcher = launcher()?;
-    catch_interrupt();
     let store = workplace.store()?;
     let network = Network::new(&store, &workplace.reporter, workplace.global.offline)
         .with_launcher(Some(&launcher));

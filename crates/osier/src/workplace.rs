@@ -1,9 +1,8 @@
 //! The surroundings of one command: project, store, sandbox launcher, reporter.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 
-use osier_sandbox::{Isolation, Launcher, Outcome as Found, probe_degraded, probe_full};
+use osier_sandbox::{Isolation, Launcher, Outcome as Found, Reason, probe_degraded, probe_full};
 use osier_store::{IoContext as _, OpenError, Store};
 
 use crate::cli::Global;
@@ -20,9 +19,6 @@ pub(crate) const RESERVE: u64 = 1 << 30;
 /// What the degraded mode lacks.
 const DEGRADED: &str = "degraded mode: steps run without namespaces. A step can see the machine's other processes and send them signals, \
     its files are copied for each step, and systems cannot be booted. Results lie in a store of their own and are not shared.";
-
-/// Set by Ctrl-C.
-pub(crate) static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// What a command works with.
 pub(crate) struct Workplace {
@@ -81,6 +77,7 @@ impl Workplace {
 
     /// Opens the store, and makes it where it is not there.
     pub(crate) fn store(&self) -> Outcome<Store> {
+        crate::signals::watch();
         let mut folder = self.store_folder()?;
         if self.global.degraded {
             std::fs::create_dir_all(&folder).at("make", &folder)?;
@@ -175,7 +172,8 @@ pub(crate) fn check_isolation(
         Found::Works | Found::Untried => Ok(()),
         Found::Missing { reason, .. } => {
             let message = format!("{message}: {}", reason.advice());
-            Err(Problem::new("M005", Exit::Machine, message).hint(hint))
+            let code = if reason == Reason::Kernel { "M006" } else { "M005" };
+            Err(Problem::new(code, Exit::Machine, message).hint(hint))
         }
     }
 }

@@ -316,6 +316,122 @@ fn pins_are_not_made_offline_or_when_locked() {
 }
 
 #[test]
+fn a_damaged_lock_says_what_happened_and_is_left_as_it_is() {
+    let sound = "version = 1\n";
+    let merged = "version = 1\n<<<<<<< HEAD\n[[package]]\n=======\n>>>>>>> other\n";
+    let nothing = "\0".repeat(100);
+    let cases: [(&[u8], &str, &str); 7] = [
+        (b"", "error[R005]: osier.lock is empty", "git checkout osier.lock"),
+        (b"\n\n", "error[R005]: osier.lock is empty", "git checkout osier.lock"),
+        (nothing.as_bytes(), "error[R005]: osier.lock is empty", "git checkout osier.lock"),
+        (b"version = 1\n[[source]]\nrecipe =", "error[R001]", "git checkout osier.lock"),
+        (b"[[environment]]\n", "error[R005]", "git checkout osier.lock"),
+        (b"version = 1\n\xff\xfe\n", "error[R002]", "git checkout osier.lock"),
+        (merged.as_bytes(), "error[R001]: osier.lock:2: two versions", "take one of the two sides"),
+    ];
+    let recipe = format!("name = \"a\"\n{SCRIPT}");
+    let space = Space::new(&[("recipes/a.toml", &recipe)]);
+    let lock = space.project().join("osier.lock");
+    for (damaged, code, hint) in cases {
+        fs::write(&lock, damaged).unwrap();
+        for words in [&["build", "a"][..], &["update"], &["fetch", "a"], &["status", "a"]] {
+            let (status, text) = space.fails(words);
+            assert_eq!(status, 2, "{text}");
+            assert!(text.contains(code) && text.contains(hint), "{words:?}: {text}");
+        }
+        assert_eq!(fs::read(&lock).unwrap(), damaged);
+    }
+    // What the hint says helps.
+    fs::write(&lock, sound).unwrap();
+    assert!(space.fails(&["--offline", "build", "a"]).1.starts_with("error[F003]"));
+}
+
+#[test]
+fn what_no_machine_can_do_is_refused_with_its_line() {
+    let long = "n".repeat(129);
+    let check = "checks = [{ check = \"kconfig-honored\" }]\n";
+    let system = |image: &str| {
+        format!(
+            "name = \"s\"\ncomponents = [\"a\"]\nmanifest = \"manifest\"\nimage = [{{ name = \"i\", {image} }}]\n"
+        )
+    };
+    let plain = format!("name = \"a\"\n{SCRIPT}");
+    let cases = [
+        (
+            format!("{plain}{check}"),
+            system("format = \"initramfs\""),
+            "recipes/a.toml:5",
+            "did you mean `kconfig-honoured`?",
+        ),
+        (
+            format!("{plain}folder = \"$SRC\"\n"),
+            system("format = \"initramfs\""),
+            "recipes/a.toml:5",
+            "unknown variable `SRC`",
+        ),
+        (
+            format!("name = \"a\"\nneeds = [\"{long}\"]\n{SCRIPT}"),
+            system("format = \"initramfs\""),
+            "recipes/a.toml:2",
+            "at most 128",
+        ),
+        (
+            plain.clone(),
+            system("format = \"initramfs\", level = 20"),
+            "systems/s/system.toml:4",
+            "zstd has no level 20 for the format initramfs",
+        ),
+        (
+            plain.clone(),
+            system("format = \"erofs\", level = 13"),
+            "systems/s/system.toml:4",
+            "lz4 has no level 13",
+        ),
+        (
+            plain,
+            system(&format!("format = \"initramfs\", file = \"{}\"", "f".repeat(201))),
+            "systems/s/system.toml:4",
+            "at most 200",
+        ),
+    ];
+    for (recipe, system, place, says) in cases {
+        let space = Space::new(&[
+            ("recipes/a.toml", &recipe),
+            ("systems/s/system.toml", &system),
+            ("systems/s/manifest", ""),
+        ]);
+        let (status, text) = space.fails(&["build", "s"]);
+        assert_eq!(status, 2, "{text}");
+        assert!(text.contains(place) && text.contains(says), "{text}");
+    }
+}
+
+#[test]
+fn a_chain_of_thousands_of_needs_is_shown() {
+    let recipe = |number: usize| match number {
+        0 => format!("name = \"c0\"\n{SCRIPT}"),
+        _ => format!("name = \"c{number}\"\nneeds = [\"c{}\"]\n{SCRIPT}", number - 1),
+    };
+    let files = (0..2000).map(|number| (format!("recipes/c{number}.toml"), recipe(number)));
+    let files = Vec::from_iter(files);
+    let mut files: Vec<(&str, &str)> =
+        files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+    // All have the environment of this one.
+    let space = Space::new(&[("recipes/a.toml", &format!("name = \"a\"\n{SCRIPT}"))]);
+    pin_nothing(&space);
+    let lock = fs::read_to_string(space.project().join("osier.lock")).unwrap();
+    files.push(("osier.lock", &lock));
+    let space = Space::new(&files);
+    assert!(space.prints(&["status", "c1999"]).contains("2000"));
+    let why = space.prints(&["why", "c1999"]);
+    assert!(why.contains("c1999 waits for c1998") && why.contains("c1 waits for c0"), "{why}");
+    for format in ["text", "json", "dot", "svg"] {
+        let drawn = space.prints(&["graph", "c1999", "--format", format]);
+        assert!(drawn.contains("c1234"), "{format}");
+    }
+}
+
+#[test]
 fn every_code_has_a_page() {
     let space = Space::new(&[]);
     let list = space.prints(&["explain"]);

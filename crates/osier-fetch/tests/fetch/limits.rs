@@ -99,3 +99,34 @@ fn get_small_files() {
     assert!(matches!(only_cause(fetcher.get(&url, 5).unwrap_err()), Cause::TooBig { limit: 5 }));
     assert!(fetcher.get("file:///no/such/file", 5).unwrap_err().is_not_found());
 }
+
+#[test]
+fn whether_a_file_is_served_is_asked_without_fetching_it() {
+    let body = bytes(1);
+    let server = Server::start({
+        let body = body.clone();
+        move |number, request| match request.target.as_str() {
+            "/x" => serve(request, &body, None),
+            "/other" => serve(request, &body[1..], None),
+            "/passing" if number % 2 == 1 => serve(request, &body, None),
+            "/passing" => Reply::new(503, ""),
+            "/broken" => Reply::new(403, ""),
+            _ => Reply::new(404, ""),
+        }
+    });
+    let places = |paths: &[&str]| want(&body, paths.iter().map(|path| server.url(path)).collect());
+    let wants = [
+        &["/x"][..],
+        &["/none", "/x"],
+        &["/none", "/gone"],
+        &["/broken"],
+        &["/other"],
+        &["/passing"],
+    ]
+    .map(places);
+    let answers = fetcher().serves(&wants);
+    let told = answers.iter().map(|answer| answer.as_ref().ok().copied());
+    // What a place refuses, or has as another file, is neither served nor gone.
+    let expected = [Some(true), Some(true), Some(false), None, None, Some(true)];
+    assert_eq!(told.collect::<Vec<_>>(), expected, "{answers:?}");
+}

@@ -1,6 +1,8 @@
 //! The tables of systems, machines and projects.
 
-use crate::forms::{COMPONENT, INSTALLED, NAME, PATH, SIZE, SUITE, TARGET, TUNE as LEVEL};
+use crate::forms::{
+    COMPONENT, INSTALLED, KERNEL_WORDS, NAME, PATH, SIZE, SUITE, TARGET, TUNE as LEVEL,
+};
 use crate::schema::Type::{
     Array, Boolean, Choice, Form, Integer, Map, OneOrMore, Set, Table as Nested, Text, True,
 };
@@ -66,7 +68,7 @@ pub static IMAGE: Table = Table::new(
         Key::new(
             "level",
             Integer(0, 22),
-            "The compression's level: 0 to 9 for gzip and xz, 1 to 22 for zstd, 1 to 12 for lz4.",
+            "The compression's level: 0 to 9 for gzip and xz, 1 to 19 for zstd (1 to 22 in erofs), 1 to 12 for lz4.",
             "3",
         ),
         Key::new(
@@ -90,7 +92,12 @@ pub static BOOT_TABLE: Table = Table::new(
     "How a system is booted and what must then happen.",
     &[
         Key::new("machine", Form(&NAME), "The machine it is booted on.", "\"q35\""),
-        Key::new("append", Text, "What is added to the kernel's command line.", "\"quiet\""),
+        Key::new(
+            "append",
+            Form(&KERNEL_WORDS),
+            "What is added to the kernel's command line.",
+            "\"quiet\"",
+        ),
         Key::new(
             "image",
             Form(&NAME),

@@ -78,8 +78,8 @@ fn file() -> impl Strategy<Value = LockedFile> {
         prop::collection::vec("https://[a-z.]{1,9}/[a-z\"\\\\]{1,9}", 0..3).prop_map(Place::Urls),
         Just(Place::Made),
     ];
-    // Control characters and quotes must survive the writing.
-    (r#"[ -.0-~\x01-\x1f\x7f-\u{a0}é☃]{1,8}x"#, place, 0..=i64::MAX.unsigned_abs())
+    // Quotes and what is not ASCII must survive the writing.
+    (r#"[ -.0-~\u{a0}é☃]{1,8}x"#, place, 0..=i64::MAX.unsigned_abs())
         .prop_map(|(name, place, size)| LockedFile { name, place, size, sha256: HASH.into() })
 }
 

@@ -169,7 +169,7 @@ pub(crate) const CASES: &[(&str, FileKind, &str)] = &[
     (
         "disks",
         Machine,
-        "name = \"x\"\narchitecture = \"x86_64\"\nboard = \"q35\"\nconsole = \"ttyS0\"\n[[disk]]\nname = \"no-size\"\nblank = true\n[[disk]]\nname = \"empty\"\nblank = \"1M\"\nread_only = true\n[[disk]]\nname = \"kept\"\nsystem = \"rootfs\"\nread_only = true\nkeep = true\n[[disk]]\nname = \"both\"\nsystem = \"rootfs\"\nblank = \"1M\"\n",
+        "name = \"x\"\narchitecture = \"x86_64\"\nboard = \"q35\"\nconsole = \"ttyS0\"\n[[disk]]\nname = \"no-size\"\nblank = true\n[[disk]]\nname = \"empty\"\nblank = \"1M\"\nread_only = true\n[[disk]]\nname = \"kept\"\nsystem = \"rootfs\"\nread_only = true\nkeep = true\n[[disk]]\nname = \"huge\"\nblank = \"9T\"\n[[disk]]\nname = \"both\"\nsystem = \"rootfs\"\nblank = \"1M\"\n",
     ),
     (
         "levels of processors",

@@ -40,7 +40,6 @@ pub(crate) struct Asked<'a> {
 /// Begins, lists, drops or finishes edits.
 pub(crate) fn run(workplace: &Workplace, asked: &Asked<'_>) -> Outcome<()> {
     let launcher = launcher()?;
-    crate::verbs::catch_interrupt();
     let store = workplace.store()?;
     let network = Network::new(&store, &workplace.reporter, workplace.global.offline)
         .with_launcher(Some(&launcher));

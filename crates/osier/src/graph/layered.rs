@@ -110,13 +110,19 @@ fn order(items: &[Item]) -> Vec<Vec<usize>> {
     for (number, item) in items.iter().enumerate() {
         columns[item.rank].push(number);
     }
-    let mut best = (crossings(items, &columns), columns.clone());
+    // Nothing can cross where no rank has two.
+    if columns.iter().all(|column| column.len() < 2) {
+        return columns;
+    }
+    // The position of each item in its column; what is not in the column that is looked at is never asked for.
+    let mut places = vec![0.0; items.len()];
+    let mut best = (crossings(items, &columns, &mut places), columns.clone());
     for sort in 0..SORTS {
         let forwards = sort % 2 == 0;
         for step in 1..count {
             let rank = if forwards { step } else { count - 1 - step };
             let fixed = if forwards { rank - 1 } else { rank + 1 };
-            let places = places(&columns[fixed], items.len());
+            set_places(&columns[fixed], &mut places);
             let middle = |number: &usize| {
                 let item = &items[*number];
                 let others = if forwards { &item.before } else { &item.after };
@@ -132,7 +138,7 @@ fn order(items: &[Item]) -> Vec<Vec<usize>> {
             keys.sort_by(|one, two| one.0.total_cmp(&two.0));
             columns[rank] = keys.into_iter().map(|(_, number)| number).collect();
         }
-        let now = crossings(items, &columns);
+        let now = crossings(items, &columns, &mut places);
         if now < best.0 {
             best = (now, columns.clone());
         }
@@ -140,20 +146,18 @@ fn order(items: &[Item]) -> Vec<Vec<usize>> {
     best.1
 }
 
-/// The position of each item of a column, by the item's number.
-fn places(column: &[usize], count: usize) -> Vec<f64> {
-    let mut places = vec![0.0; count];
+/// Notes the position of each item of a column, by the item's number.
+fn set_places(column: &[usize], places: &mut [f64]) {
     for (place, number) in column.iter().enumerate() {
         places[*number] = place as f64;
     }
-    places
 }
 
 /// Counts how often lines cross between neighbouring ranks.
-fn crossings(items: &[Item], columns: &[Vec<usize>]) -> usize {
+fn crossings(items: &[Item], columns: &[Vec<usize>], right: &mut [f64]) -> usize {
     let mut count = 0;
     for pair in columns.windows(2) {
-        let right = places(&pair[1], items.len());
+        set_places(&pair[1], right);
         let mut passed: Vec<f64> = Vec::new();
         for number in &pair[0] {
             let ends: Vec<f64> = items[*number].after.iter().map(|to| right[*to]).collect();
@@ -267,28 +271,29 @@ fn place(items: &[Item], columns: &[Vec<usize>], ways: &[Vec<usize>], count: usi
 
 /// Leaves out the lines that say nothing new, because there is a way over other boxes; those that are kept stay in order.
 pub(super) fn reduced(count: usize, lines: &[(usize, usize)]) -> Vec<bool> {
-    // What each box can reach, itself left out. Lines lead to higher numbers, so from the last box to the first.
-    let mut reach: Vec<Vec<bool>> = vec![Vec::new(); count];
     let mut after: Vec<Vec<usize>> = vec![Vec::new(); count];
     for (from, to) in lines.iter().filter(|(from, to)| from < to && *to < count) {
         after[*from].push(*to);
     }
-    for number in (0..count).rev() {
-        let mut can = vec![false; count];
-        for to in &after[number] {
-            can[*to] = true;
-            for (slot, further) in can.iter_mut().zip(&reach[*to]) {
-                *slot |= *further;
+    // What the box `from` reaches over others, as far as its own lines lead: marked by its number, so that nothing is cleared.
+    let mut reached_from = vec![usize::MAX; count];
+    let mut open = Vec::new();
+    let mut left_out = std::collections::HashSet::new();
+    for (from, ends) in after.iter().enumerate() {
+        let Some(last) = ends.iter().max().filter(|_| ends.len() > 1) else { continue };
+        open.extend(ends.iter().flat_map(|end| &after[*end]).copied());
+        while let Some(number) = open.pop() {
+            // Lines lead to higher numbers, so what lies behind the last end is of no interest.
+            if number > *last || reached_from[number] == from {
+                continue;
             }
+            reached_from[number] = from;
+            open.extend(&after[number]);
         }
-        reach[number] = can;
+        let reached = ends.iter().filter(|end| reached_from[**end] == from);
+        left_out.extend(reached.map(|end| (from, *end)));
     }
-    let other_way = |from: usize, to: usize| {
-        after.get(from).is_some_and(|all| {
-            all.iter().any(|one| *one != to && reach[*one].get(to) == Some(&true))
-        })
-    };
-    lines.iter().map(|(from, to)| !other_way(*from, *to)).collect()
+    lines.iter().map(|line| !left_out.contains(line)).collect()
 }
 
 #[cfg(test)]
@@ -301,6 +306,18 @@ mod tests {
     fn lines_that_say_nothing_new_are_left_out() {
         let lines = [(0, 1), (1, 2), (0, 2), (0, 3), (1, 3)];
         assert_eq!(reduced(4, &lines), [true, true, false, false, true]);
+    }
+
+    #[test]
+    fn a_long_chain_is_laid_out_at_once() {
+        let count = 50_000;
+        let lines: Vec<_> = (1..count).map(|to| (to - 1, to)).chain([(0, count - 1)]).collect();
+        let kept = reduced(count, &lines);
+        assert_eq!(kept.iter().filter(|kept| !**kept).count(), 1);
+        let lines: Vec<_> =
+            lines.iter().zip(kept).filter(|(_, kept)| *kept).map(|(line, _)| *line).collect();
+        let layout = lay_out(&vec![(10.0, 10.0); count], &lines);
+        assert_eq!(layout.boxes.len(), count);
     }
 
     #[test]

@@ -5,7 +5,8 @@ mod server;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use osier_store::Digest;
 use server::{Reply, Server};
@@ -355,4 +356,76 @@ fn a_download_of_unknown_size_has_a_bound() {
         &["error[F001]", "larger than the limit of", "write its `size`"],
     );
     assert_eq!(server.requests(), ["/huge"], "it is asked once");
+}
+
+#[test]
+fn each_signal_that_ends_osier_does_so_alike_while_it_fetches() {
+    let server = Server::start(|_| Reply::stalled(b"hel", 6));
+    for signal in ["-INT", "-TERM", "-HUP"] {
+        let space = Space::new(&url(&[&server.url("/slow")], HELLO), "");
+        let asked = server.requests().len();
+        let child = Command::new(env!("CARGO_BIN_EXE_osier"))
+            .args(["--json", "build", "a"])
+            .current_dir(space.folder.path().join("project"))
+            .env("OSIER_STORE", space.store())
+            .env("no_proxy", "127.0.0.1")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let begun = Instant::now();
+        while server.requests().len() == asked && begun.elapsed() < Duration::from_secs(60) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert!(
+            Command::new("kill")
+                .arg(signal)
+                .arg(child.id().to_string())
+                .status()
+                .unwrap()
+                .success()
+        );
+        let begun = Instant::now();
+        let output = child.wait_with_output().unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(20), "{signal}");
+        assert_eq!(output.status.code(), Some(130), "{signal}: {output:?}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains("error[X130]: interrupted"), "{signal}: {said}");
+        let told = String::from_utf8(output.stdout).unwrap();
+        assert!(told.lines().last().unwrap().contains("\"code\":\"X130\""), "{signal}: {told}");
+        // What has come stays for the next run.
+        assert_eq!(files(&space.store().join("blobs")), 0);
+    }
+}
+
+#[test]
+fn who_starts_osier_with_a_signal_ignored_keeps_it_so() {
+    let server = Server::start(|_| Reply::stalled(b"hel", 6));
+    let space = Space::new(&url(&[&server.url("/slow"), &server.url("/slow")], HELLO), "");
+    let mut child = Command::new("sh")
+        .args(["-c", "trap '' HUP; exec \"$0\" fetch a", env!("CARGO_BIN_EXE_osier")])
+        .current_dir(space.folder.path().join("project"))
+        .env("OSIER_STORE", space.store())
+        .env("no_proxy", "127.0.0.1")
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let begun = Instant::now();
+    while server.requests().is_empty() && begun.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args(["-HUP", &id]).status().unwrap().success());
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(child.try_wait().unwrap(), None);
+    assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
+#[test]
+fn a_file_that_is_at_no_address_any_more_says_what_to_do() {
+    let server = Server::start(|_| Reply::status(404));
+    let space = Space::new(&url(&[&server.url("/gone")], HELLO), "");
+    let says = ["error[F001]", "name another address of the same file in the recipe `a`"];
+    space.fails(&["build", "a"], 3, &says);
 }
