@@ -199,6 +199,7 @@ struct Disk {
     file: PathBuf,
     place: PathBuf,
     boot: PathBuf,
+    whole: PathBuf,
     boots: u32,
     mounted: bool,
 }
@@ -219,8 +220,12 @@ impl Disk {
         fs::File::create(&file)?.set_len(8 << 30)?;
         run(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&file))?;
         fs::write(&boot, "boot-0\n")?;
+        // A sandbox may mount a /proc of its own where it can see one that nothing covers.
+        let whole = folder.join("power-proc");
+        fs::create_dir_all(&whole)?;
+        run(Command::new("mount").args(["-t", "proc", "proc"]).arg(&whole))?;
         run(Command::new("mount").arg("--bind").arg(&boot).arg(BOOT_ID))?;
-        Ok(Self { file, place, boot, boots: 0, mounted: false })
+        Ok(Self { file, place, boot, whole, boots: 0, mounted: false })
     }
 
     /// The project and the store on it.
@@ -266,6 +271,8 @@ impl Disk {
             self.unmount()?;
         }
         run(Command::new("umount").arg(BOOT_ID))?;
+        run(Command::new("umount").arg(&self.whole))?;
+        fs::remove_dir(&self.whole)?;
         fs::remove_file(&self.boot)?;
         fs::remove_dir(&self.place)?;
         Ok(fs::remove_file(&self.file)?)

@@ -94,7 +94,9 @@ pub(crate) fn image_key(parts: &Parts, format: &str, fields: &[(&str, &[u8])]) -
 
 /// Finds the file that was made under a key before.
 pub(crate) fn known(store: &Store, key: &Key) -> Option<(Digest, u64)> {
-    store.index().file(key).filter(|(digest, _)| store.has_blob(digest))
+    // The index is let go of first: to find out whether a blob is whole takes it again.
+    let known = store.index().file(key);
+    known.filter(|(digest, _)| store.has_blob(digest))
 }
 
 /// The key of an initramfs.

@@ -505,6 +505,38 @@ fn a_store_of_another_user_or_without_permission_is_refused_by_name() {
 }
 
 #[test]
+fn verify_tells_what_is_damaged_and_lets_it_be_made_again() {
+    use osier_store::{Key, LayerStack, Record, Store};
+    let space = Space::new(&[]);
+    let store = Store::open(&space.folder.path().join("store"), "boot").unwrap();
+    let (key, made) = (Key([7; 32]), space.folder.path().join("store/work/made"));
+    fs::create_dir_all(made.join("output")).unwrap();
+    fs::write(made.join("output/tool"), "tool").unwrap();
+    store.put_layer(&key, &made, Vec::new(), "gadget:install").unwrap();
+    let layers = LayerStack::new(vec![store.layer_path(&key)]);
+    let digest = store.put_tree(&store.take_tree(&layers, Path::new("output")).unwrap()).unwrap();
+    store.index().append(Record::Outputs(key, vec![("main".to_owned(), digest)])).unwrap();
+    store.sync().unwrap();
+    drop(store);
+    let text = space.prints(&["verify"]);
+    assert!(text.contains("read  2 files") && text.contains("compared  1 layers"), "{text}");
+    // The file is the layer's as well.
+    fs::write(space.folder.path().join(format!("store/layers/{key}/output/tool")), "fool").unwrap();
+    let output = space.osier(&["--json", "verify"]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let event: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+    let kinds = event["damages"].as_array().unwrap().iter().map(|it| it["kind"].as_str().unwrap());
+    assert_eq!(kinds.collect::<Vec<_>>(), ["blob", "layer"], "{text}");
+    assert_eq!(event["damages"][0]["of"][0], "gadget:install");
+    assert_eq!(event["set_aside"], true);
+    // It is out of the way now.
+    assert!(!space.prints(&["verify"]).contains("damaged"));
+    let store = Store::open(&space.folder.path().join("store"), "boot").unwrap();
+    assert!(store.index().outputs(&key).is_none() && !store.index().has_layer(&key));
+}
+
+#[test]
 fn gc_takes_nothing_from_another_osier_at_work() {
     let space = Space::new(&[]);
     let folder = space.folder.path().join("store");
