@@ -50,6 +50,11 @@ impl Part {
         fs::create_dir_all(folder).map_err(|error| local(folder, error))?;
         let path = folder.join(format!("{}.part", Hex(key)));
         let mut waited = false;
+        // What it leads to is somebody's.
+        if fs::symlink_metadata(&path).is_ok_and(|found| found.is_symlink()) {
+            let link = io::Error::other("a symbolic link is in its place; move it away");
+            return Err(local(&path, link));
+        }
         let file = loop {
             let file = OpenOptions::new()
                 .read(true)

@@ -7,13 +7,16 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use crate::contents::{self, Left};
 use crate::index::RESERVE;
 use crate::lease::{SPARED, changed, keys_of};
-use crate::{Digest, FileError, IoContext, Key, Record, Store, Tree, TreeNode, remove_tree};
+use crate::measure::measure;
+use crate::{
+    Digest, FileError, IoContext, Key, Record, Store, Tree, TreeNode, layout, remove_tree,
+};
 
 /// How many things are moved out of the way at a time, while builds wait.
 const BATCH: usize = 256;
@@ -21,6 +24,11 @@ const BATCH: usize = 256;
 /// The last rank of what is only kept to be looked at: it goes before anything that a build can use, however
 /// new it is, since a failed layer may be what has filled the disk.
 const LEFT: u8 = 1;
+
+/// What can go, in this order of things that were used at the same time: what is quickly made again goes first, a layer
+/// only serves to go on from, a result saves the whole.
+const ORDER: [&str; 8] =
+    ["aside", "failed", "areas", "layers", "parts", "logs", "roots", layout::BLOBS];
 
 /// What gc may remove.
 #[derive(Debug, Clone, Copy, Default)]
@@ -34,7 +42,7 @@ pub struct GcLimits {
 }
 
 /// What gc did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct GcReport {
     /// Bytes of disk before.
     pub before: u64,
@@ -44,6 +52,8 @@ pub struct GcReport {
     pub removed: usize,
     /// How many of them stay because a running build relies on them, or may.
     pub spared: usize,
+    /// What lies in the store and is not osier's.
+    pub left: Left,
 }
 
 impl GcReport {
@@ -192,13 +202,13 @@ impl Store {
             limits.age.is_some_and(|age| now.duration_since(used).is_ok_and(|unused| unused > age))
         };
         let used = self.last_uses(&leads, &old)?;
-        let mut items = self.items(&used)?;
+        let (mut items, left) = self.items(&used)?;
         items.sort_by(|one, two| {
             let order = |item: &Item| (item.rank > LEFT, item.used, item.rank);
             order(one).cmp(&order(two)).then_with(|| one.path.cmp(&two.path))
         });
         let before = items.iter().map(|item| item.size).sum();
-        let mut report = GcReport { before, after: before, ..GcReport::default() };
+        let mut report = GcReport { before, after: before, left, ..GcReport::default() };
         let lacking = limits.reserve.saturating_sub(free()?);
         let mut items = items.into_iter().peekable();
         while items.peek().is_some() {
@@ -303,99 +313,52 @@ impl Store {
         index.append_durably(&records)
     }
 
-    /// Removes the whole store, folders that `rm` cannot remove included; says `false` and removes nothing
-    /// where another process uses it.
-    pub fn remove_all(&self) -> Result<bool, FileError> {
-        self.lease()?;
-        let _gate = self.gate_exclusive()?;
-        if self.leases()?.oldest.is_some() {
-            return Ok(false);
-        }
-        // What says that something is whole goes first: the records, and areas, which have none.
-        let mut index = self.index();
-        index.close();
-        for file in index.files() {
-            remove_tree(&file)?;
-        }
-        drop(index);
-        for name in ["areas", "format"] {
-            if let Some(trash) = self.move_to_trash(&self.root().join(name))? {
-                remove_tree(&trash)?;
-            }
-        }
-        // Whoever opens the store anew meanwhile waits at the gate, which therefore goes last.
-        let gate = self.root().join("lock");
-        for _ in 0..2 {
-            for entry in fs::read_dir(self.root()).at("list", self.root())? {
-                let path = entry.at("list", self.root())?.path();
-                if path != gate {
-                    remove_tree(&path)?;
-                }
-            }
-        }
-        remove_tree(&gate)?;
-        match fs::remove_dir(self.root()) {
-            // A file system of its own, or under a name that leads to it: then empty is all it can be.
-            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::BUSY.raw_os_error()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotADirectory => {}
-            result => result.at("remove", self.root())?,
-        }
-        Ok(true)
-    }
-
-    /// Lists everything that can go.
-    fn items(&self, used: &BTreeMap<[u8; 32], SystemTime>) -> Result<Vec<Item>, FileError> {
-        let key: fn(&str) -> Name = |name| name.parse().map_or(Name::None, Name::Key);
-        let blob: fn(&str) -> Name = |name| name.parse().map_or(Name::None, Name::Blob);
-        let area: fn(&str) -> Name = |name| name.parse().map_or(Name::None, Name::Area);
-        let log: fn(&str) -> Name = |name| {
-            // A log, or what else is kept of how a step went.
-            let key = name.split_once('.').map(|(key, _)| key);
-            key.and_then(|key| key.parse().ok()).map_or(Name::None, Name::Key)
-        };
-        // What is quickly made again goes first: a layer only serves to go on from, a result saves the whole.
-        let mut folders = vec![
-            (self.root().join("aside"), (|_| Name::None) as fn(&str) -> Name),
-            (self.root().join("failed"), key),
-            (self.root().join("areas"), area),
-            (self.root().join("layers"), key),
-            (self.root().join("parts"), |_| Name::Part),
-            (self.root().join("logs"), log),
-            (self.root().join("roots"), key),
-        ];
-        let blobs = self.root().join("blobs");
-        folders.extend((0..=255u8).map(|number| (blobs.join(format!("{number:02x}")), blob)));
+    /// Lists everything that can go, and what is not osier's.
+    fn items(&self, used: &BTreeMap<[u8; 32], SystemTime>) -> Result<(Vec<Item>, Left), FileError> {
         let mut items = Vec::new();
-        for (rank, (folder, name)) in folders.into_iter().enumerate() {
-            let entries = match fs::read_dir(&folder) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                result => result.at("list", &folder)?,
+        let mut mounted = Left::default();
+        let mut left = contents::visit(self.root(), &mut |ours| {
+            let Some(rank) = ORDER.iter().position(|shelf| *shelf == ours.shelf) else {
+                return Ok(());
             };
-            for entry in entries {
-                let path = entry.at("list", &folder)?.path();
-                let file_name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-                let name = name(file_name);
-                // What is known of a part's place goes with the part.
-                if name == Name::Part && !file_name.ends_with(".part") {
-                    continue;
+            let text = ours.name.to_str().unwrap_or_default();
+            let stem = text.split_once('.').map_or(text, |(stem, _)| stem);
+            let name = match ours.shelf {
+                "failed" | "layers" | "roots" | "logs" => {
+                    stem.parse().map_or(Name::None, Name::Key)
                 }
-                let metadata = match fs::symlink_metadata(&path) {
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                    result => result.at("read", &path)?,
-                };
-                let noted = match name {
-                    Name::Key(Key(name)) | Name::Blob(Digest(name)) | Name::Area(Digest(name)) => {
-                        used.get(&name).copied()
-                    }
-                    Name::Part | Name::None => None,
-                };
-                let used = noted.unwrap_or_else(|| changed(&metadata));
-                let rank = u8::try_from(rank).unwrap_or(7).min(7);
-                let size = disk_bytes(&path)?;
-                items.push(Item { path, name, used, rank, size });
+                "blobs" => text.parse().map_or(Name::None, Name::Blob),
+                "areas" => text.parse().map_or(Name::None, Name::Area),
+                "parts" => Name::Part,
+                _ => Name::None,
+            };
+            // What is known of a part's place goes with the part.
+            if name == Name::Part && !text.ends_with(".part") {
+                return Ok(());
             }
-        }
-        Ok(items)
+            let path = ours.path.clone();
+            let metadata = match fs::symlink_metadata(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                result => result.at("read", &path)?,
+            };
+            let found = measure(ours.folder, ours.name).at("read", &path)?;
+            if found.is_mounted {
+                mounted.note(path);
+                return Ok(());
+            }
+            let noted = match name {
+                Name::Key(Key(name)) | Name::Blob(Digest(name)) | Name::Area(Digest(name)) => {
+                    used.get(&name).copied()
+                }
+                Name::Part | Name::None => None,
+            };
+            let used = noted.unwrap_or_else(|| changed(&metadata));
+            let rank = u8::try_from(rank).unwrap_or(u8::MAX);
+            items.push(Item { path, name, used, rank, size: found.bytes });
+            Ok(())
+        })?;
+        left.add(mounted);
+        Ok((items, left))
     }
 
     /// When each name (a key or a digest) was last used, as far as notes tell; what a used result leads to
@@ -409,8 +372,12 @@ impl Store {
         let folder = self.root().join("uses");
         for entry in fs::read_dir(&folder).into_iter().flatten() {
             let path = entry.at("list", &folder)?.path();
-            let time =
-                fs::metadata(&path).and_then(|metadata| metadata.modified()).at("read", &path)?;
+            let metadata = fs::symlink_metadata(&path).at("read", &path)?;
+            // Keys and nothing else: it is a note.
+            if !metadata.is_file() || metadata.len() % 32 != 0 {
+                continue;
+            }
+            let time = metadata.modified().at("read", &path)?;
             let bytes = fs::read(&path).at("read", &path)?;
             for key in keys_of(&bytes) {
                 for name in leads.of(&key).map(|digest| digest.0).chain([key.0]) {
@@ -444,29 +411,6 @@ fn remove_part(path: &Path) -> Result<bool, FileError> {
     remove_tree(&path.with_extension("part.json"))?;
     remove_tree(path)?;
     Ok(true)
-}
-
-/// Counts the bytes of disk below a path; each inode at its share of its names.
-fn disk_bytes(path: &Path) -> Result<u64, FileError> {
-    let mut sum = 0;
-    let mut waiting = vec![path.to_path_buf()];
-    while let Some(path) = waiting.pop() {
-        let metadata = match fs::symlink_metadata(&path) {
-            Ok(metadata) => metadata,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(error).at("read", &path),
-        };
-        if metadata.is_dir() {
-            sum += metadata.blocks() * 512;
-            // A folder that nobody may list is counted as empty.
-            waiting.extend(
-                fs::read_dir(&path).into_iter().flatten().flatten().map(|entry| entry.path()),
-            );
-        } else {
-            sum += metadata.blocks() * 512 / metadata.nlink().max(1);
-        }
-    }
-    Ok(sum)
 }
 
 #[cfg(test)]
@@ -567,11 +511,12 @@ mod tests {
         assert!(!store.layer_path(&other).exists());
         // Bytes that no result leads to yet stay as well, since they may be the live process's.
         assert!(store.has_blob(&digests[1]));
-        assert!(!store.remove_all().unwrap());
+        assert!(store.remove_all().unwrap().is_none());
         drop(build);
         assert_eq!(store.gc(ALL, SystemTime::now()).unwrap().after, 0);
         assert!(!is_whole(&store, &held, &digests[0]));
-        assert!(store.remove_all().unwrap() && !store.root().exists());
+        assert_eq!(store.remove_all().unwrap(), Some(Left::default()));
+        assert!(!store.root().exists());
     }
 
     #[test]
@@ -630,15 +575,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = open(&folder);
         let parts = store.root().join("parts");
-        fs::create_dir(&parts).unwrap();
-        for name in ["a.part", "a.part.json", "b.part", "b.part.json"] {
-            fs::write(parts.join(name), "x").unwrap();
+        let name = |digit: &str, rest: &str| format!("{}{rest}", digit.repeat(64));
+        for digit in ["a", "b"] {
+            for rest in [".part", ".part.json"] {
+                fs::write(parts.join(name(digit, rest)), "x").unwrap();
+            }
         }
-        let downloading = File::options().append(true).open(parts.join("b.part")).unwrap();
+        let part = parts.join(name("b", ".part"));
+        let downloading = File::options().append(true).open(part).unwrap();
         downloading.lock().unwrap();
         store.gc(ALL, SystemTime::now()).unwrap();
         let left: BTreeSet<_> =
             fs::read_dir(&parts).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-        assert_eq!(left, BTreeSet::from(["b.part".into(), "b.part.json".into()]));
+        assert_eq!(left, [".part", ".part.json"].map(|rest| name("b", rest).into()).into());
     }
 }

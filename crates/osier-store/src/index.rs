@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::types::ValueRef;
 use rusqlite::{OptionalExtension as _, Row, TransactionBehavior, params};
 
-use crate::database::{Database, Trouble, files, set_aside};
+use crate::database::{Database, Trouble, set_aside};
 use crate::record::{
     AREA, BLOB, Entry, FILE, LAYER, OUTPUTS, REUSABLE, REUSED, ROOT, SEEN, TOOK, file, keys,
     outputs,
@@ -529,11 +529,6 @@ impl Index {
         self.end_look();
         self.writable = false;
         *self.database.borrow_mut() = None;
-    }
-
-    /// Gives the files that the index consists of.
-    pub(crate) fn files(&self) -> [PathBuf; 4] {
-        files(&self.path)
     }
 
     /// Says whether the layer of a step is recorded, and all that it lies on beside the steps below.

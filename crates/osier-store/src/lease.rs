@@ -23,7 +23,7 @@ use rustix::fs::{
     AtFlags, CWD, FlockOperation, OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT,
 };
 
-use crate::{Digest, FileError, IoContext, Key, Scratch, Store, remove_tree};
+use crate::{Digest, FileError, IoContext, Key, Scratch, Store, layout, remove_tree};
 
 /// A blob whose inode was changed within this time is relied upon without being touched.
 pub(crate) const FRESH: Duration = Duration::from_secs(3600);
@@ -31,9 +31,6 @@ pub(crate) const FRESH: Duration = Duration::from_secs(3600);
 /// gc spares blobs that were changed since this long before the oldest live process began. Longer than
 /// [`FRESH`] by what a clock may be set back meanwhile.
 pub(crate) const SPARED: Duration = Duration::from_secs(2 * 3600);
-
-/// A folder under `work/` whose name does not tell its process is abandoned after this time.
-const ABANDONED: Duration = Duration::from_secs(24 * 3600);
 
 /// How many names under `work/` a build looks at, for what dead processes left. gc looks at all.
 const SWEPT: usize = 512;
@@ -155,7 +152,6 @@ impl Store {
             return Ok(Arc::clone(lease));
         }
         let folder = self.root().join("leases");
-        fs::create_dir_all(&folder).at("make", &folder)?;
         // Between being made and being locked it looks dead, so gc must not see it then.
         let _gate = self.gate_shared()?;
         let (name, path, file) = loop {
@@ -239,7 +235,8 @@ impl Store {
         let mut leases = Leases::default();
         for entry in fs::read_dir(&folder).at("list", &folder)? {
             let path = entry.at("list", &folder)?.path();
-            if path == own.path {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if path == own.path || !is_lease_name(name) {
                 continue;
             }
             if !is_live(&path) {
@@ -252,7 +249,6 @@ impl Store {
                 result => result.at("read", &path)?,
             };
             leases.keys.extend(keys_of(&bytes));
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             let nanos = name.split('-').next().and_then(|start| start.parse().ok()).unwrap_or(0);
             let start = SystemTime::UNIX_EPOCH + Duration::from_nanos(nanos);
             leases.oldest = Some(leases.oldest.map_or(start, |oldest| oldest.min(start)));
@@ -309,15 +305,13 @@ impl Store {
             let entry = entry.at("list", &work)?;
             let name = entry.file_name();
             let name = name.to_str().unwrap_or_default();
-            let abandoned = match name.split('.').rev().nth(1) {
-                Some(owner) if owner == own.name => false,
-                Some(owner) if is_lease_name(owner) => !is_live(&leases.join(owner)),
-                _ => entry
-                    .metadata()
-                    .is_ok_and(|metadata| changed(&metadata) + ABANDONED < SystemTime::now()),
-            };
+            let abandoned = name.rsplit('.').nth(1).is_some_and(|owner| {
+                // What has another name is not osier's.
+                layout::is_work(name) && owner != own.name && !is_live(&leases.join(owner))
+            });
             if abandoned {
-                self.discard(&entry.path())?;
+                // What cannot be removed now is tried again the next time.
+                let _ = self.discard(&entry.path());
             }
         }
         Ok(())
@@ -342,8 +336,7 @@ impl Store {
         let moved = match fs::rename(path, &trash) {
             // A folder that a step made read-only does not let itself be moved.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
-                fs::set_permissions(path, mode).at("open up", path)?;
+                crate::folder::open_up(path)?;
                 fs::rename(path, &trash)
             }
             moved => moved,
@@ -385,7 +378,7 @@ pub(crate) fn changed(metadata: &fs::Metadata) -> SystemTime {
     SystemTime::UNIX_EPOCH + seconds + nanos
 }
 
-fn is_lease_name(text: &str) -> bool {
+pub(crate) fn is_lease_name(text: &str) -> bool {
     text.split_once('-').is_some_and(|(start, process)| {
         let digits =
             |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());

@@ -1,4 +1,4 @@
-//! The store's folder: opening it, and putting things into it and taking them out.
+//! The store's folder: putting things into it and taking them out.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -9,38 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::lease::Lease;
 use crate::{
-    Digest, FileError, Index, IoContext, Key, LayerEntry, LayerKind, LayerStack, Record, Tree,
-    TreeNode, flush_file_system, remove_tree, write_durably,
+    Digest, FileError, Index, IoContext, Key, LayerEntry, LayerKind, LayerStack, OpenError, Record,
+    Tree, TreeNode, flush_file_system, remove_tree,
 };
-
-/// The version of the folder layout; a store of another version is refused, never rewritten.
-const FORMAT: &str = "osier store 2\n";
-
-/// Why a store cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The folder belongs to another user.
-    #[error("the store {} belongs to uid {owner}, and this process runs as uid {user}", path.display())]
-    ForeignOwner {
-        /// The store.
-        path: PathBuf,
-        /// Who owns it.
-        owner: u32,
-        /// Who asked.
-        user: u32,
-    },
-    /// The folder is a store of another version, or no store at all.
-    #[error("{} is not a store that this osier can read (its format file says `{found}`)", path.display())]
-    Format {
-        /// The store.
-        path: PathBuf,
-        /// What its format file says.
-        found: String,
-    },
-    /// The folder cannot be read or written.
-    #[error(transparent)]
-    File(#[from] FileError),
-}
 
 /// Why bytes could not be put into the store or taken out.
 #[derive(Debug, thiserror::Error)]
@@ -138,43 +109,13 @@ impl Drop for Scratch {
 }
 
 impl Store {
-    /// Opens the store at a folder, and makes it where it is not there yet.
-    ///
-    /// `boot` names this boot of the machine (Linux: `/proc/sys/kernel/random/boot_id`). A folder that
-    /// cannot be written is opened for reading only.
-    pub fn open(root: &Path, boot: &str) -> Result<Self, OpenError> {
-        let format = root.join("format");
-        let user = rustix::process::geteuid().as_raw();
-        match fs::metadata(root) {
-            Ok(metadata) if metadata.uid() != user => {
-                let path = root.to_path_buf();
-                return Err(OpenError::ForeignOwner { path, owner: metadata.uid(), user });
-            }
-            _ => {}
-        }
-        match fs::read_to_string(&format) {
-            Ok(text) if text == FORMAT => {}
-            Ok(text) => {
-                let found = text.trim().chars().take(60).collect();
-                return Err(OpenError::Format { path: root.to_path_buf(), found });
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let blobs = root.join("blobs");
-                for number in 0..=255u8 {
-                    let folder = blobs.join(format!("{number:02x}"));
-                    fs::create_dir_all(&folder).at("make", &folder)?;
-                }
-                for name in ["layers", "roots", "areas", "logs", "failed", "work", "aside"] {
-                    let folder = root.join(name);
-                    fs::create_dir_all(&folder).at("make", &folder)?;
-                }
-                // The format file comes last: without it the folder is made again.
-                write_durably(&format, FORMAT.as_bytes())?;
-            }
-            Err(error) => return Err(error).at("read", &format).map_err(OpenError::File),
-        }
+    /// Opens what is known for a store.
+    pub(crate) fn open_at(root: &Path, boot: &str) -> Result<Self, OpenError> {
         let access = rustix::fs::Access::WRITE_OK;
         let writable = rustix::fs::access(root, access).is_ok();
+        if writable {
+            crate::open::make_folders(root)?;
+        }
         let index = Index::open(&root.join("index.db"), &root.join("aside"), boot, writable)?;
         Ok(Self {
             root: root.to_path_buf(),

@@ -12,6 +12,7 @@ use osier_recipe::{BootRun, End, MachineFile, System, Target};
 use osier_sandbox::Launcher;
 use osier_store::Store;
 
+use crate::delivery::Delivery;
 use crate::disks::{self, ReadyDisk};
 use crate::emulator::SandboxedQemu;
 use crate::library::Entry;
@@ -145,6 +146,7 @@ fn boot_target(
     let machine = machine(&file, &disks)?;
     let built = system::build(project, system, entry, target, network, launcher)?;
     let folder = out_folder(project, system, target, out);
+    Delivery::open(&folder)?.expect_logs()?;
     let (kernel, _) = system::deliver(store, &built, &folder)?;
     let Some(kernel) = kernel else {
         return Err(Problem::new(

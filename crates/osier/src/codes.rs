@@ -97,7 +97,7 @@ pub(crate) const PAGES: &[Page] = &[
     Page {
         code: "M003",
         title: "the store cannot be used",
-        text: "A store belongs to one user, because layers owned by another user cannot be changed inside a sandbox. A build, and gc, also need to write in it. Name another folder by --store or OSIER_STORE.",
+        text: "osier makes a store only where nothing is yet, or an empty folder, so that a mistyped name does no harm. A folder that holds something else is refused, and so are `/`, a home folder, and the folder of a project or one that a project lies in. `osier gc` removes only what osier has made, and names what else it found in the store. `osier gc --all` does not remove a store that is a mount point; `osier gc --size 1K` empties it. The folders in a store must be real folders: a symbolic link or a file in the place of one is refused until you move it away. A store belongs to one user, because layers owned by another user cannot be changed inside a sandbox. A build, and gc, also need to write in it. Name another folder by --store or OSIER_STORE.",
     },
     Page {
         code: "M004",

@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
 use std::num::NonZeroU32;
-use std::path::Path;
 
 use osier_image::{
     Accounts, Area, ComposeOptions, Composition, Compression, Compressor, CpioWriter,
     Entry as AreaEntry, ImagePath, Manifest, NEWC_VERSION, Role, compose,
 };
 use osier_recipe::{Code, ComponentRef, EffectiveSystem};
-use osier_store::{Digest, FileError, IoContext, Key, KeyBuilder, Record, Store, Tree, TreeNode};
+use osier_store::{Digest, FileError, Key, KeyBuilder, Record, Store, Tree, TreeNode};
 
 use crate::library::{BesideKind, Entry};
 use crate::problem::{Exit, Outcome, Problem};
@@ -338,30 +337,4 @@ fn accounts(
         }
         problem
     })
-}
-
-/// Puts a blob at a path outside the store, by copy; nothing is written where the bytes are there already.
-pub(crate) fn deliver(store: &Store, digest: &Digest, place: &Path) -> Outcome<()> {
-    if let Ok(mut file) = File::open(place)
-        && Digest::of_reader(&mut file).at("read", place)?.0 == *digest
-    {
-        // Whoever put it there may have been killed before the disk had it.
-        return Ok(file.sync_all().at("sync", place)?);
-    }
-    let blob = store.blob_path(digest);
-    let size = store.verify_blob(digest).map_err(|error| blob_problem(store, error))?;
-    let folder = place.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder).at("make", folder)?;
-    let beside = tempfile::NamedTempFile::new_in(folder).at("make a file in", folder)?;
-    let copied = crate::disks::copy_with_holes(&blob, beside.path()).at("copy", &blob)?;
-    if copied != size {
-        return Err(Problem::new(
-            "M001",
-            Exit::Machine,
-            format!("{} changed while it was copied", blob.display()),
-        ));
-    }
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-    std::fs::set_permissions(beside.path(), mode).at("set the mode of", beside.path())?;
-    Ok(crate::own_recipe::keep(beside, place)?)
 }

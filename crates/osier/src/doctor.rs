@@ -23,9 +23,14 @@ fn label(feature: Feature) -> &'static str {
 
 /// Prints a line for each thing that was tried; fails when builds cannot run here.
 pub(crate) fn run(workplace: &Workplace) -> Outcome<()> {
-    let store = workplace.store()?;
+    let store = workplace.asked_store()?;
+    let folder = workplace.store_folder()?;
+    // Where there is no store yet, what counts is the file system that it would lie on.
+    let near = folder.ancestors().find(|folder| folder.is_dir()).filter(|_| store.is_passing());
+    let near =
+        near.and_then(|near| tempfile::Builder::new().prefix(".osier-").tempdir_in(near).ok());
     let scratch = store.scratch("doctor")?;
-    let report = probe(scratch.path());
+    let report = probe(near.as_ref().map_or(scratch.path(), tempfile::TempDir::path));
     let show = &workplace.reporter;
     let who = if report.root { "root" } else { "an ordinary user" };
     show.result(format!("kernel  {}, as {who}", report.kernel));
@@ -44,12 +49,14 @@ pub(crate) fn run(workplace: &Workplace) -> Outcome<()> {
         };
         show.result(format!("{mark:<7} {}{rest}", label(*feature)));
     }
-    let free = crate::network::free_bytes(store.root());
+    let free = folder.ancestors().find(|folder| folder.is_dir()).unwrap_or(&folder);
+    let free = crate::network::free_bytes(free);
     show.result(format!(
-        "{:<7} {} of disk free at {}",
+        "{:<7} {} of disk free at {}{}",
         if free > 8 << 30 { "ok" } else { "low" },
         bytes(free),
-        store.root().display()
+        folder.display(),
+        if store.is_passing() { ", where no store is yet" } else { "" }
     ));
     let configured = std::env::var("OSIER_DEBIAN_MIRROR").ok();
     match osier_debian::discover(Path::new("/etc/apt"), configured.as_deref()) {

@@ -8,6 +8,7 @@ mod codes;
 mod compose;
 mod config;
 mod console;
+mod delivery;
 mod disk_image;
 mod disks;
 mod doctor;

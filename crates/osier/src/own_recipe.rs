@@ -12,8 +12,10 @@ use crate::library::{BesideKind, Entry};
 use crate::problem::Outcome;
 use crate::project::Project;
 
-/// Writes a file whole or not at all, also where the power fails.
+/// Writes a file whole or not at all, also where the power fails. Where a symbolic link leads to it, the link stays.
 pub(crate) fn write(path: &Path, content: impl AsRef<[u8]>) -> Outcome<()> {
+    let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    let path = real.as_path();
     let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));
     let mut beside = tempfile::NamedTempFile::new_in(folder).at("make a file in", folder)?;

@@ -176,13 +176,7 @@ impl<'a> Project<'a> {
 
     /// Writes the lock beside the project's file, whole or not at all.
     pub(crate) fn write_lock(&self) -> Outcome<()> {
-        let path = self.lock_path();
-        let folder = &self.workplace.project;
-        let beside = tempfile::NamedTempFile::new_in(folder).at("make a file in", folder)?;
-        fs::write(beside.path(), self.lock.to_text()).at("write", beside.path())?;
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-        fs::set_permissions(beside.path(), mode).at("set the mode of", beside.path())?;
-        Ok(crate::own_recipe::keep(beside, &path)?)
+        crate::own_recipe::write(&self.lock_path(), self.lock.to_text())
     }
 
     pub(crate) fn library(&self) -> &Library {

@@ -68,7 +68,7 @@ pub(crate) fn run(
     name: Option<&str>,
     largest: Option<usize>,
 ) -> Outcome<()> {
-    let store = workplace.store()?;
+    let store = workplace.asked_store()?;
     let network = Network::new(&store, &workplace.reporter, true);
     let mut project = Project::open(workplace, &store)?;
     let (system, entry) = match project.goal(name)? {

@@ -12,6 +12,7 @@ use osier_sandbox::Launcher;
 use osier_store::{Digest, Key, Store, TreeNode};
 
 use crate::compose;
+use crate::delivery::Delivery;
 use crate::edit;
 use crate::library::{Entry, Shelf};
 use crate::network::{Download, Network, Place};
@@ -428,19 +429,13 @@ pub(crate) fn deliver(
     built: &Built,
     folder: &Path,
 ) -> Outcome<(Option<PathBuf>, Vec<PathBuf>)> {
-    let mut places = Vec::new();
-    for (name, digest, _) in &built.images {
-        let place = folder.join(name);
-        compose::deliver(store, digest, &place)?;
-        places.push(place);
-    }
+    let mut delivery = Delivery::open(folder)?;
+    let images = built.images.iter();
+    let places = images.map(|(name, digest, _)| delivery.put(store, digest, name));
+    let places = places.collect::<Outcome<Vec<_>>>()?;
     let kernel = match &built.kernel {
         None => None,
-        Some(digest) => {
-            let place = folder.join("vmlinuz");
-            compose::deliver(store, digest, &place)?;
-            Some(place)
-        }
+        Some(digest) => Some(delivery.put(store, digest, "vmlinuz")?),
     };
     Ok((kernel, places))
 }

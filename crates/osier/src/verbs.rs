@@ -242,7 +242,7 @@ fn planned_key(
 }
 
 pub(crate) fn status(workplace: &Workplace, name: Option<&str>) -> Outcome<()> {
-    let store = workplace.store()?;
+    let store = workplace.asked_store()?;
     let network = Network::new(&store, &workplace.reporter, true);
     let mut project = Project::open(workplace, &store)?;
     if name.is_none() && project.default.is_none() {

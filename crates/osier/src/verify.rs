@@ -9,7 +9,7 @@ use crate::reporter::bytes;
 use crate::workplace::Workplace;
 
 pub(crate) fn run(workplace: &Workplace) -> Outcome<()> {
-    let store = workplace.store()?;
+    let store = workplace.asked_store()?;
     let report = store.verify()?;
     let set_aside = report.set_aside;
     if workplace.global.json {

@@ -12,7 +12,7 @@ use crate::{system, why_image};
 
 /// Says in one sentence why a component, or what a system's images are made of, has to be built again.
 pub(crate) fn run(workplace: &Workplace, name: &str) -> Outcome<()> {
-    let store = workplace.store()?;
+    let store = workplace.asked_store()?;
     let network = Network::new(&store, &workplace.reporter, true);
     let mut project = Project::open(workplace, &store)?;
     let goal = project.goal(Some(name))?;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use osier_sandbox::{Isolation, Launcher, Outcome as Found, Reason, probe_degraded, probe_full};
-use osier_store::{IoContext as _, OpenError, Store};
+use osier_store::{IoContext as _, OpenError, Reserved, Store, Surroundings};
 
 use crate::cli::Global;
 use crate::library::Library;
@@ -19,6 +19,9 @@ pub(crate) const RESERVE: u64 = 1 << 30;
 /// What the degraded mode lacks.
 const DEGRADED: &str = "degraded mode: steps run without namespaces. A step can see the machine's other processes and send them signals, \
     its files are copied for each step, and systems cannot be booted. Results lie in a store of their own and are not shared.";
+
+/// The store of the degraded mode, in the other one.
+const DEGRADED_STORE: &str = "degraded";
 
 /// What a command works with.
 pub(crate) struct Workplace {
@@ -75,21 +78,92 @@ impl Workplace {
         Ok(std::path::absolute(&found).unwrap_or(found))
     }
 
-    /// Opens the store, and makes it where it is not there.
+    /// Opens the store, and makes it where nothing is yet: for what builds or fetches.
     pub(crate) fn store(&self) -> Outcome<Store> {
         crate::signals::watch();
-        let mut folder = self.store_folder()?;
+        let folder = self.store_folder()?;
+        let mut store = self.store_at(&folder)?;
         if self.global.degraded {
-            std::fs::create_dir_all(&folder).at("make", &folder)?;
-            folder.push("degraded");
+            // It lies in the other one, so that the folder is known for a store.
+            store = Store::open(&folder.join(DEGRADED_STORE), &boot_id()).map_err(unopened)?;
         }
-        let mut store = Store::open(&folder, &boot_id()).map_err(|error| match error {
-            OpenError::File(error) if !error.is_forbidden() => error.into(),
-            error => unusable(error),
-        })?;
         store.set_rehash(self.global.rehash);
         store.damages().iter().for_each(|note| self.reporter.warn(note));
         Ok(store)
+    }
+
+    fn store_at(&self, folder: &Path) -> Outcome<Store> {
+        match self.existing(folder)? {
+            Some(store) => Ok(store),
+            // In the degraded mode: the one around it is made where it is not there yet.
+            None if self.reserved(folder).is_some() => Err(self.refused(folder)),
+            None => Store::open(folder, &boot_id()).map_err(unopened),
+        }
+    }
+
+    /// Opens the store where there is one: for what removes.
+    pub(crate) fn known_store(&self) -> Outcome<Option<Store>> {
+        let folder = self.store_folder()?;
+        if self.reserved(&folder).is_some() {
+            return Err(self.refused(&folder));
+        }
+        self.existing(&folder)
+    }
+
+    /// Opens the store for what only asks. Where there is none yet, answers come from an empty one that is gone afterwards.
+    pub(crate) fn asked_store(&self) -> Outcome<AskedStore> {
+        if let Some(mut store) = self.existing(&self.store_folder()?)? {
+            store.set_rehash(self.global.rehash);
+            return Ok(AskedStore { store, passing: None });
+        }
+        let place = std::env::temp_dir();
+        let passing = tempfile::Builder::new().prefix("osier-").tempdir_in(&place);
+        let passing = passing.at("make a folder in", &place)?;
+        let store = Store::open(passing.path(), &boot_id()).map_err(unopened)?;
+        Ok(AskedStore { store, passing: Some(passing) })
+    }
+
+    /// Opens what there is at a folder; in the degraded mode, the mode's own store in it.
+    fn existing(&self, folder: &Path) -> Outcome<Option<Store>> {
+        match Store::open_existing(folder, &boot_id()) {
+            Err(OpenError::NotAStore { .. }) if self.reserved(folder).is_some() => {
+                Err(self.refused(folder))
+            }
+            Ok(_) if self.global.degraded => {
+                Store::open_existing(&folder.join(DEGRADED_STORE), &boot_id()).map_err(unopened)
+            }
+            found => found.map_err(unopened),
+        }
+    }
+
+    /// What a person's own folders are.
+    fn surroundings(&self) -> Surroundings {
+        let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+        let homes = users.lines().filter_map(|line| line.split(':').nth(5)).map(PathBuf::from);
+        let own = std::env::var_os("HOME").map(PathBuf::from);
+        let is_project = self.project.join("osier.toml").is_file();
+        Surroundings {
+            homes: homes.chain(own).filter(|home| home.is_absolute()).collect(),
+            project: is_project.then(|| self.project.clone()),
+        }
+    }
+
+    fn reserved(&self, folder: &Path) -> Option<Reserved> {
+        Reserved::find(folder, &self.surroundings())
+    }
+
+    /// Says why the folder of the store must not be removed.
+    pub(crate) fn kept(&self, folder: &Path) -> Option<Reserved> {
+        Reserved::find_to_remove(folder, &self.surroundings())
+    }
+
+    /// Refuses a folder by name.
+    fn refused(&self, folder: &Path) -> Problem {
+        let what = self.reserved(folder).map_or_else(String::new, |what| what.to_string());
+        unusable(format!(
+            "{} is {what}; osier makes no store there, and removes nothing there",
+            folder.display()
+        ))
     }
 
     /// How many jobs may run at one time.
@@ -129,6 +203,37 @@ impl Workplace {
         let current = std::env::current_dir().unwrap_or_default();
         let short = path.strip_prefix(&current).ok().filter(|short| !short.as_os_str().is_empty());
         short.unwrap_or(path).display().to_string()
+    }
+}
+
+/// The store that questions are answered from.
+pub(crate) struct AskedStore {
+    store: Store,
+    /// The folder of a store that is gone afterwards.
+    passing: Option<tempfile::TempDir>,
+}
+
+impl AskedStore {
+    /// Says whether there is no store yet.
+    pub(crate) fn is_passing(&self) -> bool {
+        self.passing.is_some()
+    }
+}
+
+impl std::ops::Deref for AskedStore {
+    type Target = Store;
+
+    fn deref(&self) -> &Store {
+        &self.store
+    }
+}
+
+/// Says why a store was not opened.
+fn unopened(error: OpenError) -> Problem {
+    match error {
+        OpenError::File(error) if !error.is_forbidden() => error.into(),
+        OpenError::Taken { .. } => Problem::new("M003", Exit::Machine, error),
+        error => unusable(error),
     }
 }
 

@@ -5,6 +5,7 @@ mod changes;
 mod editing;
 mod recovery;
 mod space;
+mod stores;
 mod targets;
 mod terminal;
 
@@ -469,15 +470,17 @@ fn a_new_project_is_valid_and_is_not_written_over() {
 #[test]
 fn the_store_of_another_version_is_refused_and_can_be_removed() {
     let space = Space::new(&[]);
-    space.prints(&["gc"]);
-    let format = space.folder.path().join("store/format");
+    let store = space.folder.path().join("store");
+    drop(osier_store::Store::open(&store, "boot").unwrap());
+    let format = store.join("format");
+    let now = fs::read(&format).unwrap();
     fs::write(&format, "osier store 999\n").unwrap();
     let (status, text) = space.fails(&["gc"]);
     assert_eq!(status, 4);
     assert!(text.starts_with("error[M003]"), "{text}");
-    fs::write(&format, "osier store 1\n").unwrap();
+    fs::write(&format, now).unwrap();
     space.prints(&["gc", "--all"]);
-    assert!(!Path::new(&space.folder.path().join("store")).exists());
+    assert!(!store.exists());
 }
 
 #[test]
@@ -499,7 +502,7 @@ fn a_store_of_another_user_or_without_permission_is_refused_by_name() {
     assert!(text.starts_with("error[M003]: the store ") && text.contains(&wanted), "{text}");
     assert!(text.contains("hint: name a folder of your own"), "{text}");
     // Nobody can make folders there.
-    let (status, text) = space.fails(&["--store", "/sys/osier", "status"]);
+    let (status, text) = space.fails(&["--store", "/sys/osier", "update"]);
     assert_eq!(status, 4);
     assert!(text.starts_with("error[M003]: cannot make /sys/osier"), "{text}");
 }
@@ -552,7 +555,7 @@ fn gc_takes_nothing_from_another_osier_at_work() {
     assert!(text.starts_with("error[M001]: another osier is at work"), "{text}");
     drop(other);
     // What `rm` cannot remove: folders that do not let themselves be listed, as overlayfs leaves them.
-    let locked = folder.join("work/left/inner");
+    let locked = folder.join("work/left.17-4.0/inner");
     fs::create_dir_all(&locked).unwrap();
     fs::write(locked.join("file"), "").unwrap();
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o000);

@@ -1,6 +1,7 @@
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use super::*;
+use crate::database::files;
 
 fn key(byte: u8) -> Key {
     Key([byte; 32])

@@ -162,9 +162,15 @@ struct Adding {
 
 enum Undo {
     Remove(PathBuf),
+    /// A folder that was made empty: what a person has put there meanwhile stays.
+    RemoveEmpty(PathBuf),
+    /// A folder that came with all that is in it.
     RemoveFolder(PathBuf),
     Write(PathBuf, Vec<u8>),
-    Rename { from: PathBuf, to: PathBuf },
+    Rename {
+        from: PathBuf,
+        to: PathBuf,
+    },
 }
 
 impl Adding {
@@ -194,7 +200,7 @@ impl Adding {
         let place = if below.is_empty() { folder.clone() } else { folder.join(below) };
         if !place.is_dir() {
             fs::create_dir_all(&place).at("make", &place)?;
-            self.undo.push(Undo::RemoveFolder(place.clone()));
+            self.undo.push(Undo::RemoveEmpty(place.clone()));
         }
         let name = format!("{:04}-{}.patch", next_number(&place)?, slug(message));
         let patch = place.join(&name);
@@ -249,9 +255,16 @@ impl Adding {
         }
         if let Some(file) = entry.alone() {
             let folder = file.with_extension("");
-            fs::create_dir_all(&folder).at("make", &folder)?;
-            self.undo.push(Undo::RemoveFolder(folder.clone()));
+            if !folder.is_dir() {
+                fs::create_dir(&folder).at("make", &folder)?;
+                self.undo.push(Undo::RemoveEmpty(folder.clone()));
+            }
             let moved = folder.join("recipe.toml");
+            if moved.symlink_metadata().is_ok() {
+                let message = format!("{} is there beside {}", moved.display(), file.display());
+                return Err(Problem::new("E006", Exit::Usage, message)
+                    .hint("a recipe stands in one of the two: move the other away"));
+            }
             fs::rename(file, &moved).at("rename", file)?;
             self.undo.push(Undo::Rename { from: moved.clone(), to: file.to_path_buf() });
             let [from, to] = [file, &moved].map(Workplace::shown);
@@ -271,6 +284,9 @@ impl Adding {
         for step in self.undo.into_iter().rev() {
             match step {
                 Undo::Remove(file) => fs::remove_file(&file).at("remove", &file)?,
+                Undo::RemoveEmpty(folder) => {
+                    let _ = fs::remove_dir(&folder);
+                }
                 Undo::RemoveFolder(folder) => {
                     fs::remove_dir_all(&folder).at("remove", &folder)?;
                 }

@@ -40,13 +40,14 @@ pub(crate) struct Asked<'a> {
 /// Begins, lists, drops or finishes edits.
 pub(crate) fn run(workplace: &Workplace, asked: &Asked<'_>) -> Outcome<()> {
     let launcher = launcher()?;
+    if asked.list {
+        let store = workplace.asked_store()?;
+        return list(&Project::open(workplace, &store)?);
+    }
     let store = workplace.store()?;
     let network = Network::new(&store, &workplace.reporter, workplace.global.offline)
         .with_launcher(Some(&launcher));
     let mut project = Project::open(workplace, &store)?;
-    if asked.list {
-        return list(&project);
-    }
     let usage = |message: &str| Err(Problem::new("C002", Exit::Usage, message));
     let Some(component) = asked.component else {
         return usage("no component is named; `osier edit --list` shows what is edited");

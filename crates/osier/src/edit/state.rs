@@ -192,7 +192,17 @@ fn forget(place: &Path) -> Outcome<()> {
     let name = place.file_name().unwrap_or_default().to_string_lossy();
     let aside = place.with_file_name(format!(".{name}.{}", std::process::id()));
     fs::rename(place, &aside).at("rename", place)?;
-    Ok(fs::remove_dir_all(&aside).at("remove", &aside)?)
+    for own in ["edit.json", "source.tree", "before.tree"] {
+        match fs::remove_file(aside.join(own)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).at("remove", &aside).map_err(Problem::from);
+            }
+            _ => {}
+        }
+    }
+    // What a person has put there stays, out of the way.
+    let _ = fs::remove_dir(&aside);
+    Ok(())
 }
 
 /// Takes a folder over as a tree.

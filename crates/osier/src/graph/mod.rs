@@ -110,7 +110,7 @@ pub(crate) fn run(
     format: Option<GraphFormat>,
     out: Option<&Path>,
 ) -> Outcome<()> {
-    let store = workplace.store()?;
+    let store = workplace.asked_store()?;
     let network = Network::new(&store, &workplace.reporter, true);
     let mut project = Project::open(workplace, &store)?;
     let goal = project.goal(name)?;
