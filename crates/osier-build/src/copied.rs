@@ -237,6 +237,7 @@ fn stamps(root: &Path) -> Result<BTreeMap<Vec<u8>, Stamp>, FileError> {
                 path.push(b'/');
             }
             path.extend_from_slice(name.as_bytes());
+            osier_store::fits(&path)?;
             let metadata = entry.metadata().at("read", &entry.path())?;
             let kept = metadata.is_dir() || metadata.is_file() || metadata.is_symlink();
             if metadata.is_dir() {

@@ -218,12 +218,34 @@ pub(crate) fn find(
     Ok(None)
 }
 
+/// A folder of each of two edits, where it has one, and its place in the root.
+type Sides = (Option<PathBuf>, Option<PathBuf>, PathBuf);
+
 /// Lists what differs between the layers of two edits; says no where that is more than files and links.
 fn compare(
     (before, now): (Option<&Path>, Option<&Path>),
     place: &Path,
     under: &LayerStack,
     out: &mut Vec<Difference>,
+) -> Result<bool, FileError> {
+    let own = |side: Option<&Path>| side.map(Path::to_path_buf);
+    let mut waiting: Vec<Sides> = vec![(own(before), own(now), place.to_path_buf())];
+    while let Some((before, now, place)) = waiting.pop() {
+        let sides = (before.as_deref(), now.as_deref());
+        if !compare_folder(sides, &place, under, out, &mut waiting)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Compares what is directly in two folders; the folders in them wait.
+fn compare_folder(
+    (before, now): (Option<&Path>, Option<&Path>),
+    place: &Path,
+    under: &LayerStack,
+    out: &mut Vec<Difference>,
+    waiting: &mut Vec<Sides>,
 ) -> Result<bool, FileError> {
     let listed = |folder: Option<&Path>| folder.map_or(Ok(BTreeMap::new()), list);
     let (old, new) = (listed(before)?, listed(now)?);
@@ -245,9 +267,7 @@ fn compare(
             }
             let before = before.filter(|_| old.is_some());
             let now = now.filter(|_| new.is_some());
-            if !compare((before.as_deref(), now.as_deref()), &place, under, out)? {
-                return Ok(false);
-            }
+            waiting.push((before, now, place));
             continue;
         }
         let from = match (old, new) {
@@ -337,6 +357,22 @@ fn merged(store: &Store, layers: &[Key]) -> Result<Key, FileError> {
 
 /// Merges folders of layers into an empty one. What hides something stays, since there are layers below.
 fn merge(folders: &[PathBuf], into: &Path) -> Result<(), FileError> {
+    let mut waiting = vec![(folders.to_vec(), into.to_path_buf())];
+    let mut modes = Vec::new();
+    while let Some((folders, into)) = waiting.pop() {
+        merge_one(&folders, &into, &mut waiting, &mut modes)?;
+    }
+    // Once all is in them, the inner ones first: a folder may be one that nothing can be put into.
+    modes.iter().rev().try_for_each(|(place, mode)| set_mode(place, *mode))
+}
+
+/// Merges what is directly in folders; the folders in them wait, and so do the modes of those.
+fn merge_one(
+    folders: &[PathBuf],
+    into: &Path,
+    waiting: &mut Vec<(Vec<PathBuf>, PathBuf)>,
+    modes: &mut Vec<(PathBuf, u32)>,
+) -> Result<(), FileError> {
     let mut names: BTreeMap<OsString, Vec<(PathBuf, Metadata)>> = BTreeMap::new();
     for folder in folders {
         for (name, metadata) in list(folder)? {
@@ -366,13 +402,13 @@ fn merge(folders: &[PathBuf], into: &Path) -> Result<(), FileError> {
             continue;
         }
         make_folder(&place, metadata.mode() & 0o7777 | 0o700)?;
-        merge(&folders, &place)?;
         if folders.len() < entries.len() {
             // What is no folder, or is gone, hides what lies below that.
             rustix::fs::lsetxattr(&place, "user.overlay.opaque", b"y", XattrFlags::empty())
                 .at("mark", &place)?;
         }
-        set_mode(&place, metadata.mode() & 0o7777)?;
+        modes.push((place.clone(), metadata.mode() & 0o7777));
+        waiting.push((folders, place));
     }
     Ok(())
 }

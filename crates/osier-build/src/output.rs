@@ -24,6 +24,9 @@ impl Engine<'_> {
                 BlobError::Special { .. } => {
                     FailureCause::MissingOutput { message: error.to_string() }
                 }
+                BlobError::File(ref file) if file.is_too_long() => FailureCause::MissingOutput {
+                    message: format!("$OUTPUT cannot be taken: {file}"),
+                },
                 BlobError::File(ref file) if file.is_disk_full() => {
                     FailureCause::DiskFull { message: error.to_string() }
                 }

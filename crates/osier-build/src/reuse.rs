@@ -93,6 +93,22 @@ pub(crate) fn lay_on_top(call: &ReuseCall<'_>, upper: &Path) -> Result<(), FileE
 
 /// Says whether two layers hold the same, times and the content of `files` left out.
 fn same(one: &Path, other: &Path, place: &Path, files: &[PathBuf]) -> Result<bool, FileError> {
+    let mut waiting = vec![(one.to_path_buf(), other.to_path_buf(), place.to_path_buf())];
+    while let Some((one, other, place)) = waiting.pop() {
+        if !is_same_folder((&one, &other), &place, files, &mut waiting)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Compares what is directly in two folders; the folders in them wait.
+fn is_same_folder(
+    (one, other): (&Path, &Path),
+    place: &Path,
+    files: &[PathBuf],
+    waiting: &mut Vec<(PathBuf, PathBuf, PathBuf)>,
+) -> Result<bool, FileError> {
     let (mine, theirs) = (list(one)?, list(other)?);
     if mine.len() != theirs.len() || is_opaque(one) != is_opaque(other) {
         return Ok(false);
@@ -106,7 +122,8 @@ fn same(one: &Path, other: &Path, place: &Path, files: &[PathBuf]) -> Result<boo
         }
         let (path, other_path, place) = (one.join(name), other.join(name), place.join(name));
         let equal = if meta.is_dir() {
-            same(&path, &other_path, &place, files)?
+            waiting.push((path, other_path, place));
+            true
         } else if meta.is_symlink() {
             fs::read_link(&path).at("read", &path)?
                 == fs::read_link(&other_path).at("read", &other_path)?

@@ -128,6 +128,8 @@ impl StepCall<'_> {
         let message = error.to_string();
         Box::new(self.failure(if error.is_disk_full() {
             FailureCause::DiskFull { message }
+        } else if error.is_too_long() {
+            FailureCause::MissingOutput { message }
         } else {
             FailureCause::Machine { message }
         }))

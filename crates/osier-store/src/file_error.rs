@@ -30,6 +30,11 @@ impl FileError {
         )
     }
 
+    /// Says whether a path was too long.
+    pub fn is_too_long(&self) -> bool {
+        self.source.kind() == io::ErrorKind::InvalidFilename
+    }
+
     /// Says whether the path was not there.
     pub fn is_missing(&self) -> bool {
         self.source.kind() == io::ErrorKind::NotFound

@@ -11,6 +11,10 @@ use std::path::{Path, PathBuf};
 
 use crate::{FileError, IoContext};
 
+/// Most bytes of a path in a tree that osier reads: with the store's own path in front it has to be one that the kernel
+/// takes (4,095 bytes), whatever the store is called.
+pub const LONGEST_PATH: usize = 3072;
+
 /// A stack of layers, the top one first.
 #[derive(Debug, Clone)]
 pub struct LayerStack {
@@ -103,9 +107,7 @@ impl LayerStack {
                 _ => return Ok(Vec::new()),
             }
         }
-        let mut entries = Vec::new();
-        merge(&folders, &[], &mut entries)?;
-        Ok(entries)
+        merge(&folders)
     }
 }
 
@@ -145,18 +147,45 @@ fn look_up(
     Ok(found.map(|entry| (entry, below)))
 }
 
-fn merge(folders: &[PathBuf], prefix: &[u8], out: &mut Vec<LayerEntry>) -> Result<(), FileError> {
+/// Entries of a merged folder that are still to be visited, each with the folders that make it up.
+type Waiting = std::vec::IntoIter<(LayerEntry, Vec<PathBuf>)>;
+
+/// Lists all that folders show together. No recursion: how deep a tree is must cost no stack.
+fn merge(folders: &[PathBuf]) -> Result<Vec<LayerEntry>, FileError> {
+    let mut entries = Vec::new();
+    let mut levels: Vec<Waiting> = vec![merge_one(folders, &[])?];
+    while let Some(level) = levels.last_mut() {
+        let Some((entry, below)) = level.next() else {
+            levels.pop();
+            continue;
+        };
+        if entry.kind == LayerKind::Folder {
+            levels.push(merge_one(&below, &entry.path)?);
+        }
+        entries.push(entry);
+    }
+    Ok(entries)
+}
+
+/// Lists what folders show together directly in them, in the order of the names' bytes.
+fn merge_one(folders: &[PathBuf], prefix: &[u8]) -> Result<Waiting, FileError> {
     // For each name: the entry that is seen, the folders that make it up, and whether it is settled.
     let mut names: BTreeMap<Vec<u8>, (Option<LayerEntry>, Vec<PathBuf>, bool)> = BTreeMap::new();
     for folder in folders {
         for entry in std::fs::read_dir(folder).at("list", folder)? {
             let entry = entry.at("list", folder)?;
-            let host = entry.path();
             let name = entry.file_name().into_vec();
             let slot = names.entry(name.clone()).or_insert((None, Vec::new(), false));
             if slot.2 {
                 continue;
             }
+            let mut path = prefix.to_vec();
+            if !path.is_empty() {
+                path.push(b'/');
+            }
+            path.extend_from_slice(&name);
+            fits(&path)?;
+            let host = entry.path();
             let metadata = entry.metadata().at("read", &host)?;
             let kind = kind(&metadata);
             if is_whiteout(&metadata) || (slot.0.is_some() && kind != LayerKind::Folder) {
@@ -165,27 +194,25 @@ fn merge(folders: &[PathBuf], prefix: &[u8], out: &mut Vec<LayerEntry>) -> Resul
             }
             slot.2 = kind != LayerKind::Folder || (folders.len() > 1 && is_opaque(&host));
             slot.1.push(host.clone());
-            let mut path = prefix.to_vec();
-            if !path.is_empty() {
-                path.push(b'/');
-            }
-            path.extend_from_slice(&name);
             slot.0.get_or_insert(LayerEntry { path, host, kind, metadata });
         }
         if folders.len() > 1 && is_opaque(folder) {
             break;
         }
     }
-    for (_, (entry, below, _)) in names {
-        let Some(entry) = entry else { continue };
-        let path = entry.path.clone();
-        let folder = entry.kind == LayerKind::Folder;
-        out.push(entry);
-        if folder {
-            merge(&below, &path, out)?;
-        }
+    let seen = names.into_values().filter_map(|(entry, below, _)| Some((entry?, below)));
+    Ok(seen.collect::<Vec<_>>().into_iter())
+}
+
+/// Makes sure that a path below a folder of the store is not too long to be used with the store's own in front of it.
+pub fn fits(path: &[u8]) -> Result<(), FileError> {
+    if path.len() <= LONGEST_PATH {
+        return Ok(());
     }
-    Ok(())
+    let shown = String::from_utf8_lossy(&path[..60]).into_owned();
+    let message = format!("its path has {} bytes, and the most is {LONGEST_PATH}", path.len());
+    let source = std::io::Error::new(std::io::ErrorKind::InvalidFilename, message);
+    Err(FileError { action: "use", path: PathBuf::from(format!("{shown}…")), source })
 }
 
 #[cfg(test)]
@@ -238,5 +265,40 @@ mod tests {
         let stack = LayerStack::new(vec![top, bottom]);
         assert_eq!(paths(&stack.walk(Path::new("out")).unwrap()), ["dir"]);
         assert!(stack.find(Path::new("out/dir/old")).unwrap().is_none());
+    }
+
+    #[test]
+    fn depth_costs_no_stack_and_a_path_that_is_too_long_is_named() {
+        let base = tempfile::tempdir().unwrap();
+        let layer = base.path().join("layer");
+        fs::create_dir(&layer).unwrap();
+        // From the inside, since the kernel takes no path that is as long.
+        let deepen = |count: usize| {
+            for _ in 0..count {
+                let above = base.path().join("above");
+                fs::create_dir(&above).unwrap();
+                fs::rename(&layer, above.join("d")).unwrap();
+                fs::rename(&above, &layer).unwrap();
+            }
+        };
+        deepen(LONGEST_PATH / 2);
+        let walk = || {
+            let stack = LayerStack::new(vec![layer.clone()]);
+            // A stack of a few frames.
+            let walk = move || stack.walk(Path::new(""));
+            let thread = std::thread::Builder::new().stack_size(128 << 10).spawn(walk);
+            thread.unwrap().join().unwrap()
+        };
+        let entries = walk().unwrap();
+        assert_eq!(entries.len(), LONGEST_PATH / 2);
+        assert_eq!(entries.last().unwrap().path.len(), LONGEST_PATH - 1);
+        deepen(1);
+        let error = walk().unwrap_err();
+        assert!(error.is_too_long(), "{error}");
+        assert!(
+            error.to_string().contains("its path has 3073 bytes, and the most is 3072"),
+            "{error}"
+        );
+        crate::remove_tree(&layer).unwrap();
     }
 }

@@ -61,7 +61,7 @@ pub use durable::{flush_file_system, sync_folder, write_durably};
 pub use file_error::{FileError, IoContext};
 pub use gc::{GcLimits, GcReport};
 pub use index::Index;
-pub use layers::{LayerEntry, LayerKind, LayerStack};
+pub use layers::{LONGEST_PATH, LayerEntry, LayerKind, LayerStack, fits};
 pub use lease::Look;
 pub use open::OpenError;
 pub use record::Record;

@@ -308,6 +308,7 @@ fn walk(
                 path.push(b'/');
             }
             path.extend(name.to_bytes());
+            crate::fits(&path)?;
             let mut stamp = FOLDER;
             if found.file_type() != FileType::Directory {
                 let place = || folder.join(OsStr::from_bytes(&path));

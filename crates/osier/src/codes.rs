@@ -32,7 +32,7 @@ pub(crate) const PAGES: &[Page] = &[
     Page {
         code: "S005",
         title: "a step ended well, but did not make what it declares",
-        text: "The last step of a component must install below $OUTPUT (/output), and each named output must match something there. Devices, pipes and sockets cannot be installed by a step: a system's manifest makes them.",
+        text: "The last step of a component must install below $OUTPUT (/output), and each named output must match something there. Devices, pipes and sockets cannot be installed by a step: a system's manifest makes them. A path below $OUTPUT has at most 3,072 bytes.",
     },
     Page {
         code: "S006",
