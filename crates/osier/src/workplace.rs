@@ -112,6 +112,7 @@ impl Workplace {
 
     /// Opens the store for what only asks. Where there is none yet, answers come from an empty one that is gone afterwards.
     pub(crate) fn asked_store(&self) -> Outcome<AskedStore> {
+        crate::signals::watch();
         if let Some(mut store) = self.existing(&self.store_folder()?)? {
             store.set_rehash(self.global.rehash);
             return Ok(AskedStore { store, passing: None });
