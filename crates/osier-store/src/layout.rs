@@ -21,7 +21,9 @@ impl Shelf {
             Some(own) => own == kind,
             None => matches!(kind, FileType::Directory | FileType::RegularFile),
         };
-        fits && name.to_str().is_ok_and(self.is_named)
+        // What was moved aside and is no file may be somebody's.
+        let is_safe = |name: &str| kind == FileType::RegularFile || !name.starts_with("index.");
+        fits && name.to_str().is_ok_and(|name| (self.is_named)(name) && is_safe(name))
     }
 }
 

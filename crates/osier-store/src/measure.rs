@@ -124,7 +124,7 @@ mod tests {
         fs::write(at("deep/side/inner/file"), vec![1; 100_000]).unwrap();
         fs::hard_link(at("deep/side/inner/file"), at("deep/side/twin")).unwrap();
         std::os::unix::fs::symlink("/", at("deep/side/link")).unwrap();
-        let folders = ["deep", "deep/side", "deep/side/inner"].map(|name| at(name));
+        let folders = ["deep", "deep/side", "deep/side/inner"].map(&at);
         let blocks = |path: &std::path::PathBuf| fs::symlink_metadata(path).unwrap().blocks() * 512;
         let mut expected = folders.iter().map(blocks).sum::<u64>();
         expected += blocks(&at("deep/side/twin")) + blocks(&at("deep/side/link"));
