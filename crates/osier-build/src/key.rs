@@ -26,7 +26,7 @@ use crate::graph::{Component, FetchedPatches, Reuse, Step, StepCheck, Strip, Wor
 
 /// The version of what a step sees besides the parts above: mounts, fixed variables, shell options. It is raised whenever one
 /// of those changes.
-pub(crate) const STEP_FORMAT: u32 = 3;
+pub(crate) const STEP_FORMAT: u32 = 4;
 
 /// The version of how archives are read and laid out. It is raised whenever one archive could give other files.
 const UNPACK_FORMAT: u32 = 4;
@@ -633,7 +633,7 @@ mod tests {
         // Pinned: a change of the key's format throws every cache away, so it must show here.
         assert_eq!(
             base.to_string(),
-            "683ca180190c8d263b7ea29f2c4d1c66b0096470b5cb3c5c1ffdacf7f190c761"
+            "74a1ff78608913fce31b29ef636c2e16e2c97a936e830cc5c856362621eda4cd"
         );
     }
 }

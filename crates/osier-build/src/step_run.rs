@@ -492,6 +492,10 @@ impl StepCall<'_> {
             }
             return Err(failure);
         }
+        let output = upper.join(OUTPUT);
+        if fs::symlink_metadata(&output).is_ok_and(|found| found.is_dir()) {
+            osier_store::unlock(&output).map_err(file)?;
+        }
         let mut stack = vec![upper.to_path_buf()];
         stack.extend(self.layers.iter().cloned());
         let stack = LayerStack::new(stack);

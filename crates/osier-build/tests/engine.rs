@@ -21,6 +21,7 @@ use std::sync::atomic::Ordering;
 
 use osier_build::{BuildError, FailureCause};
 use osier_sandbox::Isolation;
+use osier_store::{Digest, TreeNode};
 use workshop::{Plan, Workshop};
 
 #[test]
@@ -602,6 +603,99 @@ fn changes_of_owner_do_not_stop_a_step() {
             "{isolation:?}"
         );
     }
+}
+
+/// A tree of one text, at paths with these modes; folders end with a slash.
+fn tree(entries: &[(&str, u32)]) -> Digest {
+    let mut tree = osier_store::Tree::default();
+    for (path, mode) in entries {
+        let (mode, content) = (*mode, Digest::of(b"text\n"));
+        let node = match path.ends_with('/') {
+            true => TreeNode::Folder { mode },
+            false => TreeNode::File { mode, content, size: 5, hard_link: None },
+        };
+        tree.insert(path.trim_end_matches('/').as_bytes().to_vec(), node);
+    }
+    tree.digest()
+}
+
+/// Run by an ordinary user as well, see `as_an_ordinary_user`.
+#[test]
+fn what_its_owner_may_not_read_is_delivered_as_it_is() {
+    let mut shop = Workshop::new();
+    let install = "cd $OUTPUT; mkdir -p closed/inner listed; for file in secret written run closed/inner/file listed/file; do \
+                   echo text > $file; done; chmod 0 secret closed/inner/file; chmod 200 written; chmod 4111 run; \
+                   chmod 400 listed; chmod 0 closed/inner closed; mkdir -p /build/closed/in /build/listed/in; \
+                   chmod 0 /build/closed; chmod 400 /build/listed";
+    let expected = [
+        ("closed/", 0),
+        ("closed/inner/", 0),
+        ("closed/inner/file", 0),
+        ("listed/", 0o400),
+        ("listed/file", 0o644),
+        ("run", 0o4111),
+        ("secret", 0),
+        ("written", 0o200),
+    ];
+    let changed = expected.map(|(path, mode)| (path, if path == "secret" { 0o640 } else { mode }));
+    let mut isolations = vec![Isolation::Full];
+    if rustix::process::geteuid().is_root() {
+        isolations.push(Isolation::Degraded);
+    }
+    for isolation in isolations {
+        shop.isolation = isolation;
+        let [one, two, user] = ["one", "two", "user"].map(|name| format!("{name}{isolation:?}"));
+        // Without /proc cp cannot set the mode of a folder that it may not write.
+        let copy = match isolation {
+            Isolation::Full => "mkdir -p $OUTPUT; cp -a /proto/. $OUTPUT",
+            Isolation::Degraded => "mkdir -p $OUTPUT; touch $OUTPUT/x",
+        };
+        let later = "test $(cat $OUTPUT/closed/inner/file) = text; chmod 640 $OUTPUT/secret";
+        let plan = Plan::default()
+            .component(&one, &[], &["mkdir -p $OUTPUT", install, "true"])
+            .component(&two, &[], &["mkdir -p $OUTPUT", install, later])
+            .component(&user, &[&one], &["cat /proto/secret /proto/closed/inner/file", copy]);
+        let graph = shop.graph(&plan);
+        let results = shop.run(&graph).unwrap();
+        let made = |name: &str| results[&graph.find(name).unwrap()].outputs[0].1;
+        assert_eq!(made(&one), tree(&expected), "{isolation:?}");
+        assert_eq!(made(&two), tree(&changed), "{isolation:?}");
+        if isolation == Isolation::Full {
+            assert_eq!(made(&user), tree(&expected));
+        }
+    }
+    assert!(shop.store.verify().unwrap().damages.is_empty());
+    let all = osier_store::GcLimits { age: None, size: Some(0), reserve: 0 };
+    assert_eq!(shop.store.gc(all, SystemTime::now()).unwrap().after, 0);
+}
+
+#[test]
+fn an_output_that_is_too_deep_is_refused_and_the_store_stays_usable() {
+    let shop = Workshop::new();
+    let deep = |count: usize| {
+        format!(
+            "mkdir -p $OUTPUT; cd $OUTPUT; perl -e 'for (1..{count}) {{ mkdir \"d\"; chdir \"d\" or die }}; open F, \">file\"'"
+        )
+    };
+    let build = |name: &str, count: usize| {
+        let plan = Plan::default().component(name, &[], &[&deep(count), "true"]);
+        let graph = shop.graph(&plan);
+        shop.run(&graph).map(|results| results[&graph.find(name).unwrap()].outputs[0].1)
+    };
+    // Where a path of the tree is one for the kernel, wherever the store lies, all goes well.
+    let digest = build("fits", 1500).unwrap();
+    assert_eq!(shop.store.tree(&digest).unwrap().iter().count(), 1501);
+    shop.store.area(&digest, 0).unwrap();
+    for (name, count) in [("deep", 1900), ("deeper", 5000)] {
+        let error = build(name, count).unwrap_err();
+        let BuildError::Failed(failures) = error else { panic!("{error:?}") };
+        let (code, said) = (failures[0].cause.code(), failures[0].cause.summary());
+        assert!(code == "S005" && said.contains("and the most is 3072"), "{code} {said}");
+    }
+    build("after", 1).unwrap();
+    let all = osier_store::GcLimits { age: None, size: Some(0), reserve: 0 };
+    assert_eq!(shop.store.gc(all, SystemTime::now()).unwrap().after, 0);
+    assert!(shop.store.remove_all().unwrap().is_some() && !shop.store.root().exists());
 }
 
 #[test]

@@ -50,29 +50,28 @@ fn descend_for(folder: impl AsFd, name: &CStr, more: OFlags) -> Result<OwnedFd, 
 /// Opens a folder in a folder as [`descend`] does, and gives its owner all rights where they are lacking.
 pub(crate) fn descend_and_open_up(folder: impl AsFd, name: &CStr) -> Result<OwnedFd, Errno> {
     let folder = folder.as_fd();
-    match descend(folder, name) {
+    let opened = match descend(folder, name) {
         Err(Errno::ACCESS) => {
             // Such a descriptor says which folder is meant, and needs no rights.
             let found = descend_for(folder, name, OFlags::PATH)?;
-            rustix::fs::chmodat(
-                CWD,
-                format!("/proc/self/fd/{}", found.as_raw_fd()),
-                Mode::RWXU,
-                AtFlags::empty(),
-            )?;
-            descend(folder, name)
+            let name_of_it = format!("/proc/self/fd/{}", found.as_raw_fd());
+            rustix::fs::chmodat(CWD, name_of_it, Mode::RWXU, AtFlags::empty())?;
+            descend(folder, name)?
         }
-        opened => opened,
+        opened => opened?,
+    };
+    let mode = Mode::from_raw_mode(rustix::fs::fstat(&opened)?.st_mode);
+    if !mode.contains(Mode::RWXU) {
+        rustix::fs::fchmod(&opened, Mode::RWXU)?;
     }
+    Ok(opened)
 }
 
 /// Gives the owner of a folder all rights; one that is a link, or mounted, is an error.
 pub(crate) fn open_up(path: &Path) -> Result<(), FileError> {
     let parent = open(path.parent().unwrap_or(Path::new("/")))?;
     let name = path.file_name().ok_or(Errno::INVAL).and_then(c_name).at("open up", path)?;
-    descend_and_open_up(&parent, &name)
-        .and_then(|folder| rustix::fs::fchmod(&folder, Mode::RWXU))
-        .at("open up", path)
+    descend_and_open_up(&parent, &name).map(drop).at("open up", path)
 }
 
 /// Lists a folder, with what kind each entry is.

@@ -73,7 +73,9 @@ pub(crate) fn measure(folder: BorrowedFd<'_>, name: &CStr) -> Result<Measure, Er
 }
 
 fn enter(folder: BorrowedFd<'_>, name: &CStr, sum: &mut Measure) -> Result<Option<OwnedFd>, Errno> {
-    match descend(folder, name) {
+    // One that may be listed, and no more, has no way back.
+    let opened = descend(folder, name).and_then(|inner| look(&inner, c"..").map(|_| inner));
+    match opened {
         Ok(inner) => Ok(Some(inner)),
         Err(Errno::XDEV) => {
             sum.is_mounted = true;
@@ -88,12 +90,7 @@ fn enter(folder: BorrowedFd<'_>, name: &CStr, sum: &mut Measure) -> Result<Optio
 fn read(folder: &OwnedFd, sum: &mut Measure) -> Result<Level, Errno> {
     let own = fstat(folder)?;
     let mut level = Level { device: own.st_dev, inode: own.st_ino, waiting: Vec::new() };
-    let entries = match list(folder.as_fd()) {
-        // It may be listed, and nothing in it looked at.
-        Err(Errno::ACCESS) => Vec::new(),
-        entries => entries?,
-    };
-    for (name, _) in entries {
+    for (name, _) in list(folder.as_fd())? {
         match look(folder, &name) {
             Ok(seen) => {
                 sum.add(&seen);
@@ -103,7 +100,7 @@ fn read(folder: &OwnedFd, sum: &mut Measure) -> Result<Level, Errno> {
                     sum.is_mounted |= seen.st_dev != own.st_dev;
                 }
             }
-            Err(Errno::NOENT | Errno::ACCESS) => {}
+            Err(Errno::NOENT) => {}
             Err(errno) => return Err(errno),
         }
     }

@@ -9,6 +9,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use crate::locked::unlock;
 use crate::seen::{Changes, seen};
 use crate::store::single_names_are_no_groups;
 use crate::{
@@ -153,6 +154,7 @@ impl Store {
         let scratch = self.scratch("area")?;
         let base = scratch.path().join("area");
         self.lay_out(digest, &base, time)?;
+        unlock(&base)?;
         let looks = seen(&base, Changes::OfAll)?;
         let records = [Record::Area(*digest, looks)];
         self.put_folder(&Key(digest.0), &base, &place, &records, &|index| {

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, fchmod, openat, renameat, unlinkat};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, openat, renameat, unlinkat};
 use rustix::io::Errno;
 
 use crate::folder::{c_name, descend_and_open_up, kind, look};
@@ -119,7 +119,7 @@ impl Removal<'_> {
             Err(errno) => Err(self.error(errno, Some(name))),
             Ok(FileType::Directory) if self.levels.len() < DEEPEST => self.enter(name),
             Ok(FileType::Directory) => self.move_up(folder, name),
-            Ok(_) => open_up_for(folder, || unlinkat(folder, name, AtFlags::empty()))
+            Ok(_) => gone(unlinkat(folder, name, AtFlags::empty()))
                 .map_err(|errno| self.error(errno, Some(name))),
         }
     }
@@ -128,7 +128,7 @@ impl Removal<'_> {
     fn move_up(&self, folder: BorrowedFd<'_>, name: &CStr) -> Result<(), FileError> {
         let moved = || {
             // A folder that comes to lie in another one is written itself.
-            fchmod(descend_and_open_up(folder, name)?, Mode::RWXU)?;
+            drop(descend_and_open_up(folder, name)?);
             let top = self.levels[0].entries.fd()?;
             let place = loop {
                 let number = self.moved.replace(self.moved.get() + 1);
@@ -137,7 +137,7 @@ impl Removal<'_> {
                     break place;
                 }
             };
-            open_up_for(top, || open_up_for(folder, || renameat(folder, name, top, &place)))
+            gone(renameat(folder, name, top, &place))
         };
         moved().map_err(|errno| self.error(errno, Some(name)))
     }
@@ -150,11 +150,7 @@ impl Removal<'_> {
             None => self.parent,
         };
         let name = level.name.clone();
-        let remove = || unlinkat(above, &name, AtFlags::REMOVEDIR);
-        // The folder that the whole lies in is not part of it, and keeps its mode.
-        let removed =
-            if self.levels.is_empty() { gone(remove()) } else { open_up_for(above, remove) };
-        match removed {
+        match gone(unlinkat(above, &name, AtFlags::REMOVEDIR)) {
             // What was moved up, or has come meanwhile.
             Err(Errno::NOTEMPTY | Errno::EXIST) if level.seen > 0 => {
                 level.entries.rewind();
@@ -166,20 +162,6 @@ impl Removal<'_> {
                 self.error(errno, Some(&*name).filter(|_| !self.levels.is_empty()))
             }),
         }
-    }
-}
-
-/// Changes entries of a folder, and gives its owner all rights where they are lacking.
-fn open_up_for(
-    folder: BorrowedFd<'_>,
-    change: impl Fn() -> Result<(), Errno>,
-) -> Result<(), Errno> {
-    match gone(change()) {
-        Err(Errno::ACCESS) => {
-            fchmod(folder, Mode::RWXU)?;
-            gone(change())
-        }
-        changed => changed,
     }
 }
 

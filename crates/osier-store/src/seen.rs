@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -88,7 +88,12 @@ fn visit(folder: &Path, show: &mut Show<'_>) -> Result<(), FileError> {
             Err(errno) => return Err(errno).at("list", &host()),
         };
         let mut names = Vec::new();
-        for found in Dir::read_from(&opened).at("list", &host())? {
+        let entries = match Dir::read_from(&opened) {
+            // A folder that may be listed, and no more.
+            Err(Errno::ACCESS) => continue,
+            entries => entries.at("list", &host())?,
+        };
+        for found in entries {
             let found = found.at("list", &host())?;
             if !matches!(found.file_name().to_bytes(), b"." | b"..") {
                 names.push(found.file_name().to_owned());
@@ -96,7 +101,7 @@ fn visit(folder: &Path, show: &mut Show<'_>) -> Result<(), FileError> {
         }
         names.sort_unstable();
         for name in names {
-            let entry = rustix::fs::statat(opened.as_fd(), &name, AtFlags::SYMLINK_NOFOLLOW)
+            let entry = rustix::fs::statat(&opened, &name, AtFlags::SYMLINK_NOFOLLOW)
                 .at("read", &host())?;
             let name = name.to_bytes();
             if FileType::from_raw_mode(entry.st_mode) == FileType::Directory {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::lease::Lease;
+use crate::locked::given_mode;
 use crate::{
     Digest, FileError, Index, IoContext, Key, LayerEntry, LayerKind, LayerStack, OpenError, Record,
     Tree, TreeNode, flush_file_system, remove_tree,
@@ -228,7 +229,8 @@ impl Store {
         let mut inodes: std::collections::BTreeMap<u64, (u32, Digest)> = Default::default();
         for entry in layers.walk(folder)? {
             let LayerEntry { path, host, kind, metadata } = entry;
-            let mode = metadata.mode() & 0o7777;
+            // Of a link it means nothing.
+            let mode = given_mode(&host, &metadata);
             let node = match kind {
                 LayerKind::Folder => TreeNode::Folder { mode },
                 LayerKind::Symlink => {
