@@ -90,7 +90,10 @@ impl StepCall<'_> {
                 Some(FailureCause::OutOfMemory { limit: limits.memory })
             }
             (Ok(exit), _)
-                if exit.pids_limit_hit && exit.status != osier_sandbox::Status::Code(0) =>
+                // A shell that could start no more may have ended well, and left the others.
+                if exit.pids_limit_hit
+                    && (exit.status != osier_sandbox::Status::Code(0)
+                        || !exit.left_behind.is_empty()) =>
             {
                 Some(FailureCause::TooManyProcesses { limit: limits.processes })
             }

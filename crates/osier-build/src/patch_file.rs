@@ -69,10 +69,8 @@ mod tests {
         assert!(cut.starts_with("it is packed by gzip, and cannot be unpacked: "), "{cut}");
         let bomb = gzip(&vec![b'\n'; (1 << 28) + 1]);
         assert!(problem(&bomb).ends_with("it holds more than 256 MiB"));
-        assert_eq!(
-            problem(b"LZIP\x01"),
-            "it is packed by lzip; unpack it, and name the file that comes out"
-        );
+        let cut = problem(b"LZIP\x01");
+        assert!(cut.starts_with("it is packed by lzip, and cannot be unpacked: "), "{cut}");
         assert_eq!(
             problem(&gzip(&whole)),
             "it is packed by gzip; unpack it, and name the file that comes out"

@@ -1,7 +1,7 @@
 //! The tables of systems, machines and projects.
 
 use crate::forms::{
-    COMPONENT, INSTALLED, KERNEL_WORDS, NAME, PATH, SIZE, SUITE, TARGET, TUNE as LEVEL,
+    COMPONENT, FILE_NAME, INSTALLED, KERNEL_WORDS, NAME, PATH, SIZE, SUITE, TARGET, TUNE as LEVEL,
 };
 use crate::schema::Type::{
     Array, Boolean, Choice, Form, Integer, Map, OneOrMore, Set, Table as Nested, Text, True,
@@ -79,7 +79,7 @@ pub static IMAGE: Table = Table::new(
         ),
         Key::new(
             "file",
-            Form(&PATH),
+            Form(&FILE_NAME),
             "The file's name. Without it the image's name and the usual suffix.",
             "\"initrd.img\"",
         ),

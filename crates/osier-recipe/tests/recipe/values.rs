@@ -69,7 +69,7 @@ fn a_source_can_say_how_its_file_is_packed() {
     assert_eq!(format(""), None);
     assert_eq!(format(",format='tar.gz'").as_deref(), Some("tar.gz"));
     for (keys, says) in [
-        (",format='tgz'", "tar.gz"),
+        (",format='tgz'", "`format` cannot be `tgz`"),
         (",format='rar'", "`format`"),
         (",format='gz',unpack=false", "leave one of them out"),
     ] {
