@@ -7,9 +7,9 @@ use std::time::{Duration, UNIX_EPOCH};
 use pgp::crypto::hash::HashAlgorithm::Sha256 as SHA256;
 
 use super::*;
-use crate::compression::Compression;
 use crate::compression::tests::compress;
 use crate::test_key::{CREATED, DAY, Plan, TestKey, clear_signed, signed_form};
+use osier_archive::Compression;
 
 /// A mirror in memory that notes what it is asked for.
 struct Mirror {
@@ -37,11 +37,11 @@ fn mirror(key: &TestKey, by_hash: bool) -> Mirror {
     let packages = format!(
         "Package: bash\nVersion: 1\nArchitecture: amd64\nFilename: pool/b\nSize: 1\nSHA256: {SHA}\n"
     );
-    let packages = compress(Compression::Xz, packages.as_bytes());
+    let packages = compress(Some(Compression::Xz), packages.as_bytes());
     let sources = format!(
         "Package: bash\nVersion: 1\nDirectory: pool\nChecksums-Sha256:\n {SHA} 4 bash.dsc\n"
     );
-    let sources = compress(Compression::Gzip, sources.as_bytes());
+    let sources = compress(Some(Compression::Gzip), sources.as_bytes());
     let mut text = "Suite: stable\nCodename: bookworm\nDate: x\n".to_owned();
     if by_hash {
         text += "Acquire-By-Hash: yes\n";

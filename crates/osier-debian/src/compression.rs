@@ -1,7 +1,8 @@
-//! Compressions that the archive uses, told apart by their first bytes.
+//! Compressed files of the archive, read in memory or as they come.
 
 use std::io::{self, BufRead, Read};
 
+use osier_archive::Compression;
 use thiserror::Error;
 
 /// Most bytes that one index or patch archive may unpack to; Debian's largest index has about 60 MB.
@@ -11,12 +12,10 @@ const LIMIT: u64 = 1 << 30;
 #[derive(Debug, Error)]
 pub enum DecompressError {
     /// The compressed data is damaged or ends early.
-    #[error("{name}: damaged {compression} data")]
+    #[error("{name}: damaged compressed data")]
     Damaged {
         /// Name of the file.
         name: String,
-        /// The compression found.
-        compression: Compression,
         /// The decoder's words.
         #[source]
         source: io::Error,
@@ -31,64 +30,17 @@ pub enum DecompressError {
     },
 }
 
-/// A compression.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Compression {
-    /// Stored as it is.
-    None,
-    /// gzip.
-    Gzip,
-    /// bzip2.
-    Bzip2,
-    /// xz, with the old lzma format beside it.
-    Xz,
-    /// Zstandard.
-    Zstd,
-}
-
-impl std::fmt::Display for Compression {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(match self {
-            Self::None => "uncompressed",
-            Self::Gzip => "gzip",
-            Self::Bzip2 => "bzip2",
-            Self::Xz => "xz",
-            Self::Zstd => "zstd",
-        })
-    }
-}
-
-impl Compression {
-    /// Tells the compression of data from its first bytes.
-    pub fn of_bytes(start: &[u8]) -> Self {
-        let magics: [(&[u8], Self); 4] = [
-            (b"\x1f\x8b", Self::Gzip),
-            (b"BZh", Self::Bzip2),
-            (b"\xfd7zXZ\0", Self::Xz),
-            (b"\x28\xb5\x2f\xfd", Self::Zstd),
-        ];
-        magics
-            .iter()
-            .find(|(magic, _)| start.starts_with(magic))
-            .map_or(Self::None, |(_, found)| *found)
-    }
-
-    /// Wraps a reader of compressed data; concatenated streams are read through.
-    ///
-    /// # Errors
-    /// Those of setting up a decoder.
-    pub fn reader<'a>(
-        self,
-        input: impl BufRead + Send + 'a,
-    ) -> io::Result<Box<dyn Read + Send + 'a>> {
-        Ok(match self {
-            Self::None => Box::new(input),
-            Self::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(input)),
-            Self::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(input)),
-            Self::Xz => Box::new(liblzma::bufread::XzDecoder::new_multi_decoder(input)),
-            Self::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(input)?),
-        })
-    }
+/// Reads what a file holds, compressed or not, as its first bytes tell.
+///
+/// # Errors
+/// Those of reading the first bytes.
+pub(crate) fn reader<'a>(
+    mut input: impl BufRead + Send + 'a,
+) -> io::Result<Box<dyn Read + Send + 'a>> {
+    Ok(match Compression::of_bytes(input.fill_buf()?) {
+        Some(compression) => Box::new(compression.reader(input)),
+        None => Box::new(input),
+    })
 }
 
 /// Unpacks a whole file in memory; `name` is for the error only, the format is told by the first bytes.
@@ -96,10 +48,9 @@ impl Compression {
 /// # Errors
 /// [`DecompressError`]: damaged or truncated data, or more than 1 GiB of content.
 pub fn decompress(name: &str, bytes: &[u8]) -> Result<Vec<u8>, DecompressError> {
-    let compression = Compression::of_bytes(bytes);
-    let damaged = |source| DecompressError::Damaged { name: name.to_owned(), compression, source };
+    let damaged = |source| DecompressError::Damaged { name: name.to_owned(), source };
     let mut content = Vec::with_capacity(bytes.len().saturating_mul(6).min(128 << 20));
-    let mut reader = compression.reader(bytes).map_err(damaged)?.take(LIMIT + 1);
+    let mut reader = reader(bytes).map_err(damaged)?.take(LIMIT + 1);
     reader.read_to_end(&mut content).map_err(damaged)?;
     if content.len() as u64 > LIMIT {
         return Err(DecompressError::TooLarge { name: name.to_owned(), limit: LIMIT });
@@ -112,41 +63,42 @@ pub(crate) mod tests {
     use super::*;
     use std::io::Write;
 
-    pub(crate) fn compress(compression: Compression, bytes: &[u8]) -> Vec<u8> {
+    pub(crate) fn compress(compression: Option<Compression>, bytes: &[u8]) -> Vec<u8> {
         match compression {
-            Compression::None => bytes.to_vec(),
-            Compression::Gzip => {
+            None => bytes.to_vec(),
+            Some(Compression::Gzip) => {
                 let mut writer =
                     flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
                 writer.write_all(bytes).unwrap();
                 writer.finish().unwrap()
             }
-            Compression::Bzip2 => {
+            Some(Compression::Bzip2) => {
                 let mut writer =
                     bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
                 writer.write_all(bytes).unwrap();
                 writer.finish().unwrap()
             }
-            Compression::Xz => {
+            Some(Compression::Xz) => {
                 let mut writer = liblzma::write::XzEncoder::new(Vec::new(), 0);
                 writer.write_all(bytes).unwrap();
                 writer.finish().unwrap()
             }
-            Compression::Zstd => {
+            Some(Compression::Zstd) => {
                 let mut writer = zstd::Encoder::new(Vec::new(), 1).unwrap();
                 writer.include_checksum(true).unwrap();
                 writer.write_all(bytes).unwrap();
                 writer.finish().unwrap()
             }
+            other => panic!("Debian has no {other:?}"),
         }
     }
 
-    pub(crate) const ALL: [Compression; 5] = [
-        Compression::None,
-        Compression::Gzip,
-        Compression::Bzip2,
-        Compression::Xz,
-        Compression::Zstd,
+    pub(crate) const ALL: [Option<Compression>; 5] = [
+        None,
+        Some(Compression::Gzip),
+        Some(Compression::Bzip2),
+        Some(Compression::Xz),
+        Some(Compression::Zstd),
     ];
 
     #[test]
@@ -156,9 +108,9 @@ pub(crate) mod tests {
             let packed = compress(compression, &text);
             assert_eq!(Compression::of_bytes(&packed), compression);
             assert_eq!(decompress("x", &packed).unwrap(), text);
-            if compression != Compression::None {
+            if compression != None {
                 let cut = decompress("x", &packed[..packed.len() / 2]);
-                assert!(matches!(cut, Err(DecompressError::Damaged { .. })), "{compression}");
+                assert!(matches!(cut, Err(DecompressError::Damaged { .. })), "{compression:?}");
             }
         }
     }

@@ -6,8 +6,6 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use crate::compression::Compression;
-
 /// Tells why a `.deb` could not be opened.
 #[derive(Debug, Error)]
 pub enum DebError {
@@ -93,9 +91,7 @@ fn data_of<'a>(mut input: impl BufRead + Send + 'a) -> Result<Box<dyn Read + Sen
             continue;
         }
         if name.starts_with("data.tar") {
-            let mut member = Member { input, left: size };
-            let compression = Compression::of_bytes(member.fill_buf()?);
-            return Ok(compression.reader(member)?);
+            return Ok(crate::compression::reader(Member { input, left: size })?);
         }
         skip(&mut input, size.saturating_add(size % 2))?;
     }
@@ -145,6 +141,7 @@ impl<R: BufRead> BufRead for Member<R> {
 pub(crate) mod tests {
     use super::*;
     use crate::compression::tests::{ALL, compress};
+    use osier_archive::Compression;
     use proptest::prelude::*;
 
     pub(crate) fn member(name: &str, content: &[u8]) -> Vec<u8> {
@@ -159,7 +156,7 @@ pub(crate) mod tests {
     }
 
     /// Builds a package around the bytes of a tar archive.
-    pub(crate) fn package(compression: Compression, tar: &[u8]) -> Vec<u8> {
+    pub(crate) fn package(compression: Option<Compression>, tar: &[u8]) -> Vec<u8> {
         let data = compress(compression, tar);
         [
             b"!<arch>\n".to_vec(),
@@ -187,13 +184,13 @@ pub(crate) mod tests {
     fn data_is_read_in_every_compression() {
         let content = b"content ".repeat(1000);
         for compression in ALL {
-            assert_eq!(read(&package(compression, &content)).unwrap(), content, "{compression}");
+            assert_eq!(read(&package(compression, &content)).unwrap(), content, "{compression:?}");
         }
     }
 
     #[test]
     fn damaged_packages_are_errors() {
-        let good = package(Compression::None, b"0123456789");
+        let good = package(None, b"0123456789");
         let table: [(Vec<u8>, &str); 7] = [
             (b"".to_vec(), "io: UnexpectedEof"),
             (b"!<arcx>\n".to_vec(), "not a Debian package"),
@@ -222,7 +219,7 @@ pub(crate) mod tests {
         }
         for compression in ALL {
             let bytes = package(compression, &b"some content ".repeat(50));
-            assert!(read(&bytes[..bytes.len() - 9]).is_err(), "{compression}");
+            assert!(read(&bytes[..bytes.len() - 9]).is_err(), "{compression:?}");
         }
         let mut bad_size = good.clone();
         bad_size[8 + 48..8 + 58].copy_from_slice(b"x         ");
@@ -235,7 +232,7 @@ pub(crate) mod tests {
     proptest! {
         #[test]
         fn any_change_ends_without_panic(place in 0usize..260, byte in any::<u8>(), cut in 0usize..260) {
-            let mut bytes = package(Compression::Gzip, b"some content, some content");
+            let mut bytes = package(Some(Compression::Gzip), b"some content, some content");
             if let Some(found) = bytes.get_mut(place) {
                 *found = byte;
             }

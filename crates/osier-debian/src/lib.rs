@@ -36,7 +36,7 @@ mod version;
 
 pub use archive::{Archive, ArchiveError, Transport, TransportError};
 pub use closure::{ClosureError, Wanted, closure, closure_without};
-pub use compression::{Compression, DecompressError, decompress};
+pub use compression::{DecompressError, decompress};
 pub use control::{ControlError, Paragraph, Paragraphs};
 pub use deb::{DebError, open_data};
 pub use dependency::{

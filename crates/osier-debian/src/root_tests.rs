@@ -4,8 +4,8 @@ use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use super::*;
-use crate::compression::Compression;
 use crate::deb::tests::package;
+use osier_archive::Compression;
 use proptest::prelude::*;
 use tar::EntryType;
 use tempfile::TempDir;
@@ -76,7 +76,7 @@ fn unpack_files(files: &[Vec<u8>], options: UnpackOptions) -> Made {
 
 fn unpack(packages: &[&[Line<'_>]]) -> Made {
     let files: Vec<Vec<u8>> =
-        packages.iter().map(|lines| package(Compression::Xz, &archive(lines))).collect();
+        packages.iter().map(|lines| package(Some(Compression::Xz), &archive(lines))).collect();
     unpack_files(&files, UnpackOptions::default())
 }
 
@@ -296,7 +296,7 @@ fn damaged_packages_are_refused_and_end_all_threads() {
         .map(|(kind, path, mode, text)| (*kind, path.as_str(), *mode, text.as_str()))
         .collect();
     let tar = archive(&lines);
-    let good = package(Compression::None, &tar);
+    let good = package(None, &tar);
     let threads = NonZeroUsize::new(3).unwrap();
     for compression in crate::compression::tests::ALL {
         let bytes = package(compression, &tar);
@@ -306,17 +306,17 @@ fn damaged_packages_are_refused_and_end_all_threads() {
         let made = unpack_files(&files, UnpackOptions { threads, ..UnpackOptions::default() });
         assert!(
             matches!(made.result, Err(UnpackError::Damaged { ref deb, .. }) if deb.ends_with("0.deb")),
-            "{compression}: {:?}",
+            "{compression:?}: {:?}",
             made.result
         );
-        if compression != Compression::None {
+        if compression != None {
             let mut flipped = bytes.clone();
             let middle = flipped.len() - 60;
             flipped[middle] ^= 0x55;
             let made = unpack_files(&[flipped], UnpackOptions::default());
             assert!(
                 matches!(made.result, Err(UnpackError::Damaged { .. } | UnpackError::Entry { .. })),
-                "{compression}: {:?}",
+                "{compression:?}: {:?}",
                 made.result
             );
         }
@@ -335,7 +335,8 @@ fn damaged_packages_are_refused_and_end_all_threads() {
 #[test]
 fn a_file_that_ends_early_inside_a_whole_stream_is_an_error() {
     let tar = archive(&[(FILE, "./a", 0o644, &"x".repeat(5000))]);
-    let made = unpack_files(&[package(Compression::Xz, &tar[..2000])], UnpackOptions::default());
+    let made =
+        unpack_files(&[package(Some(Compression::Xz), &tar[..2000])], UnpackOptions::default());
     assert!(matches!(made.result, Err(UnpackError::Damaged { .. })), "{:?}", made.result);
 }
 
@@ -359,7 +360,7 @@ fn documentation_is_left_out_on_demand() {
         (FILE, "./usr/share/man/man1/a.1.gz", 0o644, "x"),
         (FILE, "./usr/share/mandatory", 0o644, "x"),
     ];
-    let files = [package(Compression::Zstd, &archive(lines))];
+    let files = [package(Some(Compression::Zstd), &archive(lines))];
     let made = unpack_files(
         &files,
         UnpackOptions { trim: Trim::Documentation, ..UnpackOptions::default() },
@@ -427,7 +428,7 @@ proptest! {
                     .iter()
                     .map(|(kind, path, text)| ([FILE, FOLDER, SYMLINK, LINK][*kind], path.as_str(), 0o755, text.as_str()))
                     .collect();
-                package(Compression::Gzip, &archive(&lines))
+                package(Some(Compression::Gzip), &archive(&lines))
             })
             .collect();
         let one = unpack_files(&files, UnpackOptions::default());

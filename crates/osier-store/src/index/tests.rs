@@ -1,3 +1,5 @@
+//! The index under damage, at once with others, and in other boots of the machine.
+
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use super::*;

@@ -364,7 +364,9 @@ fn each_signal_that_ends_osier_does_so_alike_while_it_fetches() {
     for signal in ["-INT", "-TERM", "-HUP"] {
         let space = Space::new(&url(&[&server.url("/slow")], HELLO), "");
         let asked = server.requests().len();
-        let child = Command::new(env!("CARGO_BIN_EXE_osier"))
+        // Whoever runs the tests in the background may have them ignored.
+        let child = Command::new("env")
+            .args(["--default-signal", env!("CARGO_BIN_EXE_osier")])
             .args(["--json", "build", "a"])
             .current_dir(space.folder.path().join("project"))
             .env("OSIER_STORE", space.store())
