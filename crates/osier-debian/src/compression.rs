@@ -108,7 +108,7 @@ pub(crate) mod tests {
             let packed = compress(compression, &text);
             assert_eq!(Compression::of_bytes(&packed), compression);
             assert_eq!(decompress("x", &packed).unwrap(), text);
-            if compression != None {
+            if compression.is_some() {
                 let cut = decompress("x", &packed[..packed.len() / 2]);
                 assert!(matches!(cut, Err(DecompressError::Damaged { .. })), "{compression:?}");
             }

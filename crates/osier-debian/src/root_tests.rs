@@ -309,7 +309,7 @@ fn damaged_packages_are_refused_and_end_all_threads() {
             "{compression:?}: {:?}",
             made.result
         );
-        if compression != None {
+        if compression.is_some() {
             let mut flipped = bytes.clone();
             let middle = flipped.len() - 60;
             flipped[middle] ^= 0x55;
