@@ -52,10 +52,9 @@ struct Lines {
 impl Origin {
     /// Notes the lines of `text`, which is the content of `file`.
     pub fn new(file: &str, text: &str) -> Self {
-        let newlines = text.match_indices('\n');
-        let mut starts = Vec::with_capacity(newlines.clone().count());
         // A text of more than 4 GiB is none that anybody reads; its last lines count as one.
-        starts.extend(newlines.map_while(|(at, _)| u32::try_from(at + 1).ok()));
+        let starts = memchr::memchr_iter(b'\n', text.as_bytes());
+        let starts: Vec<u32> = starts.map_while(|at| u32::try_from(at + 1).ok()).collect();
         Self(Arc::new(Lines { file: file.into(), starts: starts.into() }))
     }
 

@@ -134,37 +134,36 @@ impl Library {
         let (folder, inside) = (shelf.folder(), shelf.inside());
         if let Some(project) = &self.project {
             let shelf = project.join(folder);
-            let tries = [
-                (
-                    shelf.join(name).join(inside),
-                    Place::Disk(shelf.join(name)),
-                    format!("{folder}/{name}/{inside}"),
-                ),
-                (
-                    shelf.join(format!("{name}.toml")),
-                    Place::Alone(Some(shelf.join(format!("{name}.toml")))),
-                    format!("{folder}/{name}.toml"),
-                ),
-            ];
+            let own = shelf.join(name);
+            let mut alone = own.clone().into_os_string();
+            alone.push(".toml");
             let mut found: Option<Entry> = None;
-            for (path, place, label) in tries {
-                match fs::read(&path) {
-                    Ok(bytes) => {
-                        let text = osier_recipe::utf8(&label, &bytes)
-                            .map_err(LibraryError::Wrong)?
-                            .to_owned();
-                        if let Some(first) = &found {
-                            return Err(LibraryError::Wrong(vec![twice(first, &label)]));
-                        }
-                        found = Some(Entry { label, text, place });
-                    }
+            for (path, is_own) in [(own.join(inside), true), (PathBuf::from(alone), false)] {
+                let bytes = match fs::read(&path) {
+                    Ok(bytes) => bytes,
                     Err(error)
                         if matches!(
                             error.kind(),
                             std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
-                        ) => {}
+                        ) =>
+                    {
+                        continue;
+                    }
                     Err(error) => return Err(error).at("read", &path).map_err(LibraryError::File),
+                };
+                let (label, place) = if is_own {
+                    (format!("{folder}/{name}/{inside}"), Place::Disk(own.clone()))
+                } else {
+                    (format!("{folder}/{name}.toml"), Place::Alone(Some(path)))
+                };
+                let text = String::from_utf8(bytes).map_err(|error| {
+                    let wrong = osier_recipe::utf8(&label, error.as_bytes());
+                    LibraryError::Wrong(wrong.err().unwrap_or_default())
+                })?;
+                if let Some(first) = &found {
+                    return Err(LibraryError::Wrong(vec![twice(first, &label)]));
                 }
+                found = Some(Entry { label, text, place });
             }
             if found.is_some() {
                 return Ok(found);

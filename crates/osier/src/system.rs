@@ -235,11 +235,15 @@ fn note_use(store: &Store, graph: &Graph, survey: &Survey, note: &str) -> Outcom
         Work::Unpack(source) => source.archives.as_slice(),
         Work::Patch(_) | Work::Edit(_) | Work::Script { .. } => &[],
     });
+    // What a layer went on from is used with it.
+    let goes_on = |step: &osier_build::Step| {
+        step.reuse.is_some() || matches!(step.work, Work::Edit(_))
+    };
     let mut index = store.index();
     index.begin_look()?;
-    let layers = survey.keys.values().flat_map(|key| {
-        // What a layer went on from is used with it.
-        index.layer(key).unwrap_or_else(|| vec![*key])
+    let layers = survey.keys.iter().flat_map(|(id, key)| {
+        let layers = goes_on(graph.step(*id)).then(|| index.layer(key)).flatten();
+        layers.unwrap_or_else(|| vec![*key])
     });
     let keys: Vec<Key> = layers.chain(environments.keys().copied()).collect();
     index.end_look();
