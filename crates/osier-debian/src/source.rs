@@ -60,21 +60,13 @@ impl Dsc {
     /// # Errors
     /// [`DscError`].
     pub fn parse(bytes: &[u8]) -> Result<Self, DscError> {
-        for paragraph in Paragraphs::new(bytes)? {
-            match paragraph {
-                Ok(paragraph) if paragraph.get("Source").is_some() => return Self::of(paragraph),
-                Ok(_) => {}
-                // The line that opens the signed text is no field; what follows is a paragraph of its own.
-                Err(ControlError::NotAField { line: 1, text })
-                    if text.starts_with("-----BEGIN PGP SIGNED") =>
-                {
-                    let start = bytes
-                        .iter()
-                        .position(|byte| *byte == b'\n')
-                        .map_or(bytes.len(), |end| end + 1);
-                    return Self::parse(&bytes[start..]);
-                }
-                Err(error) => return Err(error.into()),
+        // The line that opens the signed text is no field; what follows is a paragraph of its own.
+        let opens = bytes.starts_with(b"-----BEGIN PGP SIGNED");
+        let line = bytes.iter().position(|byte| *byte == b'\n').filter(|_| opens);
+        for paragraph in Paragraphs::new(line.map_or(bytes, |end| &bytes[end + 1..]))? {
+            let paragraph = paragraph?;
+            if paragraph.get("Source").is_some() {
+                return Self::of(paragraph);
             }
         }
         Err(DscError::BadField { field: "Source" })
@@ -169,6 +161,8 @@ mod tests {
         for bad in [
             String::new(),
             "-----BEGIN PGP SIGNED MESSAGE-----".to_owned(),
+            // No nesting, and so no call inside a call for each of these.
+            "-----BEGIN PGP SIGNED MESSAGE-----\n".repeat(200_000),
             "no field\n".to_owned(),
             good.replace("Format: 3.0 (quilt)\n", ""),
             good.replace("Checksums-Sha256", "Checksums-Sha1"),

@@ -323,37 +323,43 @@ fn list_disk(
     wanted: &dyn Fn(&str, bool) -> bool,
     files: &mut BTreeMap<String, BesideFile>,
 ) -> Result<(), FileError> {
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && prefix.is_empty() => {
-            return Ok(());
-        }
-        Err(error) => return Err(error).at("list", folder),
-    };
-    for entry in entries {
-        let entry = entry.at("list", folder)?;
-        let host = entry.path();
-        let path = format!("{prefix}{}", entry.file_name().to_string_lossy());
-        let metadata = fs::symlink_metadata(&host).at("read", &host)?;
-        if !wanted(&path, metadata.is_dir()) {
-            continue;
-        }
-        let kind = if metadata.is_dir() {
-            BesideKind::Folder
-        } else if metadata.is_symlink() {
-            let target = fs::read_link(&host).at("read", &host)?;
-            BesideKind::Symlink(target.into_os_string().into_encoded_bytes())
-        } else {
-            let content = fs::read(&host).at("read", &host)?;
-            BesideKind::File {
-                content: content.into(),
-                executable: metadata.permissions().mode() & 0o111 != 0,
+    let mut folders = vec![(folder.to_path_buf(), prefix.to_owned())];
+    while let Some((folder, prefix)) = folders.pop() {
+        let entries = match fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && prefix.is_empty() => {
+                return Ok(());
             }
+            Err(error) => return Err(error).at("list", &folder),
         };
-        let folder = matches!(kind, BesideKind::Folder);
-        files.insert(path.clone(), BesideFile { path: path.clone(), kind });
-        if folder {
-            list_disk(&host, &format!("{path}/"), wanted, files)?;
+        for entry in entries {
+            let entry = entry.at("list", &folder)?;
+            let host = entry.path();
+            let path = format!("{prefix}{}", entry.file_name().to_string_lossy());
+            let metadata = fs::symlink_metadata(&host).at("read", &host)?;
+            if !wanted(&path, metadata.is_dir()) {
+                continue;
+            }
+            let kind = if metadata.is_dir() {
+                folders.push((host, format!("{path}/")));
+                BesideKind::Folder
+            } else if metadata.is_symlink() {
+                let target = fs::read_link(&host).at("read", &host)?;
+                BesideKind::Symlink(target.into_os_string().into_encoded_bytes())
+            } else {
+                // A pipe would be waited for.
+                let content = if metadata.is_file() {
+                    fs::read(&host)
+                } else {
+                    Err(std::io::Error::other("it is neither a file, a folder nor a link"))
+                };
+                let content = content.at("read", &host)?;
+                BesideKind::File {
+                    content: content.into(),
+                    executable: metadata.permissions().mode() & 0o111 != 0,
+                }
+            };
+            files.insert(path.clone(), BesideFile { path, kind });
         }
     }
     Ok(())
