@@ -13,6 +13,18 @@ use std::path::Path;
 use crate::seen::holds;
 use crate::{BlobError, Digest, FileError, Hasher, IoContext, Key, Record, Store};
 
+/// Renames a file to a blob's path. Where the folder was lost, it is made: the store makes all of them once, at its beginning.
+fn give_name(beside: &Path, path: &Path) -> Result<(), FileError> {
+    let mut renamed = fs::rename(beside, path);
+    if let (Err(error), Some(folder)) = (&renamed, path.parent())
+        && error.kind() == io::ErrorKind::NotFound
+    {
+        fs::create_dir(folder).at("make", folder)?;
+        renamed = fs::rename(beside, path);
+    }
+    renamed.at("rename", path)
+}
+
 impl Store {
     /// Says whether the bytes of a digest are there and whole. If they are, they stay until this process ends.
     ///
@@ -50,7 +62,7 @@ impl Store {
             let beside = scratch.path().join("bytes");
             fs::write(&beside, bytes).at("write", &beside)?;
             let path = self.blob_path(&digest);
-            fs::rename(&beside, &path).at("rename", &path)?;
+            give_name(&beside, &path)?;
             self.index().append(Record::Blobs(vec![digest]))?;
         }
         Ok(digest)
@@ -85,7 +97,7 @@ impl Store {
             return Ok(false);
         }
         let path = self.blob_path(digest);
-        fs::rename(beside, &path).at("rename", &path).map(|()| true)
+        give_name(beside, &path).map(|()| true)
     }
 
     /// Takes over a finished file from inside the store as a blob, without copying it.

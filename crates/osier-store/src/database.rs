@@ -8,7 +8,7 @@
 //! The file is never mapped into memory: one that is cut short would end the process by a signal.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -26,6 +26,16 @@ const APPLICATION: i32 = 0x6f73_6972;
 
 /// The version of the tables.
 const VERSION: i32 = 1;
+
+/// Says whether a file is a database that osier has made, whatever is left of it behind its first page.
+pub(crate) fn is_osiers(path: &Path) -> bool {
+    // "The Database Header" of SQLite's file format: the text at 0, the application's number at 68, big-endian.
+    let mut header = [0; 72];
+    let is_file = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file());
+    let read =
+        is_file && File::open(path).is_ok_and(|mut file| file.read_exact(&mut header).is_ok());
+    read && header.starts_with(b"SQLite format 3\0") && header.ends_with(&APPLICATION.to_be_bytes())
+}
 
 const TABLES: &str = "
     CREATE TABLE boot(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, last INTEGER NOT NULL,

@@ -65,6 +65,9 @@ pub(crate) const FORMAT: &str = "format";
 /// Files at the top, beside the records, the lock and the format.
 pub(crate) const FILES: [&str; 2] = ["fetch-rate", "kvm"];
 
+/// What is recorded.
+pub(crate) const INDEX: &str = "index.db";
+
 /// What processes lock for moments.
 pub(crate) const LOCK: &str = "lock";
 

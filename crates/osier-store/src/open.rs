@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::FileType;
 
 use crate::layout::{self, BLOBS, SHELVES};
-use crate::{FileError, IoContext, Store, folder, write_durably};
+use crate::{FileError, IoContext, Store, database, folder, write_durably};
 
 /// The version of the folder layout; a store of another version is refused, never rewritten.
 const VERSION: &str = "osier store 2\n";
@@ -46,7 +46,7 @@ pub enum OpenError {
         found: String,
     },
     /// A place in the store is taken by something that osier did not make.
-    #[error("{} should be a folder of the store and is {found}; move it away", path.display())]
+    #[error("{} should be a folder of the store and is {found}", path.display())]
     Taken {
         /// The place.
         path: PathBuf,
@@ -140,7 +140,7 @@ fn look_at(root: &Path) -> Result<Found, OpenError> {
             false => Ok(Found::Other("its file `format` is of something else".to_owned())),
         };
     }
-    let mut others = Vec::new();
+    let (mut others, mut own) = (Vec::new(), Vec::new());
     let mut half = text.is_some();
     let entries = match fs::read_dir(root) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
@@ -164,10 +164,18 @@ fn look_at(root: &Path) -> Result<Found, OpenError> {
             // What mkfs makes.
             Some("lost+found") if folder::is_mount_point(root) => {}
             Some(layout::DEGRADED) if kind.is_dir() && is_store(&entry.path()) => {}
-            // With a format file that was lost the rest of a store may be there.
-            Some(name) if text.is_some() && is_of_a_store(name) => {}
+            Some(layout::FORMAT) => {
+                return Ok(Found::Other("its `format` is a folder or a link; move it away".into()));
+            }
+            Some(name) if is_of_a_store(name) => own.push(name.to_owned()),
             _ => others.push(name.to_string_lossy().into_owned()),
         }
+    }
+    // With a format file that was lost the rest of a store may be there.
+    if !own.is_empty() && (text.is_some() || database::is_osiers(&root.join(layout::INDEX))) {
+        half = true;
+    } else {
+        others.append(&mut own);
     }
     if others.is_empty() {
         return Ok(if half { Found::Half } else { Found::Nothing });
@@ -190,7 +198,7 @@ pub(crate) fn make_folders(root: &Path) -> Result<(), OpenError> {
     }
     let blobs = root.join(BLOBS);
     make_folder(&blobs)?;
-    // They are made in this order.
+    // They are made in this order. One that is lost later is made again when something is put there.
     if fs::symlink_metadata(blobs.join("ff")).is_err() {
         for number in 0..=255u8 {
             make_folder(&blobs.join(format!("{number:02x}")))?;

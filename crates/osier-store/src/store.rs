@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use crate::layout;
 use crate::lease::Lease;
 use crate::locked::given_mode;
 use crate::{
@@ -116,7 +117,7 @@ impl Store {
         if writable {
             crate::open::make_folders(root)?;
         }
-        let index = Index::open(&root.join("index.db"), &root.join("aside"), boot, writable)?;
+        let index = Index::open(&root.join(layout::INDEX), &root.join("aside"), boot, writable)?;
         Ok(Self {
             root: root.to_path_buf(),
             index: Mutex::new(index),

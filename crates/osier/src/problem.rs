@@ -85,6 +85,14 @@ impl From<LibraryError> for Problem {
 impl From<osier_store::FileError> for Problem {
     fn from(error: osier_store::FileError) -> Self {
         let code = if error.is_disk_full() { "M002" } else { "M001" };
-        Self::new(code, Exit::Machine, error)
+        let [there, wanted] = match error.source.kind() {
+            std::io::ErrorKind::NotADirectory => ["a file", "a folder"],
+            std::io::ErrorKind::IsADirectory => ["a folder", "a file"],
+            std::io::ErrorKind::AlreadyExists => ["something", "nothing yet"],
+            _ => return Self::new(code, Exit::Machine, error),
+        };
+        Self::new(code, Exit::Machine, error).hint(format!(
+            "{there} is where {wanted} should be: move it away and run the same command again"
+        ))
     }
 }

@@ -236,9 +236,8 @@ fn note_use(store: &Store, graph: &Graph, survey: &Survey, note: &str) -> Outcom
         Work::Patch(_) | Work::Edit(_) | Work::Script { .. } => &[],
     });
     // What a layer went on from is used with it.
-    let goes_on = |step: &osier_build::Step| {
-        step.reuse.is_some() || matches!(step.work, Work::Edit(_))
-    };
+    let goes_on =
+        |step: &osier_build::Step| step.reuse.is_some() || matches!(step.work, Work::Edit(_));
     let mut index = store.index();
     index.begin_look()?;
     let layers = survey.keys.iter().flat_map(|(id, key)| {

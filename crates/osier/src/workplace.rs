@@ -233,7 +233,15 @@ impl std::ops::Deref for AskedStore {
 fn unopened(error: OpenError) -> Problem {
     match error {
         OpenError::File(error) if !error.is_forbidden() => error.into(),
-        OpenError::Taken { .. } => Problem::new("M003", Exit::Machine, error),
+        OpenError::Taken { .. } => Problem::new("M003", Exit::Machine, error)
+            .hint("move it away and run the same command again"),
+        OpenError::Format { ref path, .. } => {
+            let remove = format!(
+                "remove the old one by `rm -rf {}` when no other osier uses it: all in it can be fetched and built again",
+                path.display()
+            );
+            unusable(error).hint(remove)
+        }
         error => unusable(error),
     }
 }
