@@ -20,14 +20,23 @@ name = "fill"
 run = "head -c 1300M /dev/zero > /build/zeros; rm /build/zeros; cp /build/first $OUTPUT"
 "#;
 
-/// A file system of 1800 MiB of its own, in a mount namespace of its own, as any user can have it. A filler
+/// Makes the build environment again in the copied store: a copy is not taken for what was put there.
+const WARM: &str = r#"name = "warm"
+packages = ["bc", "bison", "flex"]
+[[step]]
+name = "warm"
+run = "echo warm > $OUTPUT/warm"
+"#;
+
+/// A file system of 2800 MiB of its own, in a mount namespace of its own, as any user can have it. A filler
 /// leaves room for osier's reserve, and not for the step.
 const FULL: &str = r#"
 room=$1 store=$2 osier=$3
-mount -t tmpfs -o size=1800m,mode=700 none "$room"
+mount -t tmpfs -o size=2800m,mode=700 none "$room"
 cp -a "$store" "$room/store"
+"$osier" --store "$room/store" --locked --offline build warm
 used=$(du -sm "$room/store" | cut -f1)
-head -c "$((1800 - used - 1150))M" /dev/zero > "$room/filler"
+head -c "$((2800 - used - 1150))M" /dev/zero > "$room/filler"
 build() { "$osier" --store "$room/store" --locked --offline "$@" 2>&1 && echo "exit 0" || echo "exit $?"; }
 echo "== full"; build build big
 echo "== below the reserve"; build build big
@@ -85,6 +94,7 @@ pub(crate) fn all(_: &Path) -> Result<()> {
     println!("prove store: two builds of one thing at once both end well, with one result");
 
     shop.write("recipes/big.toml", BIG)?;
+    shop.write("recipes/warm.toml", WARM)?;
     let room = shop.project.join("room");
     std::fs::create_dir(&room)?;
     let output = Command::new("unshare")

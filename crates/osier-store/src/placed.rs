@@ -2,7 +2,8 @@
 //!
 //! Each counts by a record in the index, which says how lstat(2) showed it. At its first use in a process it is compared with that; an area,
 //! whose content has a digest, is also read at its first use in each boot of the machine, and one use in [`SHARE`] otherwise.
-//! What is not as it was recorded counts as not there: it is made again, and what lay there is set aside.
+//! What is not as it was recorded counts as not there: it is made again, and what lay there is set aside. That includes a copy of a store: what
+//! lstat does not show, the attributes by which overlayfs knows what was removed, is lost by many ways to copy.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -121,14 +122,14 @@ impl Store {
     ///
     /// It is looked at once in a process. Nothing is known of layers that earlier versions recorded.
     pub fn is_layer_sound(&self, key: &Key) -> bool {
-        self.is_seen_sound(key, &self.layer_path(key), "the layer of")
+        self.is_seen_sound(key, &self.layer_path(key), ["the layer of", "was"])
     }
 
     pub(crate) fn is_root_sound(&self, key: &Key) -> bool {
-        self.is_seen_sound(key, &self.root_path(key), "the files of")
+        self.is_seen_sound(key, &self.root_path(key), ["the files of", "were"])
     }
 
-    fn is_seen_sound(&self, key: &Key, place: &Path, word: &str) -> bool {
+    fn is_seen_sound(&self, key: &Key, place: &Path, [what, verb]: [&str; 2]) -> bool {
         if let Some(sound) = self.looks_sound(key) {
             return sound;
         }
@@ -137,7 +138,9 @@ impl Store {
         let Some((looks, label)) = known else { return true };
         let sound = seen(place, Changes::NotOfFiles).is_ok_and(|now| now == looks);
         if !sound && place.is_dir() {
-            self.note_damage(format!("{word} {label} was changed in the store; it is made again"));
+            self.note_damage(format!(
+                "{what} {label} {verb} changed or copied in the store, and will be made again"
+            ));
         }
         self.looked().insert(*key, sound);
         sound
@@ -182,7 +185,7 @@ impl Store {
         }
         if !sound {
             self.note_damage(format!(
-                "the files laid out of {digest} were changed in the store; they are laid out again"
+                "the files laid out of {digest} were changed or copied in the store, and will be laid out again"
             ));
         }
         self.looked().insert(Key(digest.0), sound);
