@@ -32,7 +32,9 @@ mod prove_store;
 mod prove_terminal;
 mod prove_toolchain;
 mod prove_verdicts;
+mod server;
 mod stop_at;
+mod works;
 mod workshop;
 
 fn main() -> Result<()> {

@@ -44,6 +44,7 @@ pub(crate) const NAMES: &[&str] = &[
     "store",
     "kill",
     "kill-quick",
+    "kill-places",
     "kill-kernel",
     "kill-random",
     "power",
@@ -78,7 +79,8 @@ pub(crate) fn run(name: &str) -> Result<()> {
         "kill-quick" => &[prove_kill::quick],
         // Not among all of them: they take long, or compile kernels of their own.
         "disks" => &[disks],
-        "kill" => &[prove_kill::all],
+        "kill" => &[prove_kill::all, prove_kill_random::all],
+        "kill-places" => &[prove_kill::all],
         "kill-kernel" => &[prove_kill::kernel],
         "kill-random" => &[prove_kill_random::all],
         "store" => &[prove_store::all],

@@ -1,4 +1,5 @@
-//! Kills osier at named places while it builds a system, and looks at what comes after: `cargo xtask prove kill`.
+//! Kills osier at named places while it builds a system, and looks at what comes after: `cargo xtask prove kill-places`, which is
+//! a part of `prove kill`.
 //!
 //! The system is busybox, with a small patch of its own, and an initramfs. Each place is one exact system call of
 //! osier's, found from outside ([`crate::stop_at`]). Half of the kills hit osier alone, half everything it

@@ -10,14 +10,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::draw::Draw;
-use crate::prove_kill_random::{Delivery, Work, fill, finish, prepare, undisturbed, write_version};
 use crate::root;
 use crate::stop_at::{Whom, kill_now, wait_for_end};
+use crate::works::{Known, Site, Source, Work};
 use crate::workshop::Workshop;
 
 /// How many cuts.
@@ -36,9 +36,6 @@ const MOUNTS: [&str; 4] =
 const LOST: [(u32, &str); 3] =
     [(2, "nothing flushed"), (1, "the journal flushed"), (0, "all flushed")];
 
-/// The works of the proof of random kills that the power is cut in. An edit needs a source that is fetched.
-const WORKS: [Work; 3] = [Work::Build, Work::GcAge, Work::GcSize];
-
 /// What the power is cut in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Cut {
@@ -50,10 +47,7 @@ enum Cut {
 
 /// All of it.
 pub(crate) fn all(_: &Path) -> Result<()> {
-    let cuts = match std::env::var("OSIER_PROOF_CUTS") {
-        Ok(cuts) => cuts.parse().context("OSIER_PROOF_CUTS is a number")?,
-        Err(_) => CUTS,
-    };
+    let cuts = Draw::asked("OSIER_PROOF_CUTS")?.unwrap_or(CUTS);
     ensure!(
         rustix::process::geteuid().is_root(),
         "prove power needs root, for a loop device and an ext4 that it can cut; nothing was proved"
@@ -69,16 +63,17 @@ pub(crate) fn all(_: &Path) -> Result<()> {
         ensure!(status.success(), "prove power ended with {status}");
         return Ok(());
     }
-    let seed = match std::env::var("OSIER_PROOF_SEED") {
-        Ok(seed) => seed.parse().context("OSIER_PROOF_SEED is a number")?,
-        Err(_) => u64::try_from(SystemTime::UNIX_EPOCH.elapsed()?.as_nanos() % 1_000_000_000)?,
-    };
-    println!("prove power: OSIER_PROOF_SEED={seed}");
+    let draw = Draw::seeded("power")?;
     let begun = Instant::now();
-    let known = undisturbed("power-reference", VERSIONS)?;
-    println!("prove power: {VERSIONS} undisturbed builds took {} s", begun.elapsed().as_secs());
+    let source = Source::serve()?;
+    let known = Site::undisturbed("power-reference", &source, VERSIONS)?;
+    println!(
+        "prove power: {} undisturbed builds took {} s",
+        2 * VERSIONS,
+        begun.elapsed().as_secs()
+    );
     let mut disk = Disk::make()?;
-    let proof = prove(&mut disk, &known, cuts, Draw(seed));
+    let proof = prove(&mut disk, &source, &known, cuts, draw);
     let removed = disk.remove();
     let counts = proof?;
     removed?;
@@ -97,30 +92,23 @@ pub(crate) fn all(_: &Path) -> Result<()> {
 
 type Counts = BTreeMap<Cut, [usize; 4]>;
 
-fn prove(disk: &mut Disk, known: &[Delivery], cuts: usize, mut draw: Draw) -> Result<Counts> {
+fn prove(
+    disk: &mut Disk,
+    source: &Source,
+    known: &[Known],
+    cuts: usize,
+    mut draw: Draw,
+) -> Result<Counts> {
     disk.mount(MOUNTS[0])?;
-    let shop = disk.shop()?;
-    fill(&shop)?;
-    fs::copy(
-        root().join("target/proofs/power-reference/osier.lock"),
-        shop.project.join("osier.lock"),
-    )?;
-    let mut spans: BTreeMap<Work, Duration> = BTreeMap::new();
-    for work in WORKS {
-        prepare(&shop, work, 0, VERSIONS)?;
-        let from = Instant::now();
-        shop.good(work.words())?;
-        spans.insert(work, from.elapsed());
-        finish(&shop, work, &known[0])?;
-    }
+    let site = Site::fill(disk.shop()?, source)?;
+    site.take_pins("power-reference")?;
+    let spans = site.spans(known)?;
     let mut counts = Counts::new();
     let begun = Instant::now();
     for number in 1..=cuts {
         let cut = match draw.below(100) {
             0..12 => Cut::First,
-            12..60 => Cut::In(Work::Build),
-            60..97 => Cut::In(Work::GcAge),
-            _ => Cut::In(Work::GcSize),
+            _ => Cut::In(Work::draw(&mut draw)),
         };
         let version = draw.below(VERSIONS);
         let span = match cut {
@@ -128,8 +116,7 @@ fn prove(disk: &mut Disk, known: &[Delivery], cuts: usize, mut draw: Draw) -> Re
             Cut::In(work) => spans[&work],
         };
         // Beyond the end as well: what was just said to be done is not on the disk yet.
-        let span = usize::try_from(span.as_micros())? * 5 / 4;
-        let moment = Duration::from_micros(draw.below(span.max(1)) as u64);
+        let moment = draw.moment(span * 5 / 4)?;
         let idle = [0, 0, 0, 1500][draw.below(4)];
         let lost = [0, 0, 0, 0, 1, 2][draw.below(6)];
         let options = MOUNTS[draw.below(MOUNTS.len())];
@@ -139,7 +126,7 @@ fn prove(disk: &mut Disk, known: &[Delivery], cuts: usize, mut draw: Draw) -> Re
             LOST[lost].1
         );
         let idle = Duration::from_millis(idle);
-        let ended = one(disk, &shop, cut, version, (moment, idle), (LOST[lost].0, options), known)
+        let ended = one(disk, &site, cut, version, (moment, idle), (LOST[lost].0, options), known)
             .with_context(|| name.clone())?;
         let row = counts.entry(cut).or_default();
         row[lost] += 1;
@@ -154,20 +141,21 @@ fn prove(disk: &mut Disk, known: &[Delivery], cuts: usize, mut draw: Draw) -> Re
 /// Cuts once, and looks at what comes after; says whether osier had ended before.
 fn one(
     disk: &mut Disk,
-    shop: &Workshop,
+    site: &Site<'_>,
     cut: Cut,
     version: usize,
     (moment, idle): (Duration, Duration),
     (flag, options): (u32, &str),
-    known: &[Delivery],
+    known: &[Known],
 ) -> Result<bool> {
+    let shop = &site.shop;
     let fresh = disk.place.join("fresh");
     let import = root().join("osier.lock");
     let first = ["--store", fresh.to_str().context("UTF-8")?, "fetch", "--import"];
     let first = [first.as_slice(), &[import.to_str().context("UTF-8")?]].concat();
     let words = match cut {
         Cut::In(work) => {
-            prepare(shop, work, version, VERSIONS)?;
+            site.prepare(work, version, (version + 2) % VERSIONS)?;
             work.words()
         }
         Cut::First => &first,
@@ -185,9 +173,8 @@ fn one(
     match cut {
         Cut::In(work) => {
             // What a person wrote last may be lost as well.
-            write_version(shop, version)?;
-            finish(shop, work, &known[version])?;
-            shop.good(&["verify"])?;
+            site.write_again(work, version)?;
+            site.finish(work, version, &known[version])?;
         }
         Cut::First => {
             let fresh = fresh.to_str().context("UTF-8")?;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use osier_store::{Digest, IoContext, Store};
 
+use crate::beside::Beside;
 use crate::compose::blob_problem;
 use crate::own_recipe;
 use crate::problem::{Exit, Outcome, Problem};
@@ -116,8 +117,7 @@ fn content(place: &Path) -> Outcome<Option<String>> {
 fn copy(store: &Store, digest: &Digest, place: &Path) -> Outcome<()> {
     let blob = store.blob_path(digest);
     let size = store.verify_blob(digest).map_err(|error| blob_problem(store, error))?;
-    let folder = place.parent().unwrap_or(Path::new("."));
-    let beside = tempfile::NamedTempFile::new_in(folder).at("make a file in", folder)?;
+    let beside = Beside::file(place)?;
     let copied = crate::disks::copy_with_holes(&blob, beside.path()).at("copy", &blob)?;
     if copied != size {
         let message = format!("{} changed while it was copied", blob.display());
@@ -125,7 +125,7 @@ fn copy(store: &Store, digest: &Digest, place: &Path) -> Outcome<()> {
     }
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
     fs::set_permissions(beside.path(), mode).at("set the mode of", beside.path())?;
-    Ok(own_recipe::keep(beside, place)?)
+    Ok(beside.keep()?)
 }
 
 #[cfg(test)]

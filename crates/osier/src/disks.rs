@@ -12,6 +12,7 @@ use osier_recipe::{
 use osier_sandbox::Launcher;
 use osier_store::Digest;
 
+use crate::beside::Beside;
 use crate::library::{Entry, Shelf};
 use crate::network::Network;
 use crate::problem::{Exit, Outcome, Problem};
@@ -197,11 +198,9 @@ impl ReadyDisk {
             Content::Image => Ok(()),
             // A disk that is kept counts as whole once it has its name.
             Content::Copy(image) if self.keep => {
-                beside(file, |to| copy_with_holes(image, to).map(drop))
+                whole(file, |to| copy_with_holes(image, to).map(drop))
             }
-            Content::Blank(size) if self.keep => {
-                beside(file, |to| File::create(to)?.set_len(*size))
-            }
+            Content::Blank(size) if self.keep => whole(file, |to| File::create(to)?.set_len(*size)),
             Content::Copy(image) => copy_with_holes(image, file).map(drop),
             Content::Blank(size) => File::create(file)?.set_len(*size),
         }
@@ -209,13 +208,10 @@ impl ReadyDisk {
 }
 
 /// Writes a file beside its place, and renames it once it is on the disk.
-fn beside(place: &Path, write: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
-    let mut name = place.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let beside = place.with_file_name(name);
-    write(&beside)?;
-    File::open(&beside)?.sync_all()?;
-    std::fs::rename(&beside, place)
+fn whole(place: &Path, write: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
+    let beside = Beside::file(place).map_err(|error| error.source)?;
+    write(beside.path())?;
+    beside.keep().map_err(|error| error.source)
 }
 
 /// Copies a file and leaves holes where it is all zeros; gives its size in bytes.

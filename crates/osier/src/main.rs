@@ -1,6 +1,7 @@
 //! The osier command.
 #![warn(clippy::print_stdout, clippy::print_stderr, reason = "all is printed by screen.rs")]
 
+mod beside;
 mod boot;
 mod checks;
 mod cli;

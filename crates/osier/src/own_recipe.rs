@@ -1,13 +1,13 @@
 //! The project's own recipes, as far as osier writes them.
 
 use std::fs;
-use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use osier_recipe::{Recipe, Target, glob_matches};
-use osier_store::{FileError, IoContext, flush_file_system, sync_folder};
+use osier_store::IoContext as _;
 
+use crate::beside::Beside;
 use crate::library::{BesideKind, Entry};
 use crate::problem::Outcome;
 use crate::project::Project;
@@ -16,32 +16,20 @@ use crate::project::Project;
 pub(crate) fn write(path: &Path, content: impl AsRef<[u8]>) -> Outcome<()> {
     let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
     let path = real.as_path();
-    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let folder = folder.unwrap_or(Path::new("."));
-    let mut beside = tempfile::NamedTempFile::new_in(folder).at("make a file in", folder)?;
-    beside.write_all(content.as_ref()).at("write", beside.path())?;
+    let beside = Beside::file(path)?;
+    fs::write(beside.path(), content).at("write", beside.path())?;
     let mode = fs::metadata(path).map_or(0o644, |known| known.permissions().mode());
     fs::set_permissions(beside.path(), fs::Permissions::from_mode(mode))
         .at("set the mode of", beside.path())?;
-    Ok(keep(beside, path)?)
-}
-
-/// Gives a written file its name once its bytes are on the disk, and waits until the name is.
-pub(crate) fn keep(beside: tempfile::NamedTempFile, path: &Path) -> Result<(), FileError> {
-    beside.as_file().sync_all().at("sync", beside.path())?;
-    beside.persist(path).map_err(|error| error.error).at("rename", path)?;
-    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    sync_folder(folder.unwrap_or(Path::new(".")))
+    Ok(beside.keep()?)
 }
 
 /// Copies a built-in recipe with all that lies beside it into the project, whole or not at all.
 pub(crate) fn take_over(project: &Project<'_>, entry: &Entry, component: &str) -> Outcome<PathBuf> {
     let shelf = project.workplace.project.join("recipes");
     fs::create_dir_all(&shelf).at("make", &shelf)?;
-    let beside = tempfile::Builder::new()
-        .prefix(".new-")
-        .tempdir_in(&shelf)
-        .at("make a folder in", &shelf)?;
+    let folder = shelf.join(component);
+    let beside = Beside::folder(&folder)?;
     let recipe = beside.path().join("recipe.toml");
     fs::write(&recipe, &entry.text).at("write", &recipe)?;
     for file in entry.beside("")?.into_values() {
@@ -59,14 +47,9 @@ pub(crate) fn take_over(project: &Project<'_>, entry: &Entry, component: &str) -
             }
         }
     }
-    let folder = shelf.join(component);
     fs::set_permissions(beside.path(), fs::Permissions::from_mode(0o755))
         .at("set the mode of", beside.path())?;
-    flush_file_system(&shelf)?;
-    fs::rename(beside.path(), &folder).at("rename", beside.path())?;
-    sync_folder(&shelf)?;
-    // It has another name now.
-    let _ = beside.keep();
+    beside.keep()?;
     Ok(folder)
 }
 

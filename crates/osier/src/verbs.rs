@@ -7,6 +7,7 @@ use osier_build::Wanted;
 use osier_recipe::{System, Target};
 use osier_store::{Digest, IoContext, Key, Store, flush_file_system, sync_folder};
 
+use crate::beside::Beside;
 use crate::boot;
 use crate::disk_image;
 use crate::disks;
@@ -171,19 +172,13 @@ pub(crate) fn build(
 
 /// Lays an output out beside its place, and renames it once it is on the disk.
 fn deliver(store: &Store, digest: &Digest, folder: &Path, place: &Path) -> Outcome<()> {
-    let beside = tempfile::Builder::new()
-        .prefix(".osier-out-")
-        .tempdir_in(folder)
-        .at("make a folder in", folder)?;
+    let beside = Beside::folder(place)?;
     let made = beside.path().join("output");
-    let laid = store
+    store
         .lay_out(digest, &made, 1_577_836_800)
-        .map_err(|error| crate::compose::blob_problem(store, error))
-        .and_then(|()| Ok(flush_file_system(folder)?))
-        .and_then(|()| Ok(std::fs::rename(&made, place).at("rename", &made)?));
-    // Folders that can only be read are no obstacle to it.
-    osier_store::remove_tree(beside.path())?;
-    laid?;
+        .map_err(|error| crate::compose::blob_problem(store, error))?;
+    flush_file_system(folder)?;
+    std::fs::rename(&made, place).at("rename", &made)?;
     Ok(sync_folder(folder)?)
 }
 

@@ -6,7 +6,7 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use osier_build::{Change, SourceEdit, Work};
+use osier_build::{Change, ComponentId, Graph, SourceEdit, Work};
 use osier_patch::{Node, Pair};
 use osier_recipe::glob_matches;
 use osier_sandbox::Launcher;
@@ -75,7 +75,8 @@ pub(super) fn run(
         ))
     })?;
     let mut adding = Adding::default();
-    let added = adding.add(project, recipe, message, &written.text).and_then(|patch| {
+    let named = own_patches(&graph, id);
+    let added = adding.add(project, recipe, message, &written.text, &named).and_then(|patch| {
         let wrong = proved(project, edit, &patch, &source, &now, network, launcher)?;
         if wrong.is_empty() {
             return Ok(());
@@ -174,13 +175,15 @@ enum Undo {
 }
 
 impl Adding {
-    /// Writes the patch beside the recipe, and lets the recipe name it; gives its path below the recipe's folder.
+    /// Writes the patch beside the recipe, which names these so far, and lets it name this one; gives its path below the
+    /// recipe's folder.
     fn add(
         &mut self,
         project: &Project<'_>,
         recipe: &str,
         message: Option<&str>,
         text: &[u8],
+        named: &[&str],
     ) -> Outcome<String> {
         let Some(entry) = project.library().find(Shelf::Recipes, recipe)? else {
             return Err(crate::unknown("component", recipe, &[]));
@@ -202,16 +205,20 @@ impl Adding {
             fs::create_dir_all(&place).at("make", &place)?;
             self.undo.push(Undo::RemoveEmpty(place.clone()));
         }
-        let name = format!("{:04}-{}.patch", next_number(&place)?, slug(message));
+        let path = |name: &str| match below {
+            "" => name.to_owned(),
+            below => format!("{below}/{name}"),
+        };
+        let is_named = |name: &str| named.contains(&path(name).as_str());
+        let name = match unnamed(&place, text, is_named)? {
+            Some(name) => name,
+            None => format!("{:04}-{}.patch", next_number(&place)?, slug(message)),
+        };
         let patch = place.join(&name);
         let head = message.unwrap_or("Changes made with osier edit");
         own_recipe::write(&patch, [head.as_bytes(), b"\n\n", text].concat())?;
         self.undo.push(Undo::Remove(patch.clone()));
         self.said.push(format!("  wrote  {}", Workplace::shown(&patch)));
-        let path = |name: &str| match below {
-            "" => name.to_owned(),
-            below => format!("{below}/{name}"),
-        };
         let series = place.join(SERIES);
         let is_read = effective.patches.iter().any(|pattern| glob_matches(pattern, &path(SERIES)));
         if is_read && series.is_file() {
@@ -298,6 +305,21 @@ impl Adding {
     }
 }
 
+/// Finds the same patch, which no recipe names: osier was killed after it had written the one, and before the other.
+fn unnamed(folder: &Path, text: &[u8], is_named: impl Fn(&str) -> bool) -> Outcome<Option<String>> {
+    for entry in fs::read_dir(folder).at("list", folder)? {
+        let entry = entry.at("list", folder)?;
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        if !name.ends_with(".patch") || is_named(&name) {
+            continue;
+        }
+        if fs::read(entry.path()).is_ok_and(|found| found.ends_with(text)) {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
+}
+
 /// Gives the number after the highest that a patch of a folder begins with.
 fn next_number(folder: &Path) -> Outcome<u32> {
     let mut highest = 0u32;
@@ -328,6 +350,15 @@ fn slug(message: Option<&str>) -> String {
     if short.is_empty() { "edit".to_owned() } else { short.to_owned() }
 }
 
+/// Lists the patches that a recipe names, in order, by their paths below its folder.
+fn own_patches(graph: &Graph, id: ComponentId) -> Vec<&str> {
+    let patches = graph.component(id).steps.iter().find_map(|step| match &graph.step(*step).work {
+        Work::Patch(patching) => Some(patching.own.iter().map(|own| own.file.as_str()).collect()),
+        _ => None,
+    });
+    patches.unwrap_or_default()
+}
+
 /// Puts the patch on the source as builds will, and lists the paths that are other than in the person's folder.
 fn proved(
     project: &mut Project<'_>,
@@ -339,11 +370,7 @@ fn proved(
     launcher: &Launcher,
 ) -> Outcome<Vec<String>> {
     let (graph, id) = source_of(project, &edit.component, network)?;
-    let patches = graph.component(id).steps.iter().find_map(|step| match &graph.step(*step).work {
-        Work::Patch(patching) => Some(patching.own.iter().map(|own| own.file.as_str()).collect()),
-        _ => None,
-    });
-    let patches: Vec<&str> = patches.unwrap_or_default();
+    let patches = own_patches(&graph, id);
     if patches.last() != Some(&patch) {
         let message = format!("{patch} would not be the last patch of {}", edit.recipe);
         return Err(Problem::new("E006", Exit::Usage, message).hint(format!(

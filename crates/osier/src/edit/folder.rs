@@ -4,43 +4,43 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use osier_store::{IoContext as _, flush_file_system, sync_folder};
+use osier_store::IoContext as _;
 
 use super::state::Edit;
+use crate::beside::Beside;
 use crate::problem::{Exit, Outcome, Problem};
 use crate::project::Project;
 
 /// The folders of a project that recipes and systems read: what is in them would become part of something else.
 const TAKEN: [&str; 5] = ["recipes", "kinds", "systems", "machines", ".osier"];
 
-/// Makes sure that a source can go to a folder; gives it without links and dots.
-pub(super) fn checked(project: &Project<'_>, folder: &Path, others: &[Edit]) -> Outcome<PathBuf> {
+/// What to do about a folder that cannot be had.
+const ANOTHER: &str = "name a folder that is not there yet";
+
+/// Makes sure that a source can go to a folder; gives it without links and dots, and says whether anything is in it.
+pub(super) fn checked(
+    project: &Project<'_>,
+    folder: &Path,
+    others: &[Edit],
+) -> Outcome<(PathBuf, bool)> {
     let own = &project.workplace.project;
     if !own.join("osier.toml").is_file() {
         let message = format!("there is no project here to edit something in ({})", own.display());
         return Err(Problem::new("E002", Exit::Usage, message)
             .hint("`osier new NAME` makes one, `--project DIR` names one"));
     }
-    let refused = |why: String, hint: &str| {
-        let message = format!("the source cannot go to {}: {why}", folder.display());
-        Err(Problem::new("E002", Exit::Usage, message).hint(hint))
-    };
+    let refused = |why: String, hint: &str| Err(refused(folder, &why, hint));
     const ELSEWHERE: &str = "name a folder that is not there yet, outside of these";
     let place = resolved(folder)?;
     if place.to_str().is_none() {
         return refused("its name is not UTF-8".into(), "name another folder");
     }
-    match fs::symlink_metadata(&place) {
-        Ok(metadata) if !metadata.is_dir() => {
-            return refused("it is a file".into(), "name a folder that is not there yet");
-        }
-        Ok(_) if fs::read_dir(&place).at("list", &place)?.next().is_some() => {
-            return refused("it is not empty".into(), "name a folder that is not there yet");
-        }
-        Ok(_) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+    let is_full = match fs::symlink_metadata(&place) {
+        Ok(metadata) if !metadata.is_dir() => return refused("it is a file".into(), ANOTHER),
+        Ok(_) => fs::read_dir(&place).at("list", &place)?.next().is_some(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
         Err(error) => return Err(error).at("read", &place).map_err(Problem::from),
-    }
+    };
     let store = resolved(project.store.root())?;
     if place.starts_with(&store) {
         return refused("it lies in osier's store".into(), ELSEWHERE);
@@ -60,7 +60,18 @@ pub(super) fn checked(project: &Project<'_>, folder: &Path, others: &[Edit]) -> 
             return refused(why, ELSEWHERE);
         }
     }
-    Ok(place)
+    Ok((place, is_full))
+}
+
+/// Says why a source cannot go to a folder.
+fn refused(folder: &Path, why: &str, hint: &str) -> Problem {
+    let message = format!("the source cannot go to {}: {why}", folder.display());
+    Problem::new("E002", Exit::Usage, message).hint(hint)
+}
+
+/// Refuses a folder in which there is something else than the source.
+pub(super) fn not_empty(folder: &Path) -> Problem {
+    refused(folder, "it is not empty", ANOTHER)
 }
 
 /// Follows the links in the part of a path that is there.
@@ -86,11 +97,10 @@ fn resolved(path: &Path) -> Outcome<PathBuf> {
 }
 
 /// Makes a folder beside another one, in which a source is laid out before it gets its name.
-pub(super) fn beside(folder: &Path) -> Outcome<tempfile::TempDir> {
+pub(super) fn beside(folder: &Path) -> Outcome<Beside> {
     let parent = folder.parent().unwrap_or(folder);
     fs::create_dir_all(parent).at("make", parent)?;
-    let made = tempfile::Builder::new().prefix(".osier-edit-").tempdir_in(parent);
-    Ok(made.at("make a folder in", parent)?)
+    Ok(Beside::folder(folder)?)
 }
 
 /// Lets the person write everything: sources have files that can only be read.
@@ -117,12 +127,8 @@ pub(super) fn make_writable(folder: &Path) -> Outcome<()> {
 }
 
 /// Gives a laid out source its name.
-pub(super) fn put(beside: tempfile::TempDir, folder: &Path) -> Outcome<()> {
+pub(super) fn put(beside: Beside) -> Outcome<()> {
     fs::set_permissions(beside.path(), fs::Permissions::from_mode(0o755))
         .at("set the mode of", beside.path())?;
-    flush_file_system(beside.path())?;
-    fs::rename(beside.path(), folder).at("rename", beside.path())?;
-    // It has another name now.
-    let _ = beside.keep();
-    Ok(sync_folder(folder.parent().unwrap_or(folder))?)
+    Ok(beside.keep()?)
 }

@@ -182,18 +182,25 @@ fn begin(
 ) -> Outcome<()> {
     let workplace = project.workplace;
     let others = state::all(project)?;
-    let folder = folder::checked(project, folder, &others)?;
+    let asked = folder;
+    let (folder, is_full) = folder::checked(project, folder, &others)?;
     let (graph, id) = source_of(project, component, network)?;
     let made = made(project, &graph, id, network, launcher)?;
     let recipe = graph.component(id).recipe.clone();
 
     // The files that are the source's own bytes need no second place in the store.
-    made.tree(project)?;
-    let beside = folder::beside(&folder)?;
-    copy_out(&made.layers, &made.folder, beside.path())?;
-    folder::make_writable(beside.path())?;
-    folder::put(beside, &folder)?;
+    let tree = made.tree(project)?;
+    if !is_full {
+        let beside = folder::beside(&folder)?;
+        copy_out(&made.layers, &made.folder, beside.path())?;
+        folder::make_writable(beside.path())?;
+        folder::put(beside)?;
+    }
     let source = state::taken(project.store, &folder)?;
+    // Just the source is there where osier was killed before it had noted the edit.
+    if is_full && source != tree {
+        return Err(folder::not_empty(asked));
+    }
     let identity = graph.source_identity(id).to_string();
     Edit::new(project, &recipe, component, folder.clone(), identity).begin(&source)?;
 

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use osier_store::{Digest, IoContext as _, Store, Tree, TreeNode, sync_folder};
 use serde_json::{Value, json};
 
+use crate::beside::Beside;
 use crate::own_recipe;
 use crate::problem::{Exit, Outcome, Problem};
 use crate::project::Project;
@@ -119,18 +120,16 @@ impl Edit {
         if let Some(own) = folder.parent() {
             own_recipe::write(&own.join(".gitignore"), "*\n")?;
         }
-        let beside = folder.join(format!(".{}.{}", self.recipe, std::process::id()));
-        fs::create_dir_all(&beside).at("make", &beside)?;
+        let beside = Beside::folder(&self.place)?;
         let record = json!({
             "version": VERSION,
             "component": self.component,
             "folder": self.folder.to_str(),
             "source": self.identity,
         });
-        own_recipe::write(&beside.join("source.tree"), source.to_manifest())?;
-        own_recipe::write(&beside.join("edit.json"), format!("{record:#}\n"))?;
-        fs::rename(&beside, &self.place).at("rename", &beside)?;
-        Ok(sync_folder(folder)?)
+        own_recipe::write(&beside.path().join("source.tree"), source.to_manifest())?;
+        own_recipe::write(&beside.path().join("edit.json"), format!("{record:#}\n"))?;
+        Ok(beside.keep()?)
     }
 
     /// Lets builds begin afresh from the source as it is now.
@@ -202,7 +201,8 @@ fn forget(place: &Path) -> Outcome<()> {
     }
     // What a person has put there stays, out of the way.
     let _ = fs::remove_dir(&aside);
-    Ok(())
+    // Else a power cut would bring the edit back.
+    Ok(sync_folder(place.parent().unwrap_or(place))?)
 }
 
 /// Takes a folder over as a tree.

@@ -105,7 +105,7 @@ fn folders_that_cannot_take_a_source_are_refused() {
     for (folder, why) in [
         ("full", "it is not empty"),
         ("file", "it is a file"),
-        (".", "it is not empty"),
+        (".", "it is the project itself"),
         ("recipes/b", "the project's `recipes` are read from there"),
         ("link/b", "the project's `recipes` are read from there"),
         ("systems/s/overlay", "the project's `systems` are read from there"),
@@ -379,27 +379,74 @@ fn a_finished_edit_is_a_patch_of_the_recipe() {
     assert!(space.project().join("work/c/link/file").is_file());
 }
 
+/// Copies what is noted of an edit.
+fn copy_edit(from: &std::path::Path, to: &std::path::Path) {
+    fs::create_dir_all(to).unwrap();
+    for name in ["edit.json", "source.tree"] {
+        fs::copy(from.join(name), to.join(name)).unwrap();
+    }
+}
+
 #[test]
 fn a_finish_that_was_killed_is_finished_by_the_next_one() {
     let space = space();
     change_all(&space);
     let (edits, kept) = (space.project().join(".osier/edits"), space.folder.path().join("kept"));
-    let copy = |from: &std::path::Path, to: &std::path::Path| {
-        fs::create_dir_all(to).unwrap();
-        for name in ["edit.json", "source.tree"] {
-            fs::copy(from.join(name), to.join(name)).unwrap();
-        }
-    };
-    copy(&edits.join("a"), &kept);
+    copy_edit(&edits.join("a"), &kept);
     space.prints(&["edit", "--finish", "a"]);
     // The patch is there, and so is the edit.
-    copy(&kept, &edits.join("a"));
+    copy_edit(&kept, &edits.join("a"));
     let (status, text) = space.fails(&["build", "a"]);
     assert_eq!(status, 2);
     assert!(text.contains("error[E004]"), "{text}");
     let text = space.prints(&["edit", "--finish", "a"]);
     assert!(text.starts_with("  done   the recipe has all changes already"), "{text}");
     assert_eq!(fs::read_dir(space.project().join("recipes/a/patches")).unwrap().count(), 1);
+}
+
+#[test]
+fn a_finish_that_was_killed_before_the_recipe_named_the_patch_writes_no_second_one() {
+    let space = space();
+    change_all(&space);
+    let (edits, kept) = (space.project().join(".osier/edits"), space.folder.path().join("kept"));
+    let alone = space.project().join("recipes/a.toml");
+    let before = fs::read(&alone).unwrap();
+    copy_edit(&edits.join("a"), &kept);
+    space.prints(&["edit", "--finish", "a"]);
+    let named = fs::read(space.project().join("recipes/a/recipe.toml")).unwrap();
+    // The patch is there, and the recipe and the edit are as they were; other words are used the second time.
+    copy_edit(&kept, &edits.join("a"));
+    fs::write(space.project().join("recipes/a/recipe.toml"), before).unwrap();
+    let text = space.prints(&["edit", "--finish", "a", "-m", "other words"]);
+    assert!(text.contains("  wrote  recipes/a/patches/0001-edit.patch\n"), "{text}");
+    assert_eq!(fs::read_dir(space.project().join("recipes/a/patches")).unwrap().count(), 1);
+    let patch = fs::read_to_string(space.project().join("recipes/a/patches/0001-edit.patch"));
+    assert!(patch.unwrap().starts_with("other words\n"));
+    assert_eq!(fs::read(space.project().join("recipes/a/recipe.toml")).unwrap(), named);
+    assert_eq!(space.prints(&["edit", "--list"]), "nothing is edited\n");
+}
+
+#[test]
+fn an_edit_that_was_killed_before_it_was_noted_is_begun_by_the_next_one() {
+    let space = space();
+    space.prints(&["edit", "a", "work/a"]);
+    let noted = space.project().join(".osier/edits/a");
+    fs::remove_dir_all(&noted).unwrap();
+    // Half a source of another try lies beside it.
+    let half = space.project().join("work/.a.osier-half");
+    fs::create_dir_all(half.join("src")).unwrap();
+    let text = space.prints(&["edit", "a", "work/a"]);
+    assert!(text.starts_with("  edit   the source of a is in work/a: 3 files\n"), "{text}");
+    assert!(space.prints(&["edit", "--list"]).ends_with("nothing is changed\n"));
+    fs::remove_dir_all(&noted).unwrap();
+    // With anything else in it, it is a person's.
+    fs::write(source(&space).join("src/main.c"), "mine\n").unwrap();
+    let (status, text) = space.fails(&["edit", "a", "work/a"]);
+    assert_eq!(status, 2);
+    assert!(text.contains("the source cannot go to work/a: it is not empty"), "{text}");
+    fs::remove_dir_all(source(&space)).unwrap();
+    space.prints(&["edit", "a", "work/a"]);
+    assert!(!half.exists(), "what was half-written is removed");
 }
 
 #[test]
