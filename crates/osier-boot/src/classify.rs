@@ -59,7 +59,7 @@ pub(crate) fn stands_still(console: &str, refused: bool) -> Option<Voice> {
 /// only lines behind the proof count, where there is one; lines that have all that the kernel's have
 /// come before others; and the others count only where nothing else explains how the guest ended.
 pub fn classify(seen: &Observation<'_>) -> Diagnosis {
-    let lines = Lines::new(seen.console, seen.proved.map(|_| seen.behind));
+    let lines = Lines::new(seen.console, seen.proved.map(|_| seen.behind)).ended(seen.end);
     let found = qemu_fault(seen)
         .or_else(|| booted(seen))
         .or_else(|| init_could_not_run(seen, &lines))

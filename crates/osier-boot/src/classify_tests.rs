@@ -32,7 +32,15 @@ fn settled() -> Outcome {
 
 fn unproved(console: &str, outcome: Outcome) -> Diagnosis {
     let proof = "osier-booted:1";
-    classify(&Observation { console, messages: "", outcome, proved: None, proof, behind: 0 })
+    classify(&Observation {
+        console,
+        messages: "",
+        end: None,
+        outcome,
+        proved: None,
+        proof,
+        behind: 0,
+    })
 }
 
 /// Each fault of a system, its console, and the sentence and the words of the cause or hint
@@ -405,6 +413,7 @@ fn qemus_own_faults_are_told_apart() {
         classify(&Observation {
             console: "",
             messages,
+            end: None,
             outcome,
             proved: None,
             proof: "osier-booted:1",

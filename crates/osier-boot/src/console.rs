@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::classify::{REFUSALS, stands_still};
 use crate::kernel_lines::{Voice, stamp};
+use crate::machine_end::{MachineEnd, split};
 use crate::script::find;
 
 /// How much of the beginning is kept for the verdict.
@@ -234,6 +235,12 @@ fn read_all(stream: &mut File, mut each: impl FnMut(&[u8])) {
 }
 
 impl Record {
+    /// What QEMU said in words, and how it says that the machine ended; nothing of the latter where it said too much.
+    pub(crate) fn said(&self) -> (String, Option<MachineEnd>) {
+        let (messages, end) = split(&String::from_utf8_lossy(&self.messages));
+        (messages, end.filter(|_| self.messages.len() < MESSAGES))
+    }
+
     /// The offset behind the last byte of the cleaned console.
     pub(crate) fn end(&self) -> u64 {
         self.tail_start + self.tail.len() as u64

@@ -7,6 +7,7 @@
 
 use std::ops::Range;
 
+use crate::machine_end::MachineEnd;
 use crate::script::GuestEnding;
 
 /// By how many seconds a stamp may be older than one before it; lines of several processors overtake each other.
@@ -52,6 +53,8 @@ pub(crate) struct Lines<'a> {
     begun: usize,
     /// The first line behind the proof; 0 without one.
     from: usize,
+    /// How the machine ended, where QEMU said so.
+    end: Option<MachineEnd>,
 }
 
 impl<'a> Lines<'a> {
@@ -79,7 +82,12 @@ impl<'a> Lines<'a> {
         let all: Vec<Line<'a>> = all.collect();
         let begun = all.iter().position(|line| line.message.is_some()).unwrap_or(all.len());
         let before = behind.and_then(|behind| console.get(..behind)).unwrap_or("");
-        Lines { all, is_stamped, begun, from: before.lines().count() }
+        Lines { all, is_stamped, begun, from: before.lines().count(), end: None }
+    }
+
+    /// Adds how the machine ended: an end that did not happen was not announced by the kernel.
+    pub(crate) fn ended(self, end: Option<MachineEnd>) -> Lines<'a> {
+        Lines { end, ..self }
     }
 
     /// The lines from which a verdict may be drawn.
@@ -186,6 +194,9 @@ impl<'a> Lines<'a> {
             [GuestEnding::PowerOff, GuestEnding::Reboot, GuestEnding::Halt, GuestEnding::Panic];
         for index in self.behind() {
             for ending in endings {
+                if self.end.is_some_and(|end| end.contradicts(ending)) {
+                    continue;
+                }
                 let Some(voice) = ending.words().and_then(|words| self.end_voice(index, words))
                 else {
                     continue;

@@ -8,6 +8,7 @@
 //! | [`script`] | what is expected, sent and waited for |
 //! | [`console`] | the recorded console and the search in it |
 //! | `kernel_lines` | which lines of the console are the kernel's |
+//! | [`machine_end`] | what QEMU says of the machine's end |
 //! | [`verdict`] | from console text to a diagnosis |
 //! | [`runner`] | one boot plan from start to report |
 //! | [`kvm`] | whether this host's KVM can be used |
@@ -30,6 +31,7 @@ pub mod interactive;
 mod kernel_lines;
 pub mod kvm;
 pub mod machine;
+pub mod machine_end;
 mod playing;
 pub mod runner;
 pub mod script;
@@ -42,6 +44,7 @@ pub use emulator::{
     ConsoleEnds, Emulator, EmulatorError, Guest, GuestExit, GuestStatus, QemuCall, QemuFile,
 };
 pub use machine::{Accelerator, Architecture, Board, Machine, MachineError};
+pub use machine_end::MachineEnd;
 pub use runner::{BootError, BootEvent, BootPlan, BootRecord, BootReport, boot};
 pub use script::{Action, BootScript, GuestEnding, Pattern, Script, ScriptError};
 pub use verdict::{Diagnosis, Verdict};

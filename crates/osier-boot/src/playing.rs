@@ -187,8 +187,12 @@ impl Playing {
         self.wait_for(waiting_for, within, |_, record, exit| {
             exit.is_some() || record.stands_still(grace)
         })?;
-        let (console, behind) = self.console.record().text();
-        let found = Lines::new(&console, behind).ending().map(|(ending, _)| ending);
+        let record = self.console.record();
+        let (console, behind) = record.text();
+        let (_, end) = record.said();
+        drop(record);
+        let end = end.filter(|_| self.has_ended());
+        let found = Lines::new(&console, behind).ended(end).ending().map(|(ending, _)| ending);
         match self.exit {
             Some(GuestExit { status, .. })
                 if matches!(status, GuestStatus::Signal(_))
@@ -200,6 +204,11 @@ impl Playing {
             _ if found == Some(how) => Ok(()),
             _ => Err(Outcome::OtherEnd { expected: how, found }),
         }
+    }
+
+    /// Whether QEMU has ended without being told to.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.exit.is_some()
     }
 
     /// Ends the guest if it still runs; its CPU time.

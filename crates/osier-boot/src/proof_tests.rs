@@ -45,6 +45,7 @@ fn judge(parts: &[&str], outcome: Outcome) -> Diagnosis {
     let found = classify(&Observation {
         console: &console,
         messages: "",
+        end: None,
         outcome,
         proved: place.map(|_| Duration::from_millis(1500)),
         proof: PROOF.trim(),

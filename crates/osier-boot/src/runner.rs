@@ -14,6 +14,7 @@ use crate::challenge::Challenge;
 use crate::console::Console;
 use crate::emulator::{ConsoleEnds, Emulator, QemuCall};
 use crate::machine::{Accelerator, Machine, MachineError, Payload};
+use crate::machine_end;
 use crate::playing::Playing;
 use crate::script::{Action, BootScript, GuestEnding, Script, ScriptError};
 use crate::verdict::{Diagnosis, Observation, Outcome, Verdict, classify};
@@ -209,7 +210,8 @@ fn boot_once(
 ) -> Result<BootRecord, BootError> {
     let challenge = Challenge::fresh()
         .map_err(|errno| BootError::Host { what: "draw random bytes", source: errno.into() })?;
-    let (call, command_line) = prepare(plan, &script.without, &challenge)?;
+    let (mut call, command_line) = prepare(plan, &script.without, &challenge)?;
+    call.arguments.extend(machine_end::arguments().map(Into::into));
     let log = plan.folder.join(log_name(number, again));
     let (ends, ours) =
         pipes().map_err(|source| BootError::Host { what: "make the console's pipes", source })?;
@@ -218,7 +220,7 @@ fn boot_once(
     let started = Instant::now();
     let console = Console::read(ours.stdout, ours.stderr, &log, &proof)
         .map_err(|source| BootError::Log { path: log.clone(), source })?;
-    let mut cpu = Duration::ZERO;
+    let (mut cpu, mut by_itself) = (Duration::ZERO, false);
     let outcome = match emulator.start(&call, ends) {
         Err(error) => Outcome::EmulatorFailed { message: error.to_string() },
         Ok(guest) => {
@@ -228,6 +230,7 @@ fn boot_once(
                 Ok(()) => Outcome::Done,
                 Err(outcome) => outcome,
             };
+            by_itself = playing.has_ended();
             cpu = playing.stop();
             outcome
         }
@@ -236,9 +239,11 @@ fn boot_once(
     let record = console.record();
     let (console_text, behind) = record.text();
     let proved = record.proved.map(|(when, _)| when.duration_since(started));
+    let (messages, end) = record.said();
     let diagnosis = classify(&Observation {
         console: &console_text,
-        messages: &String::from_utf8_lossy(&record.messages),
+        messages: &messages,
+        end: end.filter(|_| by_itself),
         outcome,
         proved,
         proof: &proof,

@@ -197,6 +197,11 @@ fn a_conversation_is_played() {
     assert_eq!(report.diagnosis.summary, "this did not come: the text \"ready\"");
 }
 
+/// What QEMU traces at its start, and where the guest switches the machine off.
+const TRACE: &str =
+    "echo 'runstate_set current_run_state 6 (prelaunch) new_state 9 (running)' >&2; ";
+const OFF: &str = "echo 'qemu_system_shutdown_request reason=6' >&2; ";
+
 #[test]
 fn ends_are_told_apart() {
     use GuestEnding::{Exit, Halt, Kill, Panic, PowerOff, Reboot};
@@ -225,6 +230,11 @@ fn ends_are_told_apart() {
         (REBOOT, Halt, "B109"),
         ("echo 'reboot: Power down'; exit 3", PowerOff, "B110"),
         ("kill -SEGV $$", Reboot, "B111"),
+        // What QEMU says counts, where it says anything.
+        (&format!("{TRACE}{power_off}"), PowerOff, "B109"),
+        (&format!("{TRACE}{OFF}{power_off}"), PowerOff, "B100"),
+        (&format!("{TRACE}{OFF}{REBOOT}"), Reboot, "B109"),
+        (&format!("{TRACE}{REBOOT}"), Reboot, "B100"),
     ] {
         let script = format!("{STAMPED}{PROVE}{last_words}");
         let report = trial(&script, vec![booted(), end(how)]).boot();

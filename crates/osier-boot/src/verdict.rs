@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::emulator::GuestStatus;
+use crate::machine_end::MachineEnd;
 use crate::script::GuestEnding;
 
 pub use crate::classify::classify;
@@ -17,6 +18,8 @@ pub struct Observation<'a> {
     pub console: &'a str,
     /// QEMU's own messages.
     pub messages: &'a str,
+    /// How QEMU says that the machine ended, if it did.
+    pub end: Option<MachineEnd>,
     /// How far the script came.
     pub outcome: Outcome,
     /// How long after QEMU's start process 1 proved itself, if it did.

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use osier_store::{Digest, FileError, Key, Store, TreeNode};
 
 use crate::edited::Change;
-use crate::graph::{Component, FetchedPatches, Graph, StepCheck, Waiver, Work};
+use crate::graph::{Component, FetchedPatches, Graph, StepCheck, Strip, Waiver, Work};
 use crate::key::KnownInput;
 use crate::places::Places;
 
@@ -98,6 +98,15 @@ impl Basis<'_> {
                     for archive in &source.archives {
                         let name = format!("the source {}", archive.file);
                         add(name, archive.digest.to_string(), &step.origin);
+                        let format = archive.format.as_deref().unwrap_or("the one it has");
+                        let how = match archive.strip {
+                            Some(Strip::Folders(count)) => format!("{format}, strip {count}"),
+                            Some(Strip::Lone) => format!("{format}, without its lone folder"),
+                            None => "not unpacked".to_owned(),
+                        };
+                        let how = format!("{how} {}", archive.into).trim_end().to_owned();
+                        let name = format!("how the source {} is unpacked", archive.file);
+                        add(name, how, &step.origin);
                     }
                     if let Some(folder) = &source.folder {
                         let name = format!("the source folder {}", source.name);
