@@ -34,6 +34,7 @@ mod prove_toolchain;
 mod prove_verdicts;
 mod server;
 mod stop_at;
+mod unsynced;
 mod works;
 mod workshop;
 

@@ -5,6 +5,9 @@
 //! on the disk is lost, mostly without the journal's last part. It is mounted again, in another boot of the machine as far as osier can
 //! see. The next build must deliver the bytes that an undisturbed one in another store has delivered, leave no work behind, be
 //! followed by one that runs nothing, and the store must be found sound.
+//!
+//! Who is not root has no file system to cut. For them osier runs on any file system and is killed at one of its calls, and what no
+//! call had synced is lost: [`crate::unsynced`]. `OSIER_PROOF_SIMULATED=1` has root do the same.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,7 +19,8 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::draw::Draw;
 use crate::root;
-use crate::stop_at::{Whom, kill_now, wait_for_end};
+use crate::stop_at::{When, Whom, kill_now, run_until, start_stopped, wait_for_end};
+use crate::unsynced::{self, LOSSES};
 use crate::works::{Known, Site, Source, Work};
 use crate::workshop::Workshop;
 
@@ -26,6 +30,7 @@ const CUTS: usize = 100;
 const VERSIONS: usize = 8;
 /// Tells this program that it runs in a mount namespace of its own.
 const INSIDE: &str = "OSIER_PROOF_POWER";
+const REAL: &str = "real";
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// How the file system is mounted: the journal is written each second, so that names get there long before bytes do.
@@ -48,21 +53,21 @@ enum Cut {
 /// All of it.
 pub(crate) fn all(_: &Path) -> Result<()> {
     let cuts = Draw::asked("OSIER_PROOF_CUTS")?.unwrap_or(CUTS);
-    ensure!(
-        rustix::process::geteuid().is_root(),
-        "prove power needs root, for a loop device and an ext4 that it can cut; nothing was proved"
-    );
-    if std::env::var_os(INSIDE).is_none() {
-        let status = Command::new("unshare")
-            .args(["--mount", "--propagation", "private", "--"])
-            .arg(std::env::current_exe()?)
-            .args(["prove", "power"])
-            .env(INSIDE, "1")
-            .status()
-            .context("cannot run unshare")?;
+    let Ok(inside) = std::env::var(INSIDE) else {
+        let is_real = rustix::process::geteuid().is_root()
+            && std::env::var_os("OSIER_PROOF_SIMULATED").is_none();
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private"]);
+        if !is_real {
+            command.args(["--user", "--map-root-user", "--pid", "--fork", "--kill-child"]);
+        }
+        command.arg("--").arg(std::env::current_exe()?).args(["prove", "power"]);
+        let status = command.env(INSIDE, if is_real { REAL } else { "simulated" }).status();
+        let status = status.context("cannot run unshare")?;
         ensure!(status.success(), "prove power ended with {status}");
         return Ok(());
-    }
+    };
+    let is_real = inside == REAL;
     let draw = Draw::seeded("power")?;
     let begun = Instant::now();
     let source = Source::serve()?;
@@ -72,19 +77,21 @@ pub(crate) fn all(_: &Path) -> Result<()> {
         2 * VERSIONS,
         begun.elapsed().as_secs()
     );
-    let mut disk = Disk::make()?;
-    let proof = prove(&mut disk, &source, &known, cuts, draw);
+    let mut disk: Box<dyn Power> =
+        if is_real { Box::new(Disk::make()?) } else { Box::new(Simulated::make()?) };
+    let proof = prove(&mut *disk, &source, &known, cuts, draw);
     let removed = disk.remove();
     let counts = proof?;
     removed?;
-    println!("| cut in | nothing flushed | the journal flushed | all flushed | after the end |");
+    println!("| cut in | {} | after the end |", disk.losses().join(" | "));
     println!("| --- | --- | --- | --- | --- |");
     for (cut, [none, journal, all, after]) in &counts {
         println!("| {cut:?} | {none} | {journal} | {all} | {after} |");
     }
     println!(
-        "prove power: {cuts} cuts in {} s, 0 wrong: each next build delivered the bytes of an undisturbed one, left no work, was followed \
+        "prove power: {cuts} cuts{} in {} s, 0 wrong: each next build delivered the bytes of an undisturbed one, left no work, was followed \
          by one that ran nothing, and the store was sound",
+        if is_real { "" } else { " of a disk that is simulated" },
         begun.elapsed().as_secs()
     );
     Ok(())
@@ -93,14 +100,14 @@ pub(crate) fn all(_: &Path) -> Result<()> {
 type Counts = BTreeMap<Cut, [usize; 4]>;
 
 fn prove(
-    disk: &mut Disk,
+    disk: &mut dyn Power,
     source: &Source,
     known: &[Known],
     cuts: usize,
     mut draw: Draw,
 ) -> Result<Counts> {
-    disk.mount(MOUNTS[0])?;
-    let site = Site::fill(disk.shop()?, source)?;
+    disk.boot(MOUNTS[0])?;
+    let site = Site::fill(shop(disk.place())?, source)?;
     site.take_pins("power-reference")?;
     let spans = site.spans(known)?;
     let mut counts = Counts::new();
@@ -123,10 +130,10 @@ fn prove(
         let name = format!(
             "cut {number}: {cut:?}, after {} ms, idle {idle} ms, {}, {options}, version {version}",
             moment.as_millis(),
-            LOST[lost].1
+            disk.losses()[lost]
         );
         let idle = Duration::from_millis(idle);
-        let ended = one(disk, &site, cut, version, (moment, idle), (LOST[lost].0, options), known)
+        let ended = one(disk, &site, cut, version, (moment, idle), (lost, options), known)
             .with_context(|| name.clone())?;
         let row = counts.entry(cut).or_default();
         row[lost] += 1;
@@ -140,16 +147,16 @@ fn prove(
 
 /// Cuts once, and looks at what comes after; says whether osier had ended before.
 fn one(
-    disk: &mut Disk,
+    disk: &mut dyn Power,
     site: &Site<'_>,
     cut: Cut,
     version: usize,
-    (moment, idle): (Duration, Duration),
-    (flag, options): (u32, &str),
+    moment: (Duration, Duration),
+    (lost, options): (usize, &str),
     known: &[Known],
 ) -> Result<bool> {
     let shop = &site.shop;
-    let fresh = disk.place.join("fresh");
+    let fresh = disk.place().join("fresh");
     let import = root().join("osier.lock");
     let first = ["--store", fresh.to_str().context("UTF-8")?, "fetch", "--import"];
     let first = [first.as_slice(), &[import.to_str().context("UTF-8")?]].concat();
@@ -160,16 +167,8 @@ fn one(
         }
         Cut::First => &first,
     };
-    let mut command = shop.command(words);
-    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-    std::thread::sleep(moment);
-    let ended = child.try_wait()?.is_some();
-    std::thread::sleep(idle);
-    disk.cut(flag)?;
-    let family = kill_now(&mut child, Whom::All)?;
-    wait_for_end(&family, &shop.store)?;
-    disk.unmount()?;
-    disk.mount(options)?;
+    let ended = disk.run_and_cut(shop.command(words), moment, lost)?;
+    disk.boot(options)?;
     match cut {
         Cut::In(work) => {
             // What a person wrote last may be lost as well.
@@ -186,13 +185,144 @@ fn one(
     Ok(ended)
 }
 
-/// An ext4 file system in a file, and the boot of the machine that osier sees.
+/// A place whose power can be cut, and the boot of the machine that osier sees there.
+trait Power {
+    /// Where the project and the store lie.
+    fn place(&self) -> &Path;
+
+    /// The three ways in which it loses things.
+    fn losses(&self) -> [&'static str; 3];
+
+    /// Begins a new boot of the machine.
+    fn boot(&mut self, options: &str) -> Result<()>;
+
+    /// Starts a command, cuts the power at a moment or some time later, and says whether the command had ended by then.
+    fn run_and_cut(
+        &mut self,
+        command: Command,
+        moment: (Duration, Duration),
+        lost: usize,
+    ) -> Result<bool>;
+
+    fn remove(&mut self) -> Result<()>;
+}
+
+fn shop(place: &Path) -> Result<Workshop> {
+    let project = place.join("project");
+    fs::create_dir_all(&project)?;
+    fs::write(project.join("osier.toml"), "name = \"gallery\"\nsuite = \"bookworm\"\n")?;
+    Ok(Workshop { project, store: place.join("store") })
+}
+
+/// What osier takes for the boot of the machine.
+struct Boot {
+    file: PathBuf,
+    whole: PathBuf,
+    number: u32,
+}
+
+impl Boot {
+    fn make(folder: &Path) -> Result<Self> {
+        let (file, whole) = (folder.join("power-boot"), folder.join("power-proc"));
+        fs::write(&file, "boot-0\n")?;
+        // A sandbox may mount a /proc of its own where it can see one that nothing covers.
+        fs::create_dir_all(&whole)?;
+        run(Command::new("mount").args(["-t", "proc", "proc"]).arg(&whole))?;
+        run(Command::new("mount").arg("--bind").arg(&file).arg(BOOT_ID))?;
+        Ok(Self { file, whole, number: 0 })
+    }
+
+    fn next(&mut self) -> Result<()> {
+        self.number += 1;
+        let text = format!("{:08x}-0000-4000-8000-000000000000\n", self.number);
+        Ok(fs::write(&self.file, text)?)
+    }
+
+    fn remove(&self) -> Result<()> {
+        run(Command::new("umount").arg(BOOT_ID))?;
+        run(Command::new("umount").arg(&self.whole))?;
+        fs::remove_dir(&self.whole)?;
+        Ok(fs::remove_file(&self.file)?)
+    }
+}
+
+/// A folder, of which [`crate::unsynced`] loses what osier has not synced.
+struct Simulated {
+    place: PathBuf,
+    boot: Boot,
+    draw: Draw,
+    output: PathBuf,
+}
+
+impl Simulated {
+    fn make() -> Result<Self> {
+        let folder = root().join("target/proofs");
+        fs::create_dir_all(&folder)?;
+        // The processes of this namespace.
+        run(Command::new("mount").args(["-t", "proc", "proc", "/proc"]))?;
+        let (place, output) = (folder.join("power-simulated"), folder.join("power-output"));
+        if place.exists() {
+            osier_store::remove_tree(&place)?;
+        }
+        fs::create_dir_all(&place)?;
+        Ok(Self { place, boot: Boot::make(&folder)?, draw: Draw(1), output })
+    }
+}
+
+impl Power for Simulated {
+    fn place(&self) -> &Path {
+        &self.place
+    }
+
+    fn losses(&self) -> [&'static str; 3] {
+        ["everything unsynced lost", "files lost", "blocks lost"]
+    }
+
+    fn boot(&mut self, _: &str) -> Result<()> {
+        self.boot.next()
+    }
+
+    fn run_and_cut(
+        &mut self,
+        command: Command,
+        (moment, idle): (Duration, Duration),
+        lost: usize,
+    ) -> Result<bool> {
+        let mut disk = unsynced::Disk::new(&self.place)?;
+        let mut child = start_stopped(&command, &self.output)?;
+        let begun = Instant::now();
+        // Every call is two stops for the one who traces.
+        let moment = moment * 2 + idle / 10;
+        let mut noted = Ok(());
+        let cut = run_until(&mut child, When::Before, Whom::All, &mut |call| {
+            if begun.elapsed() >= moment {
+                return true;
+            }
+            if noted.is_ok() {
+                noted = disk.note(call);
+            }
+            false
+        })?;
+        noted?;
+        if let Some(family) = &cut {
+            wait_for_end(family, &self.place.join("store"))?;
+        }
+        disk.cut(LOSSES[lost], &mut self.draw)?;
+        Ok(cut.is_none())
+    }
+
+    fn remove(&mut self) -> Result<()> {
+        self.boot.remove()?;
+        osier_store::remove_tree(&self.place)?;
+        Ok(fs::remove_file(&self.output)?)
+    }
+}
+
+/// An ext4 file system in a file.
 struct Disk {
     file: PathBuf,
     place: PathBuf,
-    boot: PathBuf,
-    whole: PathBuf,
-    boots: u32,
+    boot: Boot,
     mounted: bool,
 }
 
@@ -201,7 +331,6 @@ impl Disk {
         let folder = root().join("target/proofs");
         let file = folder.join("power.ext4");
         let place = folder.join("power");
-        let boot = folder.join("power-boot");
         let _ = fs::remove_file(&file);
         fs::create_dir_all(&place)?;
         ensure!(
@@ -211,33 +340,7 @@ impl Disk {
         );
         fs::File::create(&file)?.set_len(8 << 30)?;
         run(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&file))?;
-        fs::write(&boot, "boot-0\n")?;
-        // A sandbox may mount a /proc of its own where it can see one that nothing covers.
-        let whole = folder.join("power-proc");
-        fs::create_dir_all(&whole)?;
-        run(Command::new("mount").args(["-t", "proc", "proc"]).arg(&whole))?;
-        run(Command::new("mount").arg("--bind").arg(&boot).arg(BOOT_ID))?;
-        Ok(Self { file, place, boot, whole, boots: 0, mounted: false })
-    }
-
-    /// The project and the store on it.
-    fn shop(&self) -> Result<Workshop> {
-        let project = self.place.join("project");
-        fs::create_dir_all(&project)?;
-        fs::write(project.join("osier.toml"), "name = \"gallery\"\nsuite = \"bookworm\"\n")?;
-        Ok(Workshop { project, store: self.place.join("store") })
-    }
-
-    /// Mounts it, in a new boot of the machine.
-    fn mount(&mut self, options: &str) -> Result<()> {
-        self.boots += 1;
-        fs::write(&self.boot, format!("{:08x}-0000-4000-8000-000000000000\n", self.boots))?;
-        let options = format!("loop,{options}");
-        run(Command::new("mount")
-            .args(["-t", "ext4", "-o", &options])
-            .args([&self.file, &self.place]))?;
-        self.mounted = true;
-        Ok(())
+        Ok(Self { file, place, boot: Boot::make(&folder)?, mounted: false })
     }
 
     /// Cuts the power.
@@ -257,15 +360,49 @@ impl Disk {
         self.mounted = false;
         Ok(())
     }
+}
+
+impl Power for Disk {
+    fn place(&self) -> &Path {
+        &self.place
+    }
+
+    fn losses(&self) -> [&'static str; 3] {
+        LOST.map(|(_, words)| words)
+    }
+
+    fn boot(&mut self, options: &str) -> Result<()> {
+        self.boot.next()?;
+        let options = format!("loop,{options}");
+        run(Command::new("mount")
+            .args(["-t", "ext4", "-o", &options])
+            .args([&self.file, &self.place]))?;
+        self.mounted = true;
+        Ok(())
+    }
+
+    fn run_and_cut(
+        &mut self,
+        mut command: Command,
+        (moment, idle): (Duration, Duration),
+        lost: usize,
+    ) -> Result<bool> {
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        std::thread::sleep(moment);
+        let ended = child.try_wait()?.is_some();
+        std::thread::sleep(idle);
+        self.cut(LOST[lost].0)?;
+        let family = kill_now(&mut child, Whom::All)?;
+        wait_for_end(&family, &self.place.join("store"))?;
+        self.unmount()?;
+        Ok(ended)
+    }
 
     fn remove(&mut self) -> Result<()> {
         if self.mounted {
             self.unmount()?;
         }
-        run(Command::new("umount").arg(BOOT_ID))?;
-        run(Command::new("umount").arg(&self.whole))?;
-        fs::remove_dir(&self.whole)?;
-        fs::remove_file(&self.boot)?;
+        self.boot.remove()?;
         fs::remove_dir(&self.place)?;
         Ok(fs::remove_file(&self.file)?)
     }

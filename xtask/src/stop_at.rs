@@ -25,6 +25,10 @@ pub(crate) enum Call {
     Rename(PathBuf, PathBuf),
     /// This path goes.
     Remove(PathBuf),
+    /// What was written to the file that is open under this path is brought to the disk.
+    Sync(PathBuf),
+    /// Everything on a file system is brought to the disk.
+    SyncAll,
 }
 
 /// Whether osier dies before the kernel has done the call, or after.
@@ -188,6 +192,9 @@ fn call(thread: Pid) -> Option<Call> {
         264 | 316 => Call::Rename(path(Some(one), two)?, path(Some(three), four)?),
         87 | 84 => Call::Remove(path(None, one)?),
         263 => Call::Remove(path(Some(one), two)?),
+        // fsync and fdatasync; syncfs.
+        74 | 75 => Call::Sync(open_file(thread, one)?),
+        306 => Call::SyncAll,
         _ => return None,
     })
 }
