@@ -254,6 +254,11 @@ impl<'a> Site<'a> {
         self.shop.write("systems/small/overlay/etc/version", &format!("{version}\n"))
     }
 
+    /// Writes what does not compile.
+    fn write_mistake(&self) -> Result<()> {
+        self.shop.write("recipes/tool/src/main.c", &format!("{MAIN}#error\n"))
+    }
+
     /// Edits the source that is edited.
     fn write_edit(&self, version: usize) -> Result<()> {
         self.shop.write(&format!("{FOLDER}/more.c"), &more(&format!("{version} + 1000")))?;
@@ -368,7 +373,7 @@ impl<'a> Site<'a> {
             Work::Failing => {
                 self.forget()?;
                 self.write_version(version)?;
-                shop.write("recipes/tool/src/main.c", &format!("{MAIN}#error\n"))?;
+                self.write_mistake()?;
             }
             Work::EditBegin => {
                 self.write_version(version)?;
@@ -406,6 +411,7 @@ impl<'a> Site<'a> {
     pub(crate) fn write_again(&self, work: Work, version: usize) -> Result<()> {
         self.write_version(version)?;
         match work {
+            Work::Failing => self.write_mistake(),
             Work::EditBuild | Work::EditFinish if self.is_edited()? => self.write_edit(version),
             _ => Ok(()),
         }
