@@ -19,7 +19,7 @@ use crate::works::{Known, Site, Source, Work};
 
 /// How many kills, unless `OSIER_PROOF_KILLS` says another number.
 const KILLS: usize = 600;
-/// How many stores are worked in at one time.
+/// How many stores are worked in at one time, unless `OSIER_PROOF_LANES` says another number.
 const LANES: usize = 3;
 /// How many versions of the sources there are.
 const VERSIONS: usize = 12;
@@ -36,13 +36,14 @@ struct Tally {
 /// All of it.
 pub(crate) fn all(_: &Path) -> Result<()> {
     let kills = Draw::asked("OSIER_PROOF_KILLS")?.unwrap_or(KILLS);
+    let lanes = Draw::asked("OSIER_PROOF_LANES")?.unwrap_or(LANES).max(1);
     let mut draw = Draw::seeded("kill-random")?;
     let begun = Instant::now();
     let source = Source::serve()?;
     let known = Site::undisturbed("kill-reference", &source, VERSIONS)?;
     let undisturbed = begun.elapsed().as_secs();
     println!("prove kill-random: {} undisturbed builds took {undisturbed} s", 2 * VERSIONS);
-    let shares = (0..LANES).map(|lane| (kills + lane) / LANES);
+    let shares = (0..lanes).map(|lane| (kills + lane) / lanes);
     let shares: Vec<_> =
         shares.enumerate().map(|(lane, share)| (lane, share, draw.fork())).collect();
     let tallies = std::thread::scope(|scope| {
@@ -68,7 +69,7 @@ pub(crate) fn all(_: &Path) -> Result<()> {
         println!("| {work:?} | {phase} | {alone} | {whole} |");
     }
     println!(
-        "prove kill-random: {kills} kills (and {} that came after the end) in {} s, 0 wrong: no process was left, each next \
+        "prove kill-random: {kills} kills in {lanes} stores (and {} that came after the end) in {} s, 0 wrong: no process was left, each next \
          build delivered the bytes of an undisturbed one, left nothing half-done, was followed by one that ran nothing, and the \
          store was sound",
         all.late,
