@@ -33,6 +33,12 @@ impl Beside {
         Self::make(place, |path| fs::create_dir(path))
     }
 
+    /// Removes what a killed osier has left beside a place to which nothing is to be written now.
+    pub(crate) fn sweep(place: &Path) -> Result<(), FileError> {
+        let is_left = place.with_file_name(name(place)).symlink_metadata().is_ok();
+        if is_left { Self::file(place).map(drop) } else { Ok(()) }
+    }
+
     fn make(place: &Path, create: impl Fn(&Path) -> io::Result<()>) -> Result<Self, FileError> {
         let path = place.with_file_name(name(place));
         loop {

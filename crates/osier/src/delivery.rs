@@ -46,6 +46,7 @@ impl Delivery {
             // Whoever put it there may have been killed before the disk had it.
             let file = File::open(&place).at("open", &place)?;
             file.sync_all().at("sync", &place)?;
+            Beside::sweep(&place)?;
             return Ok(place);
         }
         if let Some(found) = &found {
@@ -141,8 +142,12 @@ mod tests {
         let put = |digest, name: &str| Delivery::open(&out)?.put(&store, digest, name);
         let text = |name: &str| fs::read_to_string(out.join(name)).unwrap();
         put(&one, "image").unwrap();
-        put(&two, "image").unwrap();
-        put(&two, "image").unwrap();
+        // The second time nothing is written.
+        for _ in 0..2 {
+            fs::write(out.join(".image.osier-half"), "as a kill leaves it").unwrap();
+            put(&two, "image").unwrap();
+            assert!(!out.join(".image.osier-half").exists());
+        }
         assert_eq!(text("image"), "two");
         assert_eq!(text(LIST).lines().count(), 2);
 
