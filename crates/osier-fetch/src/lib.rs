@@ -35,5 +35,5 @@ mod web;
 pub use cause::Cause;
 pub use fetcher::{FetchError, Fetched, Fetcher, Progress, Settings, SettingsError, Want};
 pub use location::local as local_path;
-pub use part::{hash_file, import};
+pub use part::hash_file;
 pub use proxy::Proxy;

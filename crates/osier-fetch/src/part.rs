@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::cause::Hex;
-use crate::fetcher::{FetchError, Fetched};
+use crate::fetcher::FetchError;
 
 pub(crate) const BUFFER: usize = 128 * 1024;
 
@@ -153,7 +153,7 @@ impl Part {
         self.forget_origin()?;
         match fs::rename(&self.path, to) {
             Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
-                copy(&self.path, to, |_, _| Ok(()))?;
+                copy(&self.path, to)?;
                 fs::remove_file(&self.path).map_err(|error| local(&self.path, error))
             }
             other => other.map_err(|error| local(to, error)),
@@ -213,52 +213,15 @@ pub fn hash_file(path: &Path) -> Result<(u64, [u8; 32]), FetchError> {
     Ok((len, hasher.finalize().into()))
 }
 
-/// Copies beside `to`, lets `accept` judge size and hash of what was copied, then renames.
-fn copy(
-    from: &Path,
-    to: &Path,
-    accept: impl FnOnce(u64, [u8; 32]) -> Result<(), FetchError>,
-) -> Result<(), FetchError> {
+/// Copies beside `to`, then renames.
+fn copy(from: &Path, to: &Path) -> Result<(), FetchError> {
     let mut source = File::open(from).map_err(|error| local(from, error))?;
     let mut beside = tempfile::Builder::new()
         .permissions(fs::Permissions::from_mode(0o666))
         .tempfile_in(make_parent(to)?)
         .map_err(|error| local(to, error))?;
-    let (mut hasher, mut len, mut buffer) = (Sha256::new(), 0, vec![0; BUFFER]);
-    loop {
-        let read = source.read(&mut buffer).map_err(|error| local(from, error))?;
-        if read == 0 {
-            break;
-        }
-        beside.write_all(&buffer[..read]).map_err(|error| local(to, error))?;
-        hasher.update(&buffer[..read]);
-        len += read as u64;
-    }
-    accept(len, hasher.finalize().into())?;
+    io::copy(&mut source, &mut beside).map_err(|error| local(to, error))?;
     beside.as_file().sync_data().map_err(|error| local(to, error))?;
     beside.persist(to).map_err(|error| local(to, error.error))?;
     Ok(())
-}
-
-/// Takes a file that somebody placed by hand, whatever its name, and delivers a verified copy.
-///
-/// # Errors
-/// [`FetchError::HashMismatch`] if its content is another; else as for a local file. Nothing is
-/// delivered then.
-pub fn import(file: &Path, sha256: [u8; 32], deliver: &Path) -> Result<Fetched, FetchError> {
-    let place = file.display().to_string();
-    let mut size = 0;
-    copy(file, deliver, |len, found| {
-        size = len;
-        if found == sha256 {
-            return Ok(());
-        }
-        Err(FetchError::HashMismatch {
-            name: place.clone(),
-            place: place.clone(),
-            expected: sha256,
-            found,
-        })
-    })?;
-    Ok(Fetched { bytes_moved: size, resumed_at: 0, place, sha256, size })
 }

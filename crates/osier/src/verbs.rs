@@ -50,9 +50,9 @@ pub(crate) fn fetch(
     let store = workplace.store()?;
     if let Some(file) = import {
         let mut opened = std::fs::File::open(file).at("open", file)?;
-        let (digest, size) = Digest::of_reader(&mut opened).at("read", file)?;
-        osier_fetch::import(file, digest.0, &store.blob_path(&digest))
-            .map_err(|error| Problem::new("F001", Exit::Fetch, error))?;
+        let (digest, size) = store.put_with(|to| {
+            std::io::copy(&mut opened, to).at("copy", file).map_err(Problem::from).map(drop)
+        })?;
         workplace.reporter.result(format!("took {} ({}) as {digest}", file.display(), bytes(size)));
         return Ok(());
     }

@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
-use osier_fetch::{Cause, FetchError, hash_file, import};
+use osier_fetch::{Cause, FetchError, hash_file};
 
 use crate::server::Server;
 use crate::{SIZE, Space, bytes, fetcher, sha256, want};
@@ -66,29 +66,11 @@ fn delivery_to_another_file_system() {
 }
 
 #[test]
-fn hand_placed_file() {
-    let (body, space) = (bytes(1), Space::new());
+fn a_file_has_its_size_and_digest() {
+    let body = bytes(1);
     let hand = tempfile::NamedTempFile::new().unwrap();
     fs::write(hand.path(), &body).unwrap();
     assert_eq!(hash_file(hand.path()).unwrap(), (SIZE as u64, sha256(&body)));
-    let error = import(hand.path(), sha256(b"other"), &space.deliver()).unwrap_err();
-    assert!(
-        matches!(&error, FetchError::HashMismatch { found, .. } if *found == sha256(&body)),
-        "{error}"
-    );
-    assert_eq!(fs::read_dir(space.deliver().parent().unwrap()).unwrap().count(), 0);
-    let fetched = import(hand.path(), sha256(&body), &space.deliver()).unwrap();
-    assert_eq!((fetched.size, fetched.sha256), (SIZE as u64, sha256(&body)));
-    assert!(fs::read(space.deliver()).unwrap() == body && hand.path().exists());
-    // As any new file would have it, not as a temporary one.
-    let mode = |path: &Path| fs::metadata(path).unwrap().mode();
-    let plain = space.deliver().with_file_name("plain");
-    fs::write(&plain, "").unwrap();
-    assert_eq!(mode(&space.deliver()), mode(&plain));
-    let missing = import(Path::new("/no/such/file"), sha256(&body), &space.deliver()).unwrap_err();
-    assert!(
-        matches!(&missing, FetchError::File { path, .. } if path == Path::new("/no/such/file"))
-    );
 }
 
 #[test]

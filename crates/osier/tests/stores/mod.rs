@@ -326,3 +326,34 @@ fn the_root_of_the_file_system_is_refused() {
         assert!(!names.lines().any(|name| name == store), "{names}");
     }
 }
+
+/// Whether a file is being written in the store, wherever that is.
+fn is_writing(folder: &Path) -> bool {
+    fs::read_dir(folder).into_iter().flatten().flatten().any(|entry| {
+        let is_new = |name: &str| name.starts_with(".tmp") || name == "bytes";
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => is_writing(&entry.path()),
+            _ => entry.file_name().to_str().is_some_and(is_new),
+        }
+    })
+}
+
+#[test]
+fn what_an_import_that_was_killed_has_left_is_osiers_own() {
+    let space = project();
+    let (file, store) = (space.folder.path().join("file"), space.folder.path().join("store"));
+    fs::File::create(&file).unwrap().set_len(1 << 30).unwrap();
+    let words = ["fetch", "--import", file.to_str().unwrap()];
+    let mut child = space.command(&words).spawn().unwrap();
+    while !is_writing(&store) {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before it was killed");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    fs::File::options().write(true).open(&file).unwrap().set_len(1).unwrap();
+    space.prints(&words);
+    space.prints(&["gc", "--all"]);
+    assert!(!store.exists(), "nothing in it is anyone else's");
+    space.prints(&words);
+}
