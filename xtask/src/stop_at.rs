@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -278,7 +278,7 @@ pub(crate) fn wait_for_end(family: &BTreeSet<Process>, store: &Path) -> Result<D
                 .is_some_and(|(state, _, start)| state != 'Z' && start == process.start)
         });
         let mut left: Vec<i32> = left.map(|process| process.number).collect();
-        left.extend(inhabitants(&store));
+        left.extend(inhabitants(&store)?);
         if left.is_empty() {
             return Ok(begun.elapsed());
         }
@@ -288,14 +288,18 @@ pub(crate) fn wait_for_end(family: &BTreeSet<Process>, store: &Path) -> Result<D
 }
 
 /// Lists the processes that have something of a store mounted.
-fn inhabitants(store: &Path) -> Vec<i32> {
-    let store = store.display().to_string();
+fn inhabitants(store: &Path) -> Result<Vec<i32>> {
+    let device = fs::metadata(store)?.dev();
+    let device = format!(" {}:{} ", rustix::fs::major(device), rustix::fs::minor(device));
+    // What is mounted is told by its path on the file system, which begins where that is mounted.
+    let name = store.file_name().unwrap_or_default().to_string_lossy();
+    let folder = format!("/{name}/");
+    let is_of_store = |line: &str| line.contains(&device) && line.contains(&folder);
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    numbers
-        .filter(|number| {
-            let mounts = fs::read_to_string(format!("/proc/{number}/mountinfo"));
-            mounts.is_ok_and(|mounts| mounts.contains(&store))
-        })
-        .collect()
+    let lives_there = |number: &i32| {
+        let mounts = fs::read_to_string(format!("/proc/{number}/mountinfo"));
+        mounts.is_ok_and(|mounts| mounts.lines().any(is_of_store))
+    };
+    Ok(numbers.filter(lives_there).collect())
 }
