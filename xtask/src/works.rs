@@ -481,7 +481,11 @@ impl<'a> Site<'a> {
             for entry in fs::read_dir(&folder)? {
                 let entry = entry?;
                 let name = entry.file_name().to_string_lossy().into_owned();
-                let own = [".osier", ".gitignore", ".osier-delivered"].contains(&name.as_str());
+                // What is noted of edits is tidied up by the next one.
+                if name == ".osier" {
+                    continue;
+                }
+                let own = [".gitignore", ".osier-delivered"].contains(&name.as_str());
                 ensure!(own || !name.starts_with('.'), "{} is left", entry.path().display());
                 if entry.file_type()?.is_dir() {
                     waiting.push(entry.path());

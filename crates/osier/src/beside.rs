@@ -34,9 +34,14 @@ impl Beside {
     }
 
     /// Removes what a killed osier has left beside a place to which nothing is to be written now.
-    pub(crate) fn sweep(place: &Path) -> Result<(), FileError> {
-        let is_left = place.with_file_name(name(place)).symlink_metadata().is_ok();
-        if is_left { Self::file(place).map(drop) } else { Ok(()) }
+    ///
+    /// Gives the path of it, where nothing is then.
+    pub(crate) fn sweep(place: &Path) -> Result<PathBuf, FileError> {
+        let path = place.with_file_name(name(place));
+        if path.symlink_metadata().is_ok() {
+            drop(Self::file(place)?);
+        }
+        Ok(path)
     }
 
     fn make(place: &Path, create: impl Fn(&Path) -> io::Result<()>) -> Result<Self, FileError> {

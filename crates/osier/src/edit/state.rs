@@ -17,6 +17,9 @@ use crate::project::Project;
 /// The version of the records; those of another are refused.
 const VERSION: u64 = 1;
 
+/// What osier notes of an edit.
+const OWN: [&str; 3] = ["edit.json", "source.tree", "before.tree"];
+
 /// What lies directly in a person's folder and is not of the source.
 const NOT_SOURCE: [&str; 1] = [".git"];
 
@@ -188,10 +191,18 @@ pub(super) fn is_recorded(project: &Project<'_>, recipe: &str) -> bool {
 }
 
 fn forget(place: &Path) -> Outcome<()> {
-    let name = place.file_name().unwrap_or_default().to_string_lossy();
-    let aside = place.with_file_name(format!(".{name}.{}", std::process::id()));
+    let entries: Result<Vec<_>, _> = fs::read_dir(place).at("list", place)?.collect();
+    let is_own =
+        |entry: &fs::DirEntry| entry.file_name().to_str().is_some_and(|it| OWN.contains(&it));
+    let aside = if entries.at("list", place)?.iter().all(is_own) {
+        // Where what a kill leaves of it is removed by the next edit.
+        Beside::sweep(place)?
+    } else {
+        let name = place.file_name().unwrap_or_default().to_string_lossy();
+        place.with_file_name(format!(".{name}.{}", std::process::id()))
+    };
     fs::rename(place, &aside).at("rename", place)?;
-    for own in ["edit.json", "source.tree", "before.tree"] {
+    for own in OWN {
         match fs::remove_file(aside.join(own)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(error).at("remove", &aside).map_err(Problem::from);

@@ -447,6 +447,13 @@ fn an_edit_that_was_killed_before_it_was_noted_is_begun_by_the_next_one() {
     fs::remove_dir_all(source(&space)).unwrap();
     space.prints(&["edit", "a", "work/a"]);
     assert!(!half.exists(), "what was half-written is removed");
+    // A drop that was killed had taken the edit's name away, and removed some of it.
+    fs::rename(&noted, noted.with_file_name(".a.osier-half")).unwrap();
+    fs::remove_file(noted.with_file_name(".a.osier-half").join("edit.json")).unwrap();
+    assert_eq!(space.prints(&["edit", "--list"]), "nothing is edited\n");
+    space.prints(&["edit", "a", "work/b"]);
+    space.prints(&["edit", "--drop", "a"]);
+    assert_eq!(fs::read_dir(space.project().join(".osier/edits")).unwrap().count(), 0);
 }
 
 #[test]
