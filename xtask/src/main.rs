@@ -13,6 +13,8 @@ mod bench_pair;
 mod cargo_tools;
 mod check;
 mod draw;
+mod fuzz;
+mod literals;
 mod person;
 mod prove;
 mod prove_changes;
@@ -47,14 +49,14 @@ fn main() -> Result<()> {
         ["generate"] => check::generate(),
         ["check"] => check::all(),
         ["deny"] => cargo_tools::deny(),
-        ["fuzz", rest @ ..] => cargo_tools::fuzz(rest),
+        ["fuzz", rest @ ..] => fuzz::all(rest),
         ["bench"] => bench::all(),
         ["bench", "index"] => bench_index::alone(),
         ["bench", "builds"] => bench_builds::all(),
         ["bench", "c-only"] => bench_c_only::all(),
         ["prove", name] => prove::run(name),
         _ => bail!(
-            "usage: cargo xtask ci | test | generate | check | deny | fuzz [TARGET] [SECONDS] | bench [index | builds | c-only] | prove NAME ({})",
+            "usage: cargo xtask ci | test | generate | check | deny | fuzz [TARGET…] [SECONDS] | bench [index | builds | c-only] | prove NAME ({})",
             prove::NAMES.join(", ")
         ),
     }

@@ -41,6 +41,9 @@ impl std::fmt::Display for Compression {
 /// Bytes to look at to tell a compression.
 pub(crate) const MAGIC: usize = 13;
 
+/// The most memory that unpacking may take, as with libarchive; `xz -9` asks for 65 MiB.
+const MOST_MEMORY: u64 = 1 << 30;
+
 impl Compression {
     /// Tells the compression from the first bytes, of which there should be 13.
     pub fn of_bytes(start: &[u8]) -> Option<Self> {
@@ -118,7 +121,7 @@ impl<R: Read> Read for Streams<R> {
                 State::End => return Ok(0),
                 State::Gzip(decoder) => decoder.read(buffer),
                 State::Bzip2(decoder) => decoder.read(buffer),
-                State::Lzma(decoder) => decoder.read(buffer),
+                State::Lzma(decoder) => decoder.read(buffer).map_err(too_much_memory),
                 State::Zstd(decoder) => decoder.read(buffer),
                 State::Compress(decoder) => decoder.read(buffer),
             }?;
@@ -163,15 +166,26 @@ impl<R: Read> Streams<R> {
         self.state = match self.compression {
             Compression::Gzip => State::Gzip(Box::new(flate2::bufread::GzDecoder::new(input))),
             Compression::Bzip2 => State::Bzip2(bzip2::bufread::BzDecoder::new(input)),
-            Compression::Xz => lzma(Stream::new_stream_decoder(u64::MAX, 0), input)?,
-            Compression::Lzma => lzma(Stream::new_lzma_decoder(u64::MAX), input)?,
-            Compression::Lzip => lzma(Stream::new_lzip_decoder(u64::MAX, 0), input)?,
+            Compression::Xz => lzma(Stream::new_stream_decoder(MOST_MEMORY, 0), input)?,
+            Compression::Lzma => lzma(Stream::new_lzma_decoder(MOST_MEMORY), input)?,
+            Compression::Lzip => lzma(Stream::new_lzip_decoder(MOST_MEMORY, 0), input)?,
             Compression::Zstd => {
                 State::Zstd(zstd::stream::read::Decoder::with_buffer(input)?.single_frame())
             }
             Compression::Compress => State::Compress(Box::new(Lzw::new(input)?)),
         };
         Ok(())
+    }
+}
+
+/// Says in words that a limit of memory was reached.
+fn too_much_memory(error: io::Error) -> io::Error {
+    let found = error.get_ref().and_then(|inner| inner.downcast_ref());
+    match found {
+        Some(liblzma::stream::Error::MemLimit) => {
+            wrong("to unpack it takes more than 1 GiB of memory")
+        }
+        _ => error,
     }
 }
 
@@ -349,6 +363,18 @@ pub(crate) mod tests {
             let read = read(compression, &noise);
             assert_eq!(read.is_ok(), compression.ignores_what_follows(), "{compression}");
         }
+    }
+
+    #[test]
+    fn a_dictionary_of_gigabytes_is_refused() {
+        // Some bytes can ask for 4 GiB of memory.
+        let mut bytes = compress(Compression::Lzma, b"text");
+        bytes[1..5].fill(0xff);
+        let error = read(Compression::Lzma, &bytes).unwrap_err();
+        assert_eq!(error.to_string(), "to unpack it takes more than 1 GiB of memory");
+        // What `xz -9` asks for is far less.
+        bytes[1..5].copy_from_slice(&(64_u32 << 20).to_le_bytes());
+        assert_eq!(read(Compression::Lzma, &bytes).unwrap(), b"text");
     }
 
     #[test]

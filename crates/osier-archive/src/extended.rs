@@ -93,10 +93,10 @@ impl Extended {
 
     /// Lays what is said of one entry over what is said of all.
     pub(crate) fn over(self, all: &Self) -> Self {
-        let all = all.clone();
+        // Only what is needed is copied, for every entry: a header of all can have many megabytes.
         Self {
-            path: self.path.or(all.path),
-            link: self.link.or(all.link),
+            path: self.path.or_else(|| all.path.clone()),
+            link: self.link.or_else(|| all.link.clone()),
             size: self.size.or(all.size),
             mtime: self.mtime.or(all.mtime),
             is_pax: self.is_pax || all.is_pax,

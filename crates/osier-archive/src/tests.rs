@@ -353,7 +353,7 @@ fn what_is_not_as_it_is_said_is_an_error_that_names_both() {
 /// `cargo xtask fuzz` starts from these.
 #[test]
 #[ignore = "writes files to the folder that OSIER_SEEDS names"]
-fn seeds() {
+fn seeds_of_archives() {
     let folder = std::path::PathBuf::from(std::env::var_os("OSIER_SEEDS").unwrap());
     let seed = |name: String, bytes: &[u8]| {
         // The target's first byte says what the recipe says: nothing.

@@ -13,6 +13,9 @@ use crate::script::GuestEnding;
 /// By how many seconds a stamp may be older than one before it; lines of several processors overtake each other.
 const JITTER: f64 = 0.25;
 
+/// The most bytes of a stamp: 12 digits, a point and 9 digits with blanks before them, in brackets.
+const LONGEST_STAMP: usize = 32;
+
 /// The first lines of x86 firmware on a serial console.
 pub(crate) const FIRMWARE: &[&str] = &[
     "SeaBIOS (",
@@ -55,20 +58,25 @@ pub(crate) struct Lines<'a> {
     from: usize,
     /// How the machine ended, where QEMU said so.
     end: Option<MachineEnd>,
+    /// Where somebody speaks, in order, so that no question is a walk over all lines: of a kernel that stamps the
+    /// lines of programs and those about the start of process 1, of another all that are not details.
+    marks: Vec<usize>,
+    /// The last line after which nobody speaks, if anybody does.
+    last: Option<usize>,
 }
 
 impl<'a> Lines<'a> {
     /// Reads a console; of one with a proof, what is behind byte `behind` comes after it.
     pub(crate) fn new(console: &'a str, behind: Option<usize>) -> Lines<'a> {
-        let stamps: Vec<(&str, Option<Stamp<'_>>)> =
-            console.lines().map(|line| (line, stamp(line))).collect();
-        let banner = stamps.iter().find(|(line, _)| line.contains("Linux version "));
+        // Looked at anew each time: kept, stamps would take many times the memory of the text.
+        let stamps = || console.lines().map(|line| (line, stamp(line)));
+        let banner = stamps().find(|(line, _)| line.contains("Linux version "));
         let is_stamped = match banner {
             Some((_, stamp)) => stamp.is_some(),
-            None => stamps.iter().any(|(_, stamp)| stamp.is_some()),
+            None => stamps().any(|(_, stamp)| stamp.is_some()),
         };
         let mut latest = 0.0;
-        let all = stamps.into_iter().map(|(text, stamp)| {
+        let all = stamps().map(|(text, stamp)| {
             let message = match stamp {
                 Some(stamp) if is_stamped && stamp.seconds + JITTER >= latest => {
                     latest = stamp.seconds.max(latest);
@@ -82,7 +90,21 @@ impl<'a> Lines<'a> {
         let all: Vec<Line<'a>> = all.collect();
         let begun = all.iter().position(|line| line.message.is_some()).unwrap_or(all.len());
         let before = behind.and_then(|behind| console.get(..behind)).unwrap_or("");
-        Lines { all, is_stamped, begun, from: before.lines().count(), end: None }
+        let from = before.lines().count();
+        let mut lines =
+            Lines { all, is_stamped, begun, from, end: None, marks: Vec::new(), last: None };
+        let is_mark = |index: &usize| match is_stamped {
+            true => lines.is_programs(*index) || lines.is_run(*index),
+            false => !lines.is_detail(*index),
+        };
+        let marks = (0..lines.all.len()).filter(is_mark).collect();
+        let speaks = |index: &usize| match is_stamped {
+            true => lines.is_programs(*index),
+            false => !lines.text(*index).trim().is_empty(),
+        };
+        let last = (0..lines.all.len()).rfind(speaks);
+        (lines.marks, lines.last) = (marks, last);
+        lines
     }
 
     /// Adds how the machine ended: an end that did not happen was not announced by the kernel.
@@ -154,30 +176,29 @@ impl<'a> Lines<'a> {
 
     /// Whether no program says anything behind a line; where that cannot be told, whether nothing does.
     pub(crate) fn is_last_word(&self, index: usize) -> bool {
-        let speaks = |later: usize| match self.is_stamped {
-            true => self.is_programs(later),
-            false => !self.text(later).trim().is_empty(),
-        };
-        !(index + 1..self.all.len()).any(speaks)
+        self.last.is_none_or(|last| last <= index)
     }
 
     /// Whether a line stands where the kernel starts process 1: before any program has printed, or between
     /// the kernel's lines about one init and the next. Without stamps only the latter tells.
     pub(crate) fn is_of_the_start(&self, index: usize) -> bool {
-        // With `debug` the kernel shows the arguments of process 1, indented.
-        let is_detail = |index: usize| self.is_nothing(index) || self.text(index).starts_with("  ");
-        let is_run = |index: usize| {
-            self.text(index).contains(" as init process")
-                && self.voice(index, "Run ") == Some(Voice::Kernel)
-        };
+        let before = self.marks[..self.marks.partition_point(|mark| *mark < index)].last();
+        let after = self.marks[self.marks.partition_point(|mark| *mark <= index)..].first();
         if self.is_stamped {
-            let before =
-                (0..index).rev().find(|before| is_run(*before) || self.is_programs(*before));
-            return before.is_none_or(is_run);
+            return before.is_none_or(|before| self.is_run(*before));
         }
-        let before = (0..index).rev().find(|before| !is_detail(*before));
-        let after = (index + 1..self.all.len()).find(|after| !is_detail(*after));
-        before.is_some_and(is_run) && after.is_some_and(is_run)
+        [before, after].iter().all(|mark| mark.is_some_and(|mark| self.is_run(*mark)))
+    }
+
+    /// Whether the kernel says in a line that it starts process 1.
+    fn is_run(&self, index: usize) -> bool {
+        self.text(index).contains(" as init process")
+            && self.voice(index, "Run ") == Some(Voice::Kernel)
+    }
+
+    /// Whether a line says nothing of its own; with `debug` the kernel shows the arguments of process 1, indented.
+    fn is_detail(&self, index: usize) -> bool {
+        self.is_nothing(index) || self.text(index).starts_with("  ")
     }
 
     /// Whether a line says nothing, or is the firmware's.
@@ -231,7 +252,9 @@ pub(crate) fn stamp(line: &str) -> Option<Stamp<'_>> {
 }
 
 fn stamped(text: &str) -> Option<(f64, &str)> {
-    let (inside, rest) = text.strip_prefix('[')?.split_once(']')?;
+    // No stamp is longer, and a line can be a megabyte of brackets.
+    let end = text.bytes().take(LONGEST_STAMP).position(|byte| byte == b']')?;
+    let (inside, rest) = (text[..end].strip_prefix('[')?, &text[end + 1..]);
     let (whole, part) = inside.trim_start_matches(' ').split_once('.')?;
     let digits = |text: &str, most| {
         (1..=most).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())

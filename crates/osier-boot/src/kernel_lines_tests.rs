@@ -95,3 +95,22 @@ fn the_last_end_that_is_the_kernels_counts() {
     let console = "[ 1.0] reboot: Power down\nproof\nmore\n";
     assert_eq!(Lines::new(console, Some(32)).ending(), None, "what was before the proof is over");
 }
+
+#[test]
+fn a_console_of_megabytes_is_read_in_seconds() {
+    let start = "[    0.0] Linux version 6.1\n[    5.0] Run /init as init process\n";
+    let lines = |line: &str| line.repeat((4 << 20) / line.len());
+    let begun = std::time::Instant::now();
+    for console in [
+        // One line of brackets, and lines that all look like the last one or like the start of process 1.
+        format!("{start}{}", lines("[")),
+        format!("{start}{}", lines("[    5.1] reboot: Power down\n")),
+        format!("{start}a\n{}", lines("[    5.1] Failed to execute /init (error -2)\n")),
+        format!("Linux version 6.1\n{}", lines("  Failed to execute /init (error -2)\n")),
+    ] {
+        let lines = Lines::new(&console, None);
+        let of_the_start = lines.behind().filter(|index| lines.is_of_the_start(*index)).count();
+        assert!(lines.ending().is_none_or(|_| of_the_start > 0));
+    }
+    assert!(begun.elapsed().as_secs() < 60, "{:?}", begun.elapsed());
+}

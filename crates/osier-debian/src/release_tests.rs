@@ -208,3 +208,22 @@ fn odd_signed_texts_are_errors() {
         assert!(verify(&text, &[good(&key, &text)], &[&key]).is_err(), "{to}");
     }
 }
+
+/// `cargo xtask fuzz` starts from these.
+#[test]
+#[ignore = "writes files to the folder that OSIER_SEEDS names"]
+fn seeds_of_debian() {
+    let folder = std::path::PathBuf::from(std::env::var_os("OSIER_SEEDS").unwrap());
+    for (name, plan) in [("ed25519", Plan::new(1)), ("rsa", Plan { rsa: true, ..Plan::new(2) })] {
+        let key = plan.make();
+        let message = clear_signed(TEXT, &[good(&key, TEXT)]);
+        Release::verify(&message, &keyring(&[&key]), day(12)).unwrap();
+        // The target takes what comes behind a message for its key.
+        let bytes = [message, key.certificate()].concat();
+        std::fs::write(folder.join(format!("release-{name}")), bytes).unwrap();
+    }
+    for compression in crate::compression::tests::ALL {
+        let packed = crate::compression::tests::compress(compression, TEXT.as_bytes());
+        std::fs::write(folder.join(format!("packed-{compression:?}")), packed).unwrap();
+    }
+}

@@ -443,3 +443,25 @@ proptest! {
         prop_assert_eq!(fs::read_dir(one.folder.path()).unwrap().count(), files.len() + 1);
     }
 }
+
+/// `cargo xtask fuzz` starts from these.
+#[test]
+#[ignore = "writes files to the folder that OSIER_SEEDS names"]
+fn seeds_of_packages() {
+    let folder = PathBuf::from(std::env::var_os("OSIER_SEEDS").unwrap());
+    let tar = archive(&[
+        (FOLDER, "./", 0o755, ""),
+        (FOLDER, "./bin/", 0o755, ""),
+        (FILE, "./bin/a", 0o4755, "content"),
+        (LINK, "./bin/b", 0o755, "./bin/a"),
+        (SYMLINK, "./usr/bin/c", 0o777, "../../bin/a"),
+        (FILE, "./etc/alternatives/awk", 0o644, "x"),
+        (FILE, "./usr/share/ca-certificates/mozilla/x.crt", 0o644, "x"),
+    ]);
+    // The target puts a frame around bytes that are no package.
+    fs::write(folder.join("tar"), &tar).unwrap();
+    for compression in crate::compression::tests::ALL {
+        let deb = package(compression, &tar);
+        fs::write(folder.join(format!("deb-{compression:?}")), deb).unwrap();
+    }
+}

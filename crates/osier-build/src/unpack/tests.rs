@@ -458,7 +458,7 @@ fn unpacking_stops_before_the_disk_is_full() {
 /// `cargo xtask fuzz` starts from these.
 #[test]
 #[ignore = "writes files to the folder that OSIER_SEEDS names"]
-fn seeds() {
+fn seeds_of_archives() {
     let folder = PathBuf::from(std::env::var_os("OSIER_SEEDS").unwrap());
     for (name, bytes) in forms() {
         // The target's first byte says what the recipe says: nothing.

@@ -391,3 +391,32 @@ fn a_path_that_is_too_long_is_told() {
     let error = Index::open(&deep.join("index.db"), &deep, "boot", true).unwrap_err().to_string();
     assert!(error.contains("at most"), "{error}");
 }
+
+/// `cargo xtask fuzz` starts from this.
+#[test]
+#[ignore = "writes files to the folder that OSIER_SEEDS names"]
+fn seeds_of_stored() {
+    let folder = PathBuf::from(std::env::var_os("OSIER_SEEDS").unwrap());
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("index.db");
+    let mut index = open(&path, "boot", true);
+    let digest = Digest([9; 32]);
+    for record in [
+        Record::Layer(key(1), Vec::new()),
+        Record::Layer(key(2), vec![key(1)]),
+        Record::Reusable(key(3), key(1), key(2)),
+        Record::Reused(key(2)),
+        Record::Outputs(key(4), vec![("main".to_owned(), digest)]),
+        Record::File(key(5), digest, 77),
+        Record::Root(key(6)),
+        Record::Took(key(7), 1.5, 2.5),
+        Record::Area(digest, Digest([8; 32])),
+        Record::Seen(key(1), digest, "a:build".to_owned()),
+        Record::Blobs(vec![digest]),
+    ] {
+        index.append(record).unwrap();
+    }
+    sync(&mut index);
+    drop(index);
+    std::fs::copy(&path, folder.join("index.db")).unwrap();
+}
