@@ -146,7 +146,8 @@ impl Target {
             .arg(format!("-artifact_prefix={}/", self.place("crashes").display()))
             .arg(format!("-dict={}", self.place("words").display()))
             .arg(format!("-max_len={LONGEST}"))
-            .args(["-print_final_stats=1", "-timeout=25", "-rss_limit_mb=4096"])
+            // A thread that is about to end would count as a leak.
+            .args(["-print_final_stats=1", "-timeout=25", "-rss_limit_mb=4096", "-detect_leaks=0"])
             // libFuzzer needs the nightly compiler's flags.
             .env("RUSTUP_TOOLCHAIN", "nightly")
             .env("TMPDIR", &scratch)
