@@ -5,7 +5,7 @@ use std::time::Duration;
 use libfuzzer_sys::fuzz_target;
 use osier_boot::console::Cleaner;
 use osier_boot::verdict::{Observation, Outcome, classify};
-use osier_boot::{GuestEnding, GuestStatus};
+use osier_boot::{GuestEnding, GuestStatus, MachineEnd};
 
 fuzz_target!(|bytes: &[u8]| {
     let mut whole = Vec::new();
@@ -34,6 +34,8 @@ fuzz_target!(|bytes: &[u8]| {
         let seen = Observation {
             console: &console,
             messages: "",
+            // As the number of lines has it, so that it does not change with every byte.
+            end: [None, Some(MachineEnd::Off), Some(MachineEnd::Reset)][console.lines().count() % 3],
             outcome,
             proved,
             proof,
