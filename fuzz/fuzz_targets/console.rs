@@ -35,7 +35,8 @@ fuzz_target!(|bytes: &[u8]| {
             console: &console,
             messages: "",
             // As the number of lines has it, so that it does not change with every byte.
-            end: [None, Some(MachineEnd::Off), Some(MachineEnd::Reset)][console.lines().count() % 3],
+            end: [None, Some(MachineEnd::Off), Some(MachineEnd::Reset)]
+                [console.lines().count() % 3],
             outcome,
             proved,
             proof,

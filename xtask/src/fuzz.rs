@@ -101,6 +101,9 @@ impl Target {
             fs::create_dir_all(folder)?;
         }
         self.seeds()?;
+        // What follows is timed.
+        let status = self.cargo_fuzz(program, "build").status().context("cannot run cargo fuzz")?;
+        ensure!(status.success(), "the target {} could not be built", self.name);
         println!(
             "fuzz {}: {} s of processor time, output in {}",
             self.name,
@@ -133,8 +136,8 @@ impl Target {
         let scratch = scratch.join(format!("osier-fuzz-{}-{}", self.name, std::process::id()));
         fs::create_dir(&scratch).with_context(|| format!("cannot make {}", scratch.display()))?;
         let own = root().join("fuzz/seeds").join(self.name);
-        let status = Command::new(program)
-            .args(["fuzz", "run", "--target-dir", "target/fuzz", self.name])
+        let status = self
+            .cargo_fuzz(program, "run")
             // What is new goes into the first folder.
             .args(
                 [self.place("corpus"), self.place("seeds")]
@@ -148,16 +151,22 @@ impl Target {
             .arg(format!("-max_len={LONGEST}"))
             // A thread that is about to end would count as a leak.
             .args(["-print_final_stats=1", "-timeout=25", "-rss_limit_mb=4096", "-detect_leaks=0"])
-            // libFuzzer needs the nightly compiler's flags.
-            .env("RUSTUP_TOOLCHAIN", "nightly")
             .env("TMPDIR", &scratch)
-            .current_dir(root())
             .stdout(output.try_clone()?)
             .stderr(output)
             .status()
             .context("cannot run cargo fuzz")?;
         osier_store::remove_tree(&scratch)?;
         Ok(status.success())
+    }
+
+    /// A call of cargo-fuzz about the target.
+    fn cargo_fuzz(&self, program: &Path, verb: &str) -> Command {
+        let mut command = Command::new(program);
+        command.args(["fuzz", verb, "--target-dir", "target/fuzz", self.name]);
+        // libFuzzer needs the nightly compiler's flags.
+        command.env("RUSTUP_TOOLCHAIN", "nightly").current_dir(root());
+        command
     }
 
     /// Gathers what the target starts from beside `fuzz/seeds`: the repository's own files of the kind that it reads,

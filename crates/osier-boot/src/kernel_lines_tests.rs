@@ -97,9 +97,9 @@ fn the_last_end_that_is_the_kernels_counts() {
 }
 
 #[test]
-fn a_console_of_megabytes_is_read_in_seconds() {
+fn a_long_console_takes_time_in_proportion() {
     let start = "[    0.0] Linux version 6.1\n[    5.0] Run /init as init process\n";
-    let lines = |line: &str| line.repeat((4 << 20) / line.len());
+    let lines = |line: &str| line.repeat((1 << 20) / line.len());
     let begun = std::time::Instant::now();
     for console in [
         // One line of brackets, and lines that all look like the last one or like the start of process 1.
