@@ -54,9 +54,9 @@ fn main() -> Result<()> {
         ["bench", "index"] => bench_index::alone(),
         ["bench", "builds"] => bench_builds::all(),
         ["bench", "c-only"] => bench_c_only::all(),
-        ["prove", name] => prove::run(name),
+        ["prove", names @ ..] if !names.is_empty() => prove::run(names),
         _ => bail!(
-            "usage: cargo xtask ci | test | generate | check | deny | fuzz [TARGET…] [SECONDS] | bench [index | builds | c-only] | prove NAME ({})",
+            "usage: cargo xtask ci | test | generate | check | deny | fuzz [TARGET…] [SECONDS] | bench [index | builds | c-only] | prove NAME… ({})",
             prove::NAMES.join(", ")
         ),
     }
@@ -95,7 +95,7 @@ fn ci() -> Result<()> {
     check::all()?;
     cargo_tools::deny()?;
     tests()?;
-    prove::run("all")
+    prove::run(&["all"])
 }
 
 /// All tests that need neither a network nor an emulator.

@@ -59,10 +59,11 @@ pub(crate) const NAMES: &[&str] = &[
     "all",
 ];
 
-/// Runs the proof of this name, on a store that begins empty.
-pub(crate) fn run(name: &str) -> Result<()> {
-    let store = root().join("target/proof-store");
-    let proofs: &[fn(&Path) -> Result<()>] = match name {
+/// A proof, on a store.
+type Proof = fn(&Path) -> Result<()>;
+
+fn proofs(name: &str) -> Result<&'static [Proof]> {
+    Ok(match name {
         "initrd" => &[initrd],
         "steps" => &[steps],
         "verdicts" => &[verdicts],
@@ -110,9 +111,15 @@ pub(crate) fn run(name: &str) -> Result<()> {
             prove_kill::quick,
         ],
         _ => bail!("there is no proof `{name}`; there are: {}", NAMES.join(", ")),
-    };
+    })
+}
+
+/// Runs the proofs of these names one after the other, on a store that begins empty.
+pub(crate) fn run(names: &[&str]) -> Result<()> {
+    let store = root().join("target/proof-store");
+    let all: Vec<&[Proof]> = names.iter().map(|name| proofs(name)).collect::<Result<_>>()?;
     command(&["cargo", "build", "--release", "--locked"])?;
-    for proof in proofs {
+    for proof in all.into_iter().flatten() {
         proof(&store)?;
     }
     command(&[
