@@ -28,15 +28,15 @@ name = "warm"
 run = "echo warm > $OUTPUT/warm"
 "#;
 
-/// A file system of 2800 MiB of its own, in a mount namespace of its own, as any user can have it. A filler
+/// A file system of 4600 MiB of its own, in a mount namespace of its own, as any user can have it. A filler
 /// leaves room for osier's reserve, and not for the step.
 const FULL: &str = r#"
 room=$1 store=$2 osier=$3
-mount -t tmpfs -o size=2800m,mode=700 none "$room"
+mount -t tmpfs -o size=4600m,mode=700 none "$room"
 cp -a "$store" "$room/store"
 "$osier" --store "$room/store" --locked --offline build warm
 used=$(du -sm "$room/store" | cut -f1)
-head -c "$((2800 - used - 1150))M" /dev/zero > "$room/filler"
+head -c "$((4600 - used - 1150))M" /dev/zero > "$room/filler"
 build() { "$osier" --store "$room/store" --locked --offline "$@" 2>&1 && echo "exit 0" || echo "exit $?"; }
 echo "== full"; build build big
 echo "== below the reserve"; build build big

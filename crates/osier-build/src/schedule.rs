@@ -116,7 +116,8 @@ impl Engine<'_> {
         let (begun, own) = (Instant::now(), own_processor_time());
         std::thread::scope(|scope| run.go(scope, &inbox));
         run.sum_up(begun.elapsed(), own_processor_time().saturating_sub(own));
-        self.store.sync()?;
+        // Where the disk is full this fails as well, and what a step says of it comes first.
+        let synced = self.store.sync();
         if self.interrupted.load(Ordering::Relaxed) {
             return Err(BuildError::Interrupted);
         }
@@ -126,6 +127,7 @@ impl Engine<'_> {
         if !run.failures.is_empty() {
             return Err(BuildError::Failed(run.failures));
         }
+        synced?;
         Ok(collect(run.state))
     }
 }
