@@ -106,14 +106,14 @@ impl Disk {
 
     /// Cuts the power; gives how many files lost something.
     pub(crate) fn cut(&self, loss: Loss, draw: &mut Draw) -> Result<usize> {
-        let inodes: BTreeMap<u64, &Synced> =
-            self.synced.values().map(|synced| (synced.inode, synced)).collect();
+        let inodes: BTreeMap<(u64, Option<SystemTime>), &Synced> =
+            self.synced.values().map(|synced| ((synced.inode, synced.born), synced)).collect();
         let mut done = BTreeSet::new();
         let mut lost = 0;
         for (path, metadata) in files(&self.folder)? {
             // By another name its bytes are on the disk all the same.
             let at_place = self.synced.get(&path).filter(|synced| synced.is_of(&metadata));
-            let by_inode = || inodes.get(&metadata.ino()).filter(|synced| synced.is_of(&metadata));
+            let by_inode = || inodes.get(&(metadata.ino(), metadata.created().ok()));
             let before = at_place.or_else(|| by_inode().copied());
             let untouched = before.is_some_and(|before| match &before.bytes {
                 Some(bytes) => fs::read(&path).is_ok_and(|now| now == *bytes),

@@ -71,6 +71,10 @@ impl StepCall<'_> {
         }
     }
 
+    pub(crate) fn too_many_processes(&self) -> FailureCause {
+        FailureCause::TooManyProcesses { limit: self.limits().processes }
+    }
+
     /// Says which limit ended a step, if one did.
     pub(crate) fn reached(
         &self,
@@ -95,7 +99,7 @@ impl StepCall<'_> {
                     && (exit.status != osier_sandbox::Status::Code(0)
                         || !exit.left_behind.is_empty()) =>
             {
-                Some(FailureCause::TooManyProcesses { limit: limits.processes })
+                Some(self.too_many_processes())
             }
             _ => None,
         }

@@ -93,6 +93,10 @@ impl Reaper<'_> {
             look_at = now + LOOK.max(now.elapsed() * SHARE);
         };
         let wall = start.elapsed();
+        // A command that could start no more has ended, and the crowd that it leaves may be smaller in a moment.
+        if self.isolation == Isolation::Full && self.most_processes.is_some() && !too_many {
+            too_many = self.is_full();
+        }
         let mut names = self.clear()?;
         let usage = syscall::children_usage();
         // The first process and the command, which has just made room, count as well.
@@ -107,7 +111,7 @@ impl Reaper<'_> {
             max_rss_kib: usage.max_rss_kib,
             wall,
             pids_limit_hit: too_many
-                || self.most_processes.is_some_and(|most| many >= most)
+                || self.most_processes.is_some_and(|most| many >= most - most / 16)
                 || self.limit_events() != events,
             // A matter of the control group, which the caller has.
             lacked_memory: false,
