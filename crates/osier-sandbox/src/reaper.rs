@@ -94,9 +94,7 @@ impl Reaper<'_> {
         };
         let wall = start.elapsed();
         // A command that could start no more has ended, and the crowd that it leaves may be smaller in a moment.
-        if self.isolation == Isolation::Full && self.most_processes.is_some() && !too_many {
-            too_many = self.is_full();
-        }
+        too_many |= self.is_crowded();
         let mut names = self.clear()?;
         let usage = syscall::children_usage();
         // The first process and the command, which has just made room, count as well.
@@ -118,16 +116,26 @@ impl Reaper<'_> {
         })
     }
 
+    /// How many processes are too many.
+    fn most(&self) -> u64 {
+        self.most_processes.map_or(u64::MAX, |most| most - most / 16)
+    }
+
+    /// Counts the processes, where that is quick.
+    fn is_crowded(&self) -> bool {
+        self.isolation == Isolation::Full
+            && self.most_processes.is_some()
+            && self.ids().is_ok_and(|ids| u64::try_from(ids.len()).unwrap_or(0) >= self.most())
+    }
+
     /// Looks at all processes, tells the caller what they have used, and says whether they are as many as may be. Under a load of
     /// processes that make others the number is never quite reached.
     fn is_full(&self) -> bool {
-        let most = self.most_processes.map_or(u64::MAX, |most| most - most / 16);
         // Names alone are quick, and in a crowd that is what counts.
-        if self.isolation == Isolation::Full
-            && self.ids().is_ok_and(|ids| u64::try_from(ids.len()).unwrap_or(u64::MAX) >= most)
-        {
+        if self.is_crowded() {
             return true;
         }
+        let most = self.most();
         let others = self.others();
         if self.tells {
             let usage = syscall::children_usage();
