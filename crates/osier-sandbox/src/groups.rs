@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 
-use crate::pids::{Hierarchy, hierarchy, remove_stale};
+use crate::pids::{Hierarchy, hierarchy, hold, remove_stale};
 use crate::probe::errno_in_child;
 
 const PREFIX: &str = "osier-memory-";
@@ -21,6 +21,7 @@ const PREFIX: &str = "osier-memory-";
 #[derive(Debug)]
 pub(crate) struct Groups {
     folder: PathBuf,
+    _held: OwnedFd,
     version: u8,
     next: AtomicU32,
     /// Groups that could not be removed yet: their last process takes some milliseconds to be gone.
@@ -61,7 +62,9 @@ impl Groups {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let folder = parent.join(format!("{PREFIX}{}-{number}", std::process::id()));
         fs::create_dir(&folder)?;
-        let made = Groups { folder, version, next: AtomicU32::new(0), ended: Mutex::default() };
+        let _held = hold(&folder)?;
+        let (next, ended) = (AtomicU32::new(0), Mutex::default());
+        let made = Groups { folder, _held, version, next, ended };
         let folder = &made.folder;
         if version == 2 {
             if !folder.join("memory.max").exists() {

@@ -2,7 +2,10 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 
 /// How the number of processes of a sandbox is limited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +51,7 @@ fn kernel_at_least(release: &str, wanted: (u32, u32)) -> bool {
 #[derive(Debug)]
 pub(crate) struct ControlGroup {
     folder: PathBuf,
+    _held: OwnedFd,
 }
 
 impl ControlGroup {
@@ -94,10 +98,20 @@ fn make_below(parent: &Path) -> io::Result<ControlGroup> {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
     }
-    let group = ControlGroup { folder };
+    let group = ControlGroup { _held: hold(&folder)?, folder };
     // Fails where the group exists but has no controller for processes; the drop then takes it away.
     fs::write(group.folder.join("pids.max"), PidsLimit::SHARED.to_string())?;
     Ok(group)
+}
+
+/// Marks a group as one whose maker lives, for as long as the descriptor is open here or in a process forked from here.
+///
+/// A lock, as the number of a process says nothing to an osier in another pid namespace.
+pub(crate) fn hold(folder: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let held = rustix::fs::open(folder, flags, Mode::empty())?;
+    flock(&held, FlockOperation::NonBlockingLockShared)?;
+    Ok(held)
 }
 
 /// Removes the groups whose makers were killed, and those below them. The kernel keeps a group that still has a process in it.
@@ -109,11 +123,16 @@ pub(crate) fn remove_stale(parent: &Path, prefix: &str) {
         };
         let maker = maker.split('-').next().unwrap_or(maker);
         let is_number = maker.bytes().all(|byte| byte.is_ascii_digit());
-        if is_number && !Path::new("/proc").join(maker).exists() {
-            for below in fs::read_dir(entry.path()).into_iter().flatten().flatten() {
+        let folder = entry.path();
+        // One in sight may be about to hold what it has just made.
+        let is_alive = Path::new("/proc").join(maker).exists();
+        let is_free =
+            |held: OwnedFd| flock(&held, FlockOperation::NonBlockingLockExclusive).is_ok();
+        if is_number && !is_alive && hold(&folder).is_ok_and(is_free) {
+            for below in fs::read_dir(&folder).into_iter().flatten().flatten() {
                 let _ = fs::remove_dir(below.path());
             }
-            let _ = fs::remove_dir(entry.path());
+            let _ = fs::remove_dir(&folder);
         }
     }
 }
@@ -160,6 +179,28 @@ pub(crate) fn hierarchy(controller: &str, groups: &str, mounts: &str) -> Option<
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_maker_in_another_pid_namespace_holds_is_not_stale() {
+        // Process numbers have at most 22 bits.
+        let parent = tempfile::tempdir().unwrap();
+        let groups = ["osier-5000000", "osier-5000001-0", "osier-memory-5000002", "other-5000003"]
+            .map(|name| parent.path().join(name));
+        for group in &groups {
+            fs::create_dir_all(group.join("0")).unwrap();
+        }
+        let held = hold(&groups[1]).unwrap();
+        remove_stale(parent.path(), "osier-");
+        assert_eq!(groups.each_ref().map(|group| group.exists()), [false, true, true, true]);
+        drop(held);
+        // A process that another test forks has the descriptor for a moment, too.
+        let goes = (0..500).any(|_| {
+            remove_stale(parent.path(), "osier-");
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            !groups[1].exists()
+        });
+        assert!(goes);
+    }
 
     #[test]
     fn kernels_are_told_apart() {
