@@ -2,7 +2,9 @@
 //! limit is the same under any.
 
 use std::fs::File;
+use std::io::Read as _;
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::time::Duration;
 
 use osier_sandbox::{Exit, Limits, Running, WaitError};
@@ -106,6 +108,22 @@ impl StepCall<'_> {
     }
 }
 
+/// What dash, busybox and bash say when they can start no more processes.
+const CANNOT_FORK: [&str; 4] =
+    ["Cannot fork", "can't fork", "fork: retry", "fork: Resource temporarily unavailable"];
+
+/// Most bytes of a log that are looked at.
+const MOST_LOG: u64 = 4 << 20;
+
+/// Whether a shell says in a log that it could start no more. Of a crowd that dies away when that happens the sandbox may have seen too
+/// little.
+pub(crate) fn could_not_fork(log: &Path) -> bool {
+    let mut bytes = Vec::new();
+    let read = File::open(log).and_then(|file| file.take(MOST_LOG).read_to_end(&mut bytes));
+    let text = String::from_utf8_lossy(&bytes);
+    read.is_ok() && CANNOT_FORK.iter().any(|words| text.contains(words))
+}
+
 /// What to do about a limit that was reached.
 pub(crate) fn advice(cause: &FailureCause) -> Option<&'static str> {
     match cause {
@@ -175,5 +193,26 @@ impl<'r> Watch<'r> {
             self.silent = true;
             self.running.kill();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shell_that_can_start_no_more_is_told_by_its_words() {
+        let log = tempfile::NamedTempFile::new().unwrap();
+        for (text, expected) in [
+            ("+ b\nsh: 0: Cannot fork\n", true),
+            ("sh: can't fork: Resource temporarily unavailable\n", true),
+            ("bash: fork: retry: Resource temporarily unavailable\n", true),
+            ("git fork: done\n", false),
+            ("", false),
+        ] {
+            std::fs::write(log.path(), text).unwrap();
+            assert_eq!(could_not_fork(log.path()), expected, "{text}");
+        }
+        assert!(!could_not_fork(Path::new("/nowhere")));
     }
 }

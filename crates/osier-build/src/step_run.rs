@@ -474,7 +474,9 @@ impl StepCall<'_> {
         };
         taken.map_err(file)?;
         let mut cause = reached.or_else(|| ended.and_then(how_it_failed));
-        if matches!(cause, Some(FailureCause::LeftProcesses { .. })) && could_not_fork(&log) {
+        if matches!(cause, Some(FailureCause::LeftProcesses { .. }))
+            && crate::limits::could_not_fork(&log)
+        {
             cause = Some(self.too_many_processes());
         }
         if let Some(cause) = cause {
@@ -521,17 +523,6 @@ impl StepCall<'_> {
 /// Where a step finds no room although the disk has some.
 const TMP_IS_FULL: &str = "/tmp and /dev/shm are in memory, and hold a quarter of what steps may use of it; let the step write large files below \
      /build, for example with `TMPDIR=/build`";
-
-/// Whether a shell says in a log that it could start no more. Of a crowd that dies away when that happens the sandbox may have seen too
-/// little.
-fn could_not_fork(log: &Path) -> bool {
-    let Ok(file) = fs::File::open(log) else { return false };
-    let mut text = Vec::new();
-    let read = std::io::Read::read_to_end(&mut std::io::Read::take(file, 4 << 20), &mut text);
-    // dash and busybox; bash.
-    let says = |words: &str| String::from_utf8_lossy(&text).contains(words);
-    read.is_ok() && (says("Cannot fork") || says("an't fork") || says("fork: "))
-}
 
 /// Says why a step that has ended has no result; nothing where it has one.
 fn how_it_failed(exit: osier_sandbox::Exit) -> Option<FailureCause> {
