@@ -310,7 +310,10 @@ fn unnamed(folder: &Path, text: &[u8], is_named: impl Fn(&str) -> bool) -> Outco
     for entry in fs::read_dir(folder).at("list", folder)? {
         let entry = entry.at("list", folder)?;
         let Ok(name) = entry.file_name().into_string() else { continue };
-        if !name.ends_with(".patch") || is_named(&name) {
+        // A person's own has a name of their own.
+        let number = name.split_once('-').map_or("", |(number, _)| number);
+        let is_own = number.len() == 4 && number.bytes().all(|byte| byte.is_ascii_digit());
+        if !is_own || !name.ends_with(".patch") || is_named(&name) {
             continue;
         }
         if fs::read(entry.path()).is_ok_and(|found| found.ends_with(text)) {
