@@ -1,6 +1,7 @@
 //! What a look-up costs beside many records: part of `cargo xtask bench`.
 
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use osier_store::{Digest, Index, Key, Record};
@@ -24,10 +25,11 @@ pub(crate) fn alone() -> Result<()> {
 }
 
 /// Measures `status` and a build that does nothing, beside few records and beside a million.
-pub(crate) fn all(lock: &std::path::Path) -> Result<()> {
+pub(crate) fn all(lock: &Path) -> Result<()> {
     let store = root().join("target/bench-index-store");
+    // What fills it below is not all osier's, so that osier would leave it.
+    clear(&store)?;
     let shop = Workshop::new("bench-index", &store)?;
-    shop.good(&["gc", "--all"])?;
     fs::copy(lock, shop.project.join("osier.lock"))?;
     generate(&shop, COMPONENTS)?;
     shop.write(
@@ -50,7 +52,16 @@ pub(crate) fn all(lock: &std::path::Path) -> Result<()> {
         println!("| {what}, a million records and folders of 100,000 entries | {full:.1} ms |");
         println!("| the latter in multiples of the former | {:.2} times |", full / empty);
     }
-    shop.good(&["gc", "--all"]).map(drop)
+    clear(&store)
+}
+
+fn clear(store: &Path) -> Result<()> {
+    match fs::remove_dir_all(store) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", store.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Adds records of random keys, and entries to the store's folders.

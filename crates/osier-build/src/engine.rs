@@ -1,6 +1,6 @@
 //! What a build needs and gives, and the work on one step.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use osier_sandbox::{Isolation, Launcher};
-use osier_store::{BlobError, Digest, FileError, IoContext, Key, LayerStack, Record, Store, Tree};
+use osier_store::{
+    BlobError, Digest, FileError, IoContext, Key, LayerStack, Record, Remembered, Store, Tree,
+};
 
 use crate::graph::{Component, ComponentId, Environment, Graph, StepCheck, StepId};
 use crate::key::KnownInput;
@@ -26,6 +28,9 @@ const SHOWN_WAITS: usize = 5;
 /// Most trees that are stacked as one proto area. From some fifty on each look-up of a compiler that finds nothing is slower, and
 /// overlayfs takes 500.
 const MOST_AREAS: usize = 50;
+
+/// How many results are so many that they are looked up together.
+const MANY: usize = 64;
 
 /// Unpacks build environments; the program gives the one for Debian packages.
 pub trait Provision: Sync {
@@ -56,8 +61,8 @@ pub struct Settings {
 pub struct Engine<'a> {
     /// Where results are kept.
     pub store: &'a Store,
-    /// Starts sandboxes.
-    pub launcher: &'a Launcher,
+    /// Starts sandboxes; none where nothing is to run.
+    pub launcher: Option<&'a Launcher>,
     /// Unpacks build environments.
     pub provision: &'a dyn Provision,
     /// The checks that kinds can name.
@@ -101,6 +106,8 @@ pub struct Survey {
     pub open: Vec<ComponentId>,
     /// The steps that have to run, as far as their keys are known; all steps of other open components.
     pub steps: Vec<StepId>,
+    /// What was known of its results when they were looked up one by one, where they were many.
+    unremembered: Option<Remembered>,
 }
 
 /// Why a build has no results.
@@ -174,6 +181,13 @@ pub enum EnterError {
     Build(#[from] BuildError),
 }
 
+/// Names the goals of a graph.
+fn goals(graph: &Graph) -> Digest {
+    let names: Vec<&str> =
+        graph.goals.iter().map(|id| graph.component(*id).name.as_str()).collect();
+    Digest::of(names.join(" ").as_bytes())
+}
+
 impl Engine<'_> {
     /// Finds out what is done already, without running anything.
     pub fn survey(&self, graph: &Graph) -> Survey {
@@ -187,6 +201,17 @@ impl Engine<'_> {
         survey
     }
 
+    /// Lets the next survey of these goals look up the results of this one together.
+    pub fn remember(&self, graph: &Graph, survey: &Survey) {
+        let looked = survey.unremembered.as_ref().filter(|_| survey.open.is_empty());
+        let Some(looked) = looked else { return };
+        let result =
+            |result: &ComponentResult| (result.key, (result.outputs.clone(), result.reused));
+        let results: HashMap<_, _> = survey.done.values().map(result).collect();
+        // The next one takes longer where that fails, for want of disk, say.
+        let _ = self.store.index().remember(&goals(graph), looked, &results);
+    }
+
     /// Tells what was found damaged in the store.
     pub(crate) fn tell_damages(&self) {
         for message in self.store.damages() {
@@ -196,22 +221,27 @@ impl Engine<'_> {
 
     fn survey_of(&self, mut state: State<'_>) -> Survey {
         let graph = state.graph;
+        if graph.components.len() >= MANY {
+            state.remembered = self.store.index().remembered(&goals(graph));
+        }
         for position in 0..graph.components.len() {
             state.take_up(self, ComponentId(index(position)));
         }
-        let mut survey = Survey::default();
-        for (position, result) in state.results.iter().enumerate() {
+        let mut survey = Survey { steps: state.open_steps(), ..Survey::default() };
+        for (position, result) in state.results.into_iter().enumerate() {
             let id = ComponentId(index(position));
             match result {
                 Some(result) => {
-                    survey.done.insert(id, result.clone());
+                    survey.done.insert(id, result);
                 }
                 None => {
                     survey.open.push(id);
                 }
             }
         }
-        survey.steps = state.open_steps();
+        if state.looked_up >= MANY {
+            survey.unremembered = Some(state.remembered);
+        }
         for (position, key) in state.keys.iter().enumerate() {
             if let Some(key) = key {
                 survey.keys.insert(StepId(index(position)), *key);

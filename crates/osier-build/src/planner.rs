@@ -118,6 +118,8 @@ pub(crate) struct Planning<'p, 'a> {
     pub(crate) done: HashMap<String, Planned>,
     pub(crate) way: Way,
     environments: BTreeMap<(String, Vec<String>), Arc<Environment>>,
+    /// The same by suite, kind, and what is asked for beyond the kind's packages.
+    asked_environments: HashMap<(String, String, String), Arc<Environment>>,
     pub(crate) wrong: Vec<Diagnostic>,
     missing: Vec<MissingPin>,
 }
@@ -133,6 +135,7 @@ impl Planner<'_> {
             done: HashMap::new(),
             way: Way::default(),
             environments: BTreeMap::new(),
+            asked_environments: HashMap::new(),
             wrong: Vec::new(),
             missing: Vec::new(),
         };
@@ -333,19 +336,12 @@ impl<'a> Planning<'_, 'a> {
         if self.way.is_waiting() {
             return Ok(None);
         }
-        let mut packages: Vec<String> = Vec::new();
-        if let Some(base) = self.kind(BASE_KIND)? {
-            packages.extend(base.packages.iter().map(|package| package.value.clone()));
-        }
-        packages.extend(kind.packages.iter().map(|package| package.value.clone()));
-        packages.extend(effective.packages.iter().map(|package| package.value.clone()));
-        packages.extend(
-            steps.steps.iter().flat_map(|step| &step.packages).map(|package| (**package).clone()),
-        );
-        packages.sort();
-        packages.dedup();
+        let of_steps = steps.steps.iter().flat_map(|step| &step.packages);
+        let packages: Vec<&str> = (effective.packages.iter().map(|package| package.as_str()))
+            .chain(of_steps.map(|package| package.as_str()))
+            .collect();
         let suite = recipe.suite.as_ref().map_or(planner.suite, |suite| suite.as_str()).to_owned();
-        let environment = self.environment(&suite, packages);
+        let environment = self.environment(&suite, &kind, &packages)?;
         let (sources, version) = self.sources(recipe, &suite)?;
         let version = version.or(inherited).unwrap_or_else(|| "0".to_owned());
         let (files, mut patching) = self.files(recipe, &effective, &version)?;
@@ -503,7 +499,31 @@ impl<'a> Planning<'_, 'a> {
         Ok(Some(id))
     }
 
-    fn environment(&mut self, suite: &str, request: Vec<String>) -> Arc<Environment> {
+    /// Gives the environment of a kind's components that ask for further packages.
+    fn environment(
+        &mut self,
+        suite: &str,
+        kind: &Kind,
+        further: &[&str],
+    ) -> Result<Arc<Environment>, PlanError> {
+        // Most components of a kind ask for no more than it brings, which is a long list.
+        let asked = (suite.to_owned(), kind.name.value.clone(), further.join(" "));
+        if let Some(known) = self.asked_environments.get(&asked) {
+            return Ok(Arc::clone(known));
+        }
+        let mut request: Vec<String> = further.iter().map(|name| (*name).to_owned()).collect();
+        let base = self.kind(BASE_KIND)?;
+        for kind in base.as_deref().into_iter().chain([kind]) {
+            request.extend(kind.packages.iter().map(|package| package.value.clone()));
+        }
+        request.sort();
+        request.dedup();
+        let environment = self.environment_of(suite, request);
+        self.asked_environments.insert(asked, Arc::clone(&environment));
+        Ok(environment)
+    }
+
+    fn environment_of(&mut self, suite: &str, request: Vec<String>) -> Arc<Environment> {
         let wanted = (suite.to_owned(), request);
         if let Some(known) = self.environments.get(&wanted) {
             return Arc::clone(known);

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use osier_store::{Digest, Key, Store};
+use osier_store::{Digest, Key, Remembered, Store};
 
 use crate::Event;
 use crate::edited::EditCall;
@@ -27,6 +27,10 @@ pub(crate) struct State<'g> {
     pub(crate) ran: Vec<bool>,
     /// Keys that gc has not been told of yet.
     pub(crate) found: Vec<Key>,
+    /// Results that were looked up together.
+    pub(crate) remembered: Remembered,
+    /// How many results were not among them.
+    pub(crate) looked_up: usize,
     /// Whether layers are compared with their records before they count as there; they are where they are to be used.
     looks: bool,
 }
@@ -89,6 +93,8 @@ impl<'g> State<'g> {
             ready: Vec::new(),
             ran: vec![false; graph.components.len()],
             found: Vec::with_capacity(graph.steps.len()),
+            remembered: Remembered::default(),
+            looked_up: 0,
             looks,
         }
     }
@@ -155,9 +161,10 @@ impl<'g> State<'g> {
                 continue;
             }
             let key = self.keys[last.0 as usize].expect("keyed just now");
-            let index = engine.store.index();
-            let found = index.outputs(&key).map(|outputs| (outputs, index.is_reused(&key)));
-            drop(index);
+            let found = self.remembered.results.remove(&key).or_else(|| {
+                self.looked_up += 1;
+                engine.store.index().result(&key)
+            });
             if let Some((outputs, reused)) = found {
                 self.results[position] =
                     Some(ComponentResult { key, outputs, cached: true, reused });

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use osier_patch::PatchReport;
 use osier_recipe::Jobs;
-use osier_sandbox::{Isolation, JOBSERVER, Launcher, Mount, Root, Spec, Status, Stdio};
+use osier_sandbox::{Isolation, JOBSERVER, Launcher, Mount, Root, SpawnError, Spec, Status, Stdio};
 use osier_store::{FileError, IoContext, Key, LayerStack, Scratch, Store};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -138,7 +138,7 @@ impl StepCall<'_> {
     /// Runs the step and puts its layer in place. The scheduler is told what becomes of its programs.
     pub(crate) fn run(
         &self,
-        launcher: &Launcher,
+        launcher: Option<&Launcher>,
         checks: &[&dyn StepCheck],
         wire: &Wire,
         interrupted: &dyn Fn() -> bool,
@@ -418,7 +418,7 @@ impl StepCall<'_> {
 
     fn script(
         &self,
-        launcher: &Launcher,
+        launcher: Option<&Launcher>,
         checks: &[&dyn StepCheck],
         wire: &Wire,
         scratch: &Scratch,
@@ -442,7 +442,8 @@ impl StepCall<'_> {
         }
         let log = self.store.log_path(&self.key);
         self.store.clear(&log).map_err(file)?;
-        let mut running = launcher.spawn(&spec, stdio).map_err(|error| {
+        let spawned = launcher.ok_or(SpawnError::LauncherGone);
+        let mut running = spawned.and_then(|it| it.spawn(&spec, stdio)).map_err(|error| {
             fail(if error.is_folder() {
                 FailureCause::NoFolder { folder: spec.folder.display().to_string() }
             } else {

@@ -33,6 +33,7 @@ mod jobs;
 mod json_schema;
 mod kind;
 mod lock;
+mod lock_read;
 mod lock_write;
 mod machine;
 mod named;

@@ -121,6 +121,14 @@ impl Lock {
     ///
     /// Fails with every error of the file, in the order of the text; for a lock of another version with that alone.
     pub fn parse(file: &str, text: &str) -> Result<Self, Vec<Diagnostic>> {
+        match Self::read_written(text) {
+            Some(lock) => Ok(lock),
+            None => Self::parse_toml(file, text),
+        }
+    }
+
+    /// Reads a lock as the TOML that it is: what somebody else has written or changed.
+    pub(crate) fn parse_toml(file: &str, text: &str) -> Result<Self, Vec<Diagnostic>> {
         let mut read = Reading::default();
         let (mut walk, root) = Walk::open(file, text);
         walk.root(&root, FileKind::Lock, &mut read, Reading::read);

@@ -4,6 +4,9 @@ use std::fmt::{self, Write};
 
 use crate::{Lock, LockedEnvironment, LockedFile, LockedPackage, LockedSource, Pin, Place};
 
+/// The first line.
+pub(crate) const HEAD: &str = "# made by osier; `osier update` changes it, nobody edits it by hand";
+
 impl Lock {
     /// The lock as text; equal locks give equal text, which [`Lock::parse`] reads back.
     pub fn to_text(&self) -> String {
@@ -14,7 +17,7 @@ impl Lock {
     }
 
     fn write(&self, out: &mut String) -> fmt::Result {
-        writeln!(out, "# made by osier; `osier update` changes it, nobody edits it by hand")?;
+        writeln!(out, "{HEAD}")?;
         writeln!(out, "version = {}", Self::VERSION)?;
         for source in self.sources() {
             write_source(out, source)?;

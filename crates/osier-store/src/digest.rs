@@ -37,18 +37,27 @@ fn unhex(text: &str) -> Result<[u8; 32], ParseDigestError> {
     if digits.len() != 64 {
         return Err(wrong());
     }
-    let value = |digit: u8| match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
-    };
     let mut bytes = [0u8; 32];
+    // All of them before the look whether one was none: an index has thousands to read.
+    let mut all = 0;
     for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        let (high, low) = (value(pair[0]).ok_or_else(wrong)?, value(pair[1]).ok_or_else(wrong)?);
-        *byte = high << 4 | low;
+        let [high, low] = [pair[0], pair[1]].map(|digit| VALUES[usize::from(digit)]);
+        all |= high | low;
+        *byte = high << 4 | low & 15;
     }
-    Ok(bytes)
+    if all > 15 { Err(wrong()) } else { Ok(bytes) }
 }
+
+/// What each byte is worth as a digit; 255 for those that are none.
+const VALUES: [u8; 256] = {
+    let mut values = [255; 256];
+    let mut value = 0;
+    while value < 16 {
+        values[b"0123456789abcdef"[value as usize] as usize] = value;
+        value += 1;
+    }
+    values
+};
 
 macro_rules! hash_text {
     ($type:ident) => {

@@ -11,6 +11,8 @@
 //! count. A database that is damaged as such is set aside, an empty one goes on, and what it told is built or
 //! found again. `docs/design/0013-index.md` has the reasons.
 
+mod remembered;
+
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fs;
@@ -21,12 +23,14 @@ use rusqlite::{OptionalExtension as _, Row, TransactionBehavior, params};
 
 use crate::database::{Database, Trouble, set_aside};
 use crate::record::{
-    AREA, BLOB, Entry, FILE, LAYER, OUTPUTS, REUSABLE, REUSED, ROOT, SEEN, TOOK, file, keys,
-    outputs,
+    AREA, BLOB, Entry, FILE, LAYER, OUTPUTS, REMEMBERED, REUSABLE, REUSED, ROOT, SEEN, TOOK, file,
+    keys, outputs,
 };
 use crate::{Digest, FileError, Hasher, IoContext, Key, Record};
 
-/// Most earlier runs of a step that are remembered, to go on from one of them.
+pub use remembered::Remembered;
+
+/// Most earlier runs of a step that are remembered, to go on from one of them, and most goals.
 const RUNS: i64 = 64;
 
 /// Bytes of disk that are kept for gc on a full disk.
@@ -49,26 +53,39 @@ fn row_sum(key: &[u8], kind: &str, sub: &[u8], value: &str, boot: i64, number: i
 }
 
 impl Entry {
-    fn write(&self, connection: &rusqlite::Connection, boot: &Boot) -> rusqlite::Result<()> {
+    fn write(&self, connection: &rusqlite::Connection, boot: &mut Boot) -> rusqlite::Result<()> {
+        boot.last += 1;
         let Self { key, kind, sub, value } = self;
         let sum = row_sum(&key.0, kind, sub, value, boot.id, boot.last);
         let text = "INSERT OR REPLACE INTO record VALUES(?, ?, ?, ?, ?, ?, ?)";
         let fields = params![key.0, kind, sub, value, boot.id, boot.last, sum];
         connection.prepare_cached(text)?.execute(fields)?;
-        if *kind == REUSABLE {
-            let text = "DELETE FROM record WHERE key = ?1 AND kind = ?2 AND sub IN (
-                SELECT sub FROM record WHERE key = ?1 AND kind = ?2
-                ORDER BY boot DESC, number DESC LIMIT -1 OFFSET ?3)";
-            connection.prepare_cached(text)?.execute(params![key.0, kind, RUNS])?;
+        if matches!(*kind, REUSABLE | REMEMBERED) {
+            keep_latest(connection, key, kind)
+        } else {
+            Ok(())
         }
-        Ok(())
     }
 }
 
-fn remove(connection: &rusqlite::Connection, key: &Key, kinds: &[&str]) -> rusqlite::Result<()> {
+/// Removes all but the latest rows of a key and kind.
+fn keep_latest(connection: &rusqlite::Connection, key: &Key, kind: &str) -> rusqlite::Result<()> {
+    let text = "DELETE FROM record WHERE key = ?1 AND kind = ?2 AND sub IN (
+        SELECT sub FROM record WHERE key = ?1 AND kind = ?2
+        ORDER BY boot DESC, number DESC LIMIT -1 OFFSET ?3)";
+    connection.prepare_cached(text)?.execute(params![key.0, kind, RUNS]).map(drop)
+}
+
+/// Removes rows; says whether one of a result was among them.
+fn remove(connection: &rusqlite::Connection, key: &Key, kinds: &[&str]) -> rusqlite::Result<bool> {
     let mut statement =
         connection.prepare_cached("DELETE FROM record WHERE key = ? AND kind = ?")?;
-    kinds.iter().try_for_each(|kind| statement.execute(params![key.0, kind]).map(drop))
+    let mut result = false;
+    for kind in kinds {
+        let removed = statement.execute(params![key.0, kind])?;
+        result |= removed > 0 && remembered::is_of_result(kind);
+    }
+    Ok(result)
 }
 
 /// A boot of the machine in which something was recorded.
@@ -112,6 +129,7 @@ fn damaged() -> rusqlite::Error {
 /// What a row says that is whole and counts.
 struct Found<'r> {
     key: Key,
+    kind: &'r str,
     sub: &'r [u8],
     value: &'r str,
     /// Whether it was written in this boot.
@@ -320,7 +338,7 @@ impl Index {
         let whole = sum == row_sum(key, kind, sub, value, boot, at);
         let (Ok(key), true) = (key.try_into().map(Key), whole) else { return Ok(None) };
         let (own, synced) = self.boot_of(database, boot)?;
-        Ok((own || at <= synced).then_some(Found { key, sub, value, own }))
+        Ok((own || at <= synced).then_some(Found { key, kind, sub, value, own }))
     }
 
     const COLUMNS: &str = "key, kind, sub, value, boot, number, sum";
@@ -391,14 +409,18 @@ impl Index {
         self.write(|index, connection| {
             let mut boot = index.this_boot(connection)?;
             let before = boot.last;
+            let mut changed = false;
             for record in records {
                 if let Some((key, kinds)) = record.removes() {
-                    remove(connection, key, kinds)?;
+                    changed |= remove(connection, key, kinds)?;
                 }
                 for entry in record.entries() {
-                    boot.last += 1;
-                    entry.write(connection, &boot)?;
+                    changed |= remembered::replaces(connection, &entry)?;
+                    entry.write(connection, &mut boot)?;
                 }
+            }
+            if changed {
+                remembered::forget(connection, &mut boot)?;
             }
             if boot.last == before { Ok(()) } else { boot.write(connection) }
         })
@@ -561,6 +583,21 @@ impl Index {
     /// Says whether an unpacked build environment is recorded.
     pub fn has_root(&self, key: &Key) -> bool {
         self.one(key, ROOT, |_| Some(())).is_some()
+    }
+
+    /// Gives what [`Index::outputs`] and [`Index::is_reused`] do, for the cost of one of them.
+    pub fn result(&self, key: &Key) -> Option<(Vec<(String, Digest)>, bool)> {
+        // The range is one stretch of the table; few rows of other kinds lie in it.
+        let rest = "WHERE key = ? AND kind >= ? AND kind <= ?";
+        let read = |found: &Found<'_>| match found.kind {
+            _ if found.key != *key || !found.sub.is_empty() => None,
+            OUTPUTS => Some(outputs(found.value)),
+            REUSED => Some(None),
+            _ => None,
+        };
+        let rows = self.many(rest, &[&key.0, &OUTPUTS, &REUSED], read);
+        let reused = rows.iter().any(Option::is_none);
+        Some((rows.into_iter().flatten().next()?, reused))
     }
 
     /// Gives the outputs of the component whose last step has this key.

@@ -61,7 +61,7 @@ pub use digest::{Digest, Hasher, Key, KeyBuilder, ParseDigestError};
 pub use durable::{flush_file_system, sync_folder, write_durably};
 pub use file_error::{FileError, IoContext};
 pub use gc::{GcLimits, GcReport};
-pub use index::Index;
+pub use index::{Index, Remembered};
 pub use layers::{LONGEST_PATH, LayerEntry, LayerKind, LayerStack, fits};
 pub use lease::Look;
 pub use locked::unlock;

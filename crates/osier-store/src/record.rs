@@ -42,6 +42,12 @@ pub(crate) const TOOK: &str = "took";
 pub(crate) const AREA: &str = "area";
 pub(crate) const SEEN: &str = "seen";
 pub(crate) const BLOB: &str = "blob";
+/// What `index/remembered.rs` keeps under [`TOGETHER`].
+pub(crate) const REMEMBERED: &str = "remembered";
+pub(crate) const GENERATION: &str = "generation";
+
+/// The key of what belongs to no step.
+pub(crate) const TOGETHER: Key = Key([0; 32]);
 
 /// What [`Record::Gone`] takes away.
 const PLACED: &[&str] = &[LAYER, ROOT, SEEN, AREA];

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use osier_build::{Engine, EnterError, Entered, EnteredState, Graph, StepId, Work};
-use osier_sandbox::Status;
+use osier_sandbox::{Launcher, Status};
 use osier_store::{Key, KeyBuilder, Store};
 
 use crate::cli::Then;
@@ -62,13 +62,14 @@ pub(crate) fn enter(
 
 /// Runs a command in a step's sandbox.
 fn run_in_step(
+    launcher: &Launcher,
     engine: &Engine<'_>,
     graph: &Graph,
     step: StepId,
     command: Vec<OsString>,
 ) -> Outcome<(Status, EnteredState)> {
     let entered = enter(engine, graph, step, command)?;
-    Ok((terminal::run(engine.launcher, entered.spec)?, entered.state))
+    Ok((terminal::run(launcher, entered.spec)?, entered.state))
 }
 
 /// Turns how a command ended into what osier ends with.
@@ -131,7 +132,7 @@ pub(crate) fn shell(
         if command.is_empty() { shell() } else { command.iter().map(OsString::from).collect() };
     let interactive = command == shell();
     workplace.reporter.say(format!("   enter  {label}"));
-    let (status, state) = run_in_step(&engine, &graph, step, command)?;
+    let (status, state) = run_in_step(&launcher, &engine, &graph, step, command)?;
     let then = match (then, state) {
         (Some(then), _) => then,
         (None, EnteredState::Failed) if interactive => ask(),
@@ -158,7 +159,7 @@ pub(crate) fn shell(
                 ));
             };
             let script = ["/bin/sh", "-euxc", text].map(OsString::from).to_vec();
-            let (status, state) = run_in_step(&engine, &graph, step, script)?;
+            let (status, state) = run_in_step(&launcher, &engine, &graph, step, script)?;
             ended(status)?;
             let (Some(upper), EnteredState::Failed) = (failed_layer(&step), state) else {
                 return Err(Problem::new(

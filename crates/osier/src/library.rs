@@ -3,12 +3,21 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use osier_build::PlanError;
 use osier_recipe::{Code, Diagnostic, Origin, glob_matches, glob_reaches_below};
 use osier_store::{Digest, FileError, IoContext, Store, Tree, TreeNode};
+use rustix::buffer::spare_capacity;
+use rustix::fs::{Mode, OFlags, open, openat};
+use rustix::io::Errno;
+
+/// Bytes of room for each read of a definition, which is more than most have.
+const PIECE: usize = 4096;
 
 /// A file of the library inside the program.
 pub(crate) struct PackedFile {
@@ -115,15 +124,17 @@ fn twice(first: &Entry, second: &str) -> Diagnostic {
 }
 
 /// The library as one project sees it.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Library {
     /// The project's root, where there is one.
     project: Option<PathBuf>,
+    /// The folders of the project's shelves that were looked into.
+    shelves: [OnceLock<OwnedFd>; 4],
 }
 
 impl Library {
     pub(crate) fn new(project: Option<PathBuf>) -> Self {
-        Self { project }
+        Self { project, shelves: Default::default() }
     }
 
     /// Finds a definition by name. One that a project has in two files is an error, as either could be meant.
@@ -133,28 +144,21 @@ impl Library {
         }
         let (folder, inside) = (shelf.folder(), shelf.inside());
         if let Some(project) = &self.project {
-            let shelf = project.join(folder);
-            let own = shelf.join(name);
-            let mut alone = own.clone().into_os_string();
-            alone.push(".toml");
             let mut found: Option<Entry> = None;
-            for (path, is_own) in [(own.join(inside), true), (PathBuf::from(alone), false)] {
-                let bytes = match fs::read(&path) {
-                    Ok(bytes) => bytes,
-                    Err(error)
-                        if matches!(
-                            error.kind(),
-                            std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
-                        ) =>
-                    {
-                        continue;
-                    }
-                    Err(error) => return Err(error).at("read", &path).map_err(LibraryError::File),
+            for (file, is_own) in
+                [([name, "/", inside].concat(), true), ([name, ".toml"].concat(), false)]
+            {
+                let at = || project.join(folder).join(&file);
+                let bytes = match self.read(shelf, project, &file) {
+                    Ok(Some(bytes)) => bytes,
+                    Ok(None) => continue,
+                    Err(error) => return Err(error).at("read", &at()).map_err(LibraryError::File),
                 };
-                let (label, place) = if is_own {
-                    (format!("{folder}/{name}/{inside}"), Place::Disk(own.clone()))
+                let label = [folder, "/", &file].concat();
+                let place = if is_own {
+                    Place::Disk(project.join(folder).join(name))
                 } else {
-                    (format!("{folder}/{name}.toml"), Place::Alone(Some(path)))
+                    Place::Alone(Some(at()))
                 };
                 let text = String::from_utf8(bytes).map_err(|error| {
                     let wrong = osier_recipe::utf8(&label, error.as_bytes());
@@ -181,6 +185,36 @@ impl Library {
                 Place::Alone(None)
             },
         }))
+    }
+
+    /// Reads a file of a shelf of the project; nothing where there is none. A plan reads thousands, most of them small.
+    fn read(&self, shelf: Shelf, project: &Path, file: &str) -> io::Result<Option<Vec<u8>>> {
+        let is_missing = |error: Errno| matches!(error, Errno::NOENT | Errno::NOTDIR);
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let folder = &self.shelves[shelf as usize];
+        if folder.get().is_none() {
+            match open(project.join(shelf.folder()), flags | OFlags::PATH, Mode::empty()) {
+                Ok(opened) => drop(folder.set(opened)),
+                Err(error) if is_missing(error) => return Ok(None),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let Some(folder) = folder.get() else { return Ok(None) };
+        // A pipe in its place is not waited for.
+        let opened = match openat(folder, file, flags | OFlags::NONBLOCK, Mode::empty()) {
+            Ok(opened) => opened,
+            Err(error) if is_missing(error) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let mut bytes = Vec::new();
+        loop {
+            if bytes.len() == bytes.capacity() {
+                bytes.reserve(PIECE);
+            }
+            if rustix::io::read(&opened, spare_capacity(&mut bytes))? == 0 {
+                return Ok(Some(bytes));
+            }
+        }
     }
 
     /// Lists the names on a shelf.
@@ -327,7 +361,7 @@ fn list_disk(
     while let Some((folder, prefix)) = folders.pop() {
         let entries = match fs::read_dir(&folder) {
             Ok(entries) => entries,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && prefix.is_empty() => {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && prefix.is_empty() => {
                 return Ok(());
             }
             Err(error) => return Err(error).at("list", &folder),
@@ -351,7 +385,7 @@ fn list_disk(
                 let content = if metadata.is_file() {
                     fs::read(&host)
                 } else {
-                    Err(std::io::Error::other("it is neither a file, a folder nor a link"))
+                    Err(io::Error::other("it is neither a file, a folder nor a link"))
                 };
                 let content = content.at("read", &host)?;
                 BesideKind::File {

@@ -140,6 +140,27 @@ pub(crate) fn unknown(what: &str, name: &str, known: &[String]) -> Problem {
     match osier_recipe::nearest(name, known.iter().map(String::as_str)) {
         Some(near) => problem.hint(format!("did you mean `{near}`?")),
         None if known.is_empty() => problem,
-        None => problem.hint(format!("there are: {}", known.join(", "))),
+        None => problem.hint(format!("there are: {}", listed(known))),
+    }
+}
+
+/// Lists names, of many the first ones.
+fn listed(names: &[String]) -> String {
+    const MOST: usize = 40;
+    let shown = names[..names.len().min(MOST)].join(", ");
+    match names.len().checked_sub(MOST) {
+        None | Some(0) => shown,
+        Some(more) => format!("{shown} and {more} more"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn of_many_names_the_first_are_listed() {
+        let names = |count: usize| (0..count).map(|name| name.to_string()).collect::<Vec<_>>();
+        assert_eq!(super::listed(&names(2)), "0, 1");
+        assert!(super::listed(&names(40)).ends_with("38, 39"));
+        assert!(super::listed(&names(43)).ends_with("38, 39 and 3 more"));
     }
 }

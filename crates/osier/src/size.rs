@@ -17,7 +17,7 @@ use crate::network::Network;
 use crate::problem::{Exit, Outcome, Problem};
 use crate::project::{Goal, Project};
 use crate::reporter::bytes;
-use crate::workplace::{Workplace, launcher};
+use crate::workplace::Workplace;
 use crate::{disk_image, pins, system};
 
 /// How deep folders are shown to people, and most lines of them; JSON has all.
@@ -86,9 +86,8 @@ pub(crate) fn run(
     let target = project.target()?;
     let effective = system.effective(target);
     let graph = project.plan(&project.wanted_by(&system, target)?, &network)?;
-    let launcher = launcher()?;
     let events = |_| {};
-    let survey = system::engine(workplace, &store, &launcher, &events).survey(&graph);
+    let survey = system::surveyor(workplace, &store, &events).survey(&graph);
     is_built(&system, &graph, &survey)?;
     let output = |component: &ComponentRef| system::output(&graph, &survey.done, component);
     let parts = compose::parts(&store, &entry, &effective, &output)?;

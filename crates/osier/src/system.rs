@@ -109,6 +109,7 @@ pub(crate) fn build_graph(
     look.hold(survey.keys.values().copied())?;
     if survey.open.is_empty() {
         note_use(store, graph, &survey, note)?;
+        engine.remember(graph, &survey);
         return Ok(survey.done);
     }
     let (downloads, space) = downloads(project, graph, &survey.open, &survey.steps);
@@ -121,7 +122,9 @@ pub(crate) fn build_graph(
     let looking = Looking::begin();
     let results = engine.run(graph).map_err(|error| hidden(project, graph, error))?;
     drop(looking);
-    note_use(store, graph, &engine.survey(graph), note)?;
+    let survey = engine.survey(graph);
+    note_use(store, graph, &survey, note)?;
+    engine.remember(graph, &survey);
     Ok(results)
 }
 
@@ -254,16 +257,25 @@ fn note_use(store: &Store, graph: &Graph, survey: &Survey, note: &str) -> Outcom
     Ok(store.note_use(note, &keys, &files)?)
 }
 
-/// Sets an engine up.
+/// Sets an engine up that builds.
 pub(crate) fn engine<'e>(
     workplace: &Workplace,
     store: &'e Store,
     launcher: &'e Launcher,
     events: &'e (dyn Fn(osier_build::Event) + Sync),
 ) -> Engine<'e> {
+    Engine { launcher: Some(launcher), ..surveyor(workplace, store, events) }
+}
+
+/// Sets an engine up that only says what is built and what is not.
+pub(crate) fn surveyor<'e>(
+    workplace: &Workplace,
+    store: &'e Store,
+    events: &'e (dyn Fn(osier_build::Event) + Sync),
+) -> Engine<'e> {
     Engine {
         store,
-        launcher,
+        launcher: None,
         provision: &DebianPackages,
         checks: crate::checks::ALL,
         events,

@@ -164,6 +164,8 @@ pub(crate) fn build(
                     deliver(&store, digest, folder, &place)?;
                 }
             }
+            // The process ends: to give thousands of components back piece by piece would only take time.
+            std::mem::forget((graph, results));
         }
     }
     crate::edit::remind(workplace);
@@ -212,9 +214,8 @@ fn planned_key(
     let network = Network::new(store, &workplace.reporter, true);
     let mut project = Project::open(workplace, store)?;
     let (graph, id) = project.plan_one(component, &network)?;
-    let launcher = launcher()?;
     let events = |_| {};
-    let survey = system::engine(workplace, store, &launcher, &events).survey(&graph);
+    let survey = system::surveyor(workplace, store, &events).survey(&graph);
     let steps = &graph.component(id).steps;
     let found = match step {
         None => steps.last().copied(),
@@ -246,9 +247,8 @@ pub(crate) fn status(workplace: &Workplace, name: Option<&str>) -> Outcome<()> {
     }
     let (name, components) = wanted(&project, &project.goal(name)?)?;
     let graph = project.plan(&components, &network)?;
-    let launcher = launcher()?;
     let events = |_| {};
-    let survey = system::engine(workplace, &store, &launcher, &events).survey(&graph);
+    let survey = system::surveyor(workplace, &store, &events).survey(&graph);
     let open = survey.open.len();
     workplace.reporter.result(format!(
         "{name}: {} of {} components are built",

@@ -7,7 +7,7 @@ use osier_recipe::Target;
 use crate::network::Network;
 use crate::problem::Outcome;
 use crate::project::{BUILD, Goal, Project};
-use crate::workplace::{Workplace, launcher};
+use crate::workplace::Workplace;
 use crate::{system, why_image};
 
 /// Says in one sentence why a component, or what a system's images are made of, has to be built again.
@@ -26,9 +26,8 @@ pub(crate) fn run(workplace: &Workplace, name: &str) -> Outcome<()> {
             (graph, Some(id))
         }
     };
-    let launcher = launcher()?;
     let events = |_| {};
-    let engine = system::engine(workplace, &store, &launcher, &events);
+    let engine = system::surveyor(workplace, &store, &events);
     // Without places the sentence still names the input and its file.
     let places = |component: &Component| places(&project, component).unwrap_or_default();
     let why = |id| engine.why(&graph, id, &places);

@@ -249,7 +249,7 @@ impl Workshop {
         };
         let mut engine = Engine {
             store: &self.store,
-            launcher: launcher(),
+            launcher: Some(launcher()),
             provision: &HostPrograms,
             checks: &[],
             events: &events,

@@ -420,3 +420,100 @@ fn seeds_of_stored() {
     drop(index);
     std::fs::copy(&path, folder.join("index.db")).unwrap();
 }
+
+#[test]
+fn results_are_remembered_together_until_one_of_them_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("index.db");
+    let mut index = open(&path, "boot-a", true);
+    let mut other = open(&path, "boot-a", true);
+    let outputs =
+        |byte| vec![("main".to_owned(), Digest([byte; 32])), ("dev".to_owned(), Digest([9; 32]))];
+    let (name, strange) = (Digest([7; 32]), Digest([8; 32]));
+    let all = [(key(1), (outputs(1), false)), (key(2), (outputs(2), true))].into();
+    index.append(Record::Reused(key(2))).unwrap();
+    for number in [1, 2, 3] {
+        index.append(Record::Outputs(key(number), outputs(number))).unwrap();
+    }
+    let changes: [(&str, bool, &[Record]); 8] = [
+        ("a new result", true, &[Record::Reused(key(4)), Record::Outputs(key(4), outputs(4))]),
+        (
+            "a layer comes and goes",
+            true,
+            &[Record::Layer(key(1), Vec::new()), Record::Gone(key(1))],
+        ),
+        ("a blob that is no result", true, &[Record::Forget(key(77))]),
+        ("a result goes", false, &[Record::Forget(key(3))]),
+        ("a result comes back", true, &[Record::Outputs(key(3), outputs(3))]),
+        ("a result is another one", false, &[Record::Outputs(key(1), outputs(5))]),
+        ("it comes from earlier objects", false, &[Record::Reused(key(1))]),
+        ("several at once", false, &[Record::Took(key(1), 1.0, 1.0), Record::Forget(key(2))]),
+    ];
+    for (what, stays, records) in changes {
+        let looked = index.remembered(&name);
+        index.remember(&name, &looked, &all).unwrap();
+        index.remember(&strange, &looked, &HashMap::new()).unwrap();
+        other.refresh().unwrap();
+        assert_eq!(other.remembered(&name).results, all, "{what}");
+        other.append_all(records).unwrap();
+        index.refresh().unwrap();
+        let left = index.remembered(&name).results;
+        assert_eq!(left, if stays { all.clone() } else { HashMap::new() }, "{what}");
+    }
+}
+
+#[test]
+fn what_changes_while_results_are_looked_up_is_not_remembered() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("index.db");
+    let (mut index, mut other) = (open(&path, "boot-a", true), open(&path, "boot-a", true));
+    let (name, outputs) = (Digest([7; 32]), vec![("main".to_owned(), Digest([9; 32]))]);
+    index.append(Record::Outputs(key(1), outputs.clone())).unwrap();
+    let looked = index.remembered(&name);
+    other.append(Record::Forget(key(1))).unwrap();
+    index.remember(&name, &looked, &[(key(1), (outputs, false))].into()).unwrap();
+    assert_eq!(index.remembered(&name).results, HashMap::new());
+}
+
+#[test]
+fn what_is_remembered_counts_as_records_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("index.db");
+    let mut index = open(&path, "boot-a", true);
+    let (name, outputs) = (Digest([7; 32]), vec![("main".to_owned(), Digest([9; 32]))]);
+    let all: HashMap<_, _> = [(key(1), (outputs.clone(), false))].into();
+    index.append(Record::Outputs(key(1), outputs)).unwrap();
+    // So that the generation has a row.
+    index.append(Record::Forget(key(1))).unwrap();
+    let looked = index.remembered(&name);
+    index.remember(&name, &looked, &all).unwrap();
+    assert_eq!(open(&path, "boot-b", true).remembered(&name).results, HashMap::new());
+    sync(&mut index);
+    assert_eq!(open(&path, "boot-b", true).remembered(&name).results, all);
+    // The generation counts in whatever boot it was written: what a cut has not taken back has happened.
+    index.append(Record::Outputs(key(2), Vec::new())).unwrap();
+    index.append(Record::Forget(key(2))).unwrap();
+    assert_eq!(open(&path, "boot-b", true).remembered(&name).results, HashMap::new());
+    drop(index);
+    // A damaged one lets nothing count, and what is remembered after it does.
+    let raw = rusqlite::Connection::open(&path).unwrap();
+    raw.execute("UPDATE record SET value = '1' WHERE kind = 'generation'", []).unwrap();
+    let mut index = open(&path, "boot-a", true);
+    let looked = index.remembered(&name);
+    index.remember(&name, &looked, &all).unwrap();
+    assert_eq!(index.remembered(&name).results, HashMap::new());
+    index.append(Record::Outputs(key(2), Vec::new())).unwrap();
+    index.append(Record::Forget(key(2))).unwrap();
+    let looked = index.remembered(&name);
+    index.remember(&name, &looked, &all).unwrap();
+    assert_eq!(index.remembered(&name).results, all);
+    drop(index);
+    // One that is lost does neither, nor does what was remembered before.
+    raw.execute("DELETE FROM record WHERE kind = 'generation'", []).unwrap();
+    let mut index = open(&path, "boot-a", true);
+    let looked = index.remembered(&name);
+    assert_eq!(looked.results, HashMap::new());
+    index.remember(&Digest([8; 32]), &looked, &all).unwrap();
+    assert_eq!(index.remembered(&Digest([8; 32])).results, all);
+    assert_eq!(index.remembered(&name).results, HashMap::new());
+}

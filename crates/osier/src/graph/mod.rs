@@ -18,7 +18,7 @@ use crate::cli::GraphFormat;
 use crate::network::Network;
 use crate::problem::Outcome;
 use crate::project::{Goal, Project};
-use crate::workplace::{Workplace, launcher};
+use crate::workplace::Workplace;
 use crate::{escape, screen, system, verbs};
 
 /// All that is known of a graph, in a form that is easy to draw.
@@ -117,9 +117,8 @@ pub(crate) fn run(
     let is_system = matches!(goal, Goal::System(..));
     let (name, wanted) = verbs::wanted(&project, &goal)?;
     let graph = project.plan(&wanted, &network)?;
-    let launcher = launcher()?;
     let events = |_| {};
-    let survey = system::engine(workplace, &store, &launcher, &events).survey(&graph);
+    let survey = system::surveyor(workplace, &store, &events).survey(&graph);
     let mut overview = Overview::read(&store, &graph, &survey)?;
     overview.name = name;
     overview.is_system = is_system;
