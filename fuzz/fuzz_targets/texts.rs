@@ -6,7 +6,7 @@ use osier_build::{first_error, patch_fits};
 
 #[path = "../../crates/osier-fetch/src/cause.rs"]
 mod cause;
-#[path = "../../crates/osier/src/escape.rs"]
+#[path = "../../crates/osier/src/report/escape.rs"]
 mod escape;
 #[path = "../../crates/osier-fetch/src/location.rs"]
 mod location;

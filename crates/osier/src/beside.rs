@@ -6,12 +6,15 @@
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use osier_store::{FileError, IoContext as _, flush_file_system, remove_tree, sync_folder};
 use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
+
+/// How much of a file is read at once; zeros of this length become a hole.
+const CHUNK: usize = 64 << 10;
 
 /// A file or a folder that is being written; it is removed again unless it is kept.
 pub(crate) struct Beside {
@@ -90,6 +93,39 @@ impl Beside {
     }
 }
 
+/// Writes a file whole or not at all, also where the power fails. Where a symbolic link leads to it, the link stays.
+pub(crate) fn write(path: &Path, content: impl AsRef<[u8]>) -> Result<(), FileError> {
+    let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    let path = real.as_path();
+    let beside = Beside::file(path)?;
+    fs::write(beside.path(), content).at("write", beside.path())?;
+    let mode = fs::metadata(path).map_or(0o644, |known| known.permissions().mode());
+    fs::set_permissions(beside.path(), fs::Permissions::from_mode(mode))
+        .at("set the mode of", beside.path())?;
+    beside.keep()
+}
+
+/// Copies a file and leaves holes where it is all zeros; gives its size in bytes.
+pub(crate) fn copy_with_holes(from: &Path, to: &Path) -> io::Result<u64> {
+    let (from, to) = (File::open(from)?, File::create(to)?);
+    let mut chunk = vec![0; CHUNK];
+    let mut at = 0;
+    loop {
+        let count = match from.read_at(&mut chunk, at) {
+            Ok(0) => break,
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        if chunk[..count].iter().any(|byte| *byte != 0) {
+            to.write_all_at(&chunk[..count], at)?;
+        }
+        at += count as u64;
+    }
+    to.set_len(at)?;
+    Ok(at)
+}
+
 impl Drop for Beside {
     fn drop(&mut self) {
         if !self.kept {
@@ -132,7 +168,6 @@ fn is_at(handle: &File, path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt as _;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     fn names(folder: &Path) -> Vec<String> {

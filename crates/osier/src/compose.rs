@@ -12,8 +12,8 @@ use osier_image::{
 use osier_recipe::{Code, ComponentRef, EffectiveSystem};
 use osier_store::{Digest, FileError, Key, KeyBuilder, Record, Store, Tree, TreeNode};
 
-use crate::library::{BesideKind, Entry};
-use crate::problem::{Exit, Outcome, Problem};
+use crate::project::library::{BesideKind, Entry};
+use crate::report::problem::{Exit, Outcome, Problem};
 
 /// The code of stored bytes that turned out to be damaged, and were set aside.
 pub(crate) const DAMAGED: &str = "M007";
@@ -154,14 +154,16 @@ pub(crate) fn write_problem(
     store: &Store,
     error: &(dyn std::error::Error + 'static),
 ) -> Outcome<Problem> {
-    let Some(digest) = damaged(error) else { return Ok(wrong(crate::pins::chain(error))) };
+    let Some(digest) = damaged(error) else {
+        return Ok(wrong(crate::report::problem::chain(error)));
+    };
     store.forget_digest(&digest)?;
     if let Ok(found) =
         File::open(store.blob_path(&digest)).and_then(|mut file| Digest::of_reader(&mut file))
     {
         store.set_aside(&digest, found.0)?;
     }
-    Ok(Problem::new(DAMAGED, Exit::Machine, crate::pins::chain(error)))
+    Ok(Problem::new(DAMAGED, Exit::Machine, crate::report::problem::chain(error)))
 }
 
 /// Says why a blob cannot be used; what leads to it is forgotten where its bytes are damaged or gone, so that the next try
@@ -248,7 +250,7 @@ fn read_manifest((label, text): &(String, String)) -> Outcome<Manifest> {
 pub(crate) fn check(store: &Store, entry: &Entry, system: &EffectiveSystem<'_>) -> Outcome<()> {
     let at = |problem: Problem, span: &std::ops::Range<usize>| {
         let error = system.system.origin.error(Code::MissingFile, span, problem.message);
-        crate::project::diagnosed(&[error], |_| Some(entry.text.clone()))
+        crate::report::problem::diagnosed(&[error], |_| Some(entry.text.clone()))
     };
     for name in &system.overlays {
         overlay(store, entry, name).map_err(|problem| match problem.exit {

@@ -8,10 +8,9 @@ use std::path::{Path, PathBuf};
 
 use osier_store::{Digest, IoContext, Store};
 
-use crate::beside::Beside;
+use crate::beside::{self, Beside};
 use crate::compose::blob_problem;
-use crate::own_recipe;
-use crate::problem::{Exit, Outcome, Problem};
+use crate::report::problem::{Exit, Outcome, Problem};
 
 const LIST: &str = ".osier-delivered";
 
@@ -78,7 +77,7 @@ impl Delivery {
     fn note(&mut self, digest: String, name: &str) -> Outcome<()> {
         self.known.push((digest, name.to_owned()));
         let lines = self.known.iter().map(|(digest, name)| format!("{digest}  {name}\n"));
-        own_recipe::write(&self.folder.join(LIST), lines.collect::<String>())
+        Ok(beside::write(&self.folder.join(LIST), lines.collect::<String>())?)
     }
 
     /// Makes sure that what is at a place is something that osier has put there.
@@ -119,7 +118,7 @@ fn copy(store: &Store, digest: &Digest, place: &Path) -> Outcome<()> {
     let blob = store.blob_path(digest);
     let size = store.verify_blob(digest).map_err(|error| blob_problem(store, error))?;
     let beside = Beside::file(place)?;
-    let copied = crate::disks::copy_with_holes(&blob, beside.path()).at("copy", &blob)?;
+    let copied = crate::beside::copy_with_holes(&blob, beside.path()).at("copy", &blob)?;
     if copied != size {
         let message = format!("{} changed while it was copied", blob.display());
         return Err(Problem::new("M001", Exit::Machine, message));

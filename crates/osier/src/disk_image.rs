@@ -17,11 +17,11 @@ use osier_sandbox::Launcher;
 use osier_store::{Digest, IoContext, Key, KeyBuilder, Record, Store};
 
 use crate::compose::{self, IMAGE_TIME, Parts};
-use crate::network::Network;
-use crate::pins::Tool;
-use crate::problem::{Exit, Outcome, Problem};
+use crate::engine;
 use crate::project::Project;
-use crate::system;
+use crate::report::problem::{Exit, Outcome, Problem};
+use crate::source::network::Network;
+use crate::source::tools::Tool;
 use crate::tool::Bench;
 
 /// The first stable suite whose mke2fs (1.47.1) and mkfs.erofs (1.6) read a tar archive.
@@ -71,18 +71,18 @@ pub(crate) fn make(
     network: &Network<'_>,
     launcher: &Launcher,
 ) -> Outcome<(Digest, u64)> {
-    let environment = crate::pins::pinned_tool(project, tool, network)?;
+    let environment = crate::source::tools::pinned_tool(project, tool, network)?;
     let (format, compression) = (image.format.as_str(), erofs_compression(image));
     let key = key(&environment, parts, image);
     if let Some(known) = compose::known(project.store, &key) {
         return Ok(known);
     }
     project.workplace.reporter.say(format!("   image  {}", image.file_name()));
-    let environment = crate::pins::tool(project, tool, network)?;
+    let environment = crate::source::tools::tool(project, tool, network)?;
     let (workplace, store) = (project.workplace, project.store);
     let events = |event| workplace.reporter.event(event);
-    let engine = system::engine(workplace, store, launcher, &events);
-    let root = engine.root(&environment).map_err(system::build_problem)?;
+    let engine = engine::engine(workplace, store, launcher, &events);
+    let root = engine.root(&environment).map_err(engine::build_problem)?;
 
     let tree = compose::composition(store, parts)?.tree;
     let scratch = store.scratch("image")?;

@@ -13,7 +13,7 @@ use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::problem::{Exit, Problem};
+use crate::report::problem::{Exit, Problem};
 
 /// Set once osier is to end.
 pub(crate) static INTERRUPTED: AtomicBool = AtomicBool::new(false);

@@ -13,12 +13,13 @@ use osier_store::{Digest, Store, TreeNode};
 use serde_json::{Value, json};
 
 use crate::compose::{self, Parts};
-use crate::network::Network;
-use crate::problem::{Exit, Outcome, Problem};
 use crate::project::{Goal, Project};
-use crate::reporter::bytes;
-use crate::workplace::Workplace;
-use crate::{disk_image, pins, system};
+use crate::report::problem::{Exit, Outcome, Problem};
+use crate::report::reporter::bytes;
+use crate::session::Workplace;
+use crate::source::network::Network;
+use crate::source::tools as pins;
+use crate::{disk_image, engine, system};
 
 /// How deep folders are shown to people, and most lines of them; JSON has all.
 const DEPTH: usize = 2;
@@ -87,7 +88,7 @@ pub(crate) fn run(
     let effective = system.effective(target);
     let graph = project.plan(&project.wanted_by(&system, target)?, &network)?;
     let events = |_| {};
-    let survey = system::surveyor(workplace, &store, &events).survey(&graph);
+    let survey = engine::surveyor(workplace, &store, &events).survey(&graph);
     is_built(&system, &graph, &survey)?;
     let output = |component: &ComponentRef| system::output(&graph, &survey.done, component);
     let parts = compose::parts(&store, &entry, &effective, &output)?;

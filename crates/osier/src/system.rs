@@ -3,9 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use osier_build::{
-    CleanCheck, ComponentId, Engine, Environment, Graph, Results, Survey, Wanted, Work,
-};
+use osier_build::{CleanCheck, ComponentId, Environment, Graph, Results, Survey, Wanted, Work};
 use osier_image::Compression;
 use osier_recipe::{ComponentRef, Image, System, Target};
 use osier_sandbox::Launcher;
@@ -13,15 +11,14 @@ use osier_store::{Digest, Key, Store, TreeNode};
 
 use crate::compose;
 use crate::delivery::Delivery;
-use crate::edit;
-use crate::library::{Entry, Shelf};
-use crate::network::{Download, Network, Place};
-use crate::problem::{Exit, Outcome, Problem};
+use crate::engine::{build_problem, engine};
 use crate::project::Project;
-use crate::provision::DebianPackages;
-use crate::reporter::failure_screen;
-use crate::signals::{INTERRUPTED, Looking};
-use crate::workplace::{Workplace, check_isolation, unusable};
+use crate::project::edits as edit;
+use crate::project::library::{Entry, Shelf};
+use crate::report::problem::{Exit, Outcome, Problem};
+use crate::session::{check_isolation, unusable};
+use crate::signals::Looking;
+use crate::source::network::{Download, Network, Place};
 
 /// Roughly how many bytes of disk the build of one component with sources needs for each byte of its archives.
 const SPACE_FACTOR: u64 = 12;
@@ -55,9 +52,9 @@ pub(crate) fn downloads(
         let environment = &component.environment;
         if environments.insert(environment.key) {
             if !project.store.root_path(&environment.key).is_dir() {
-                space += crate::pins::unpacked_size(environment);
+                space += crate::source::tools::unpacked_size(environment);
             }
-            downloads.extend(crate::pins::tool_packages(project, environment));
+            downloads.extend(crate::source::tools::tool_packages(project, environment));
         }
         for step in component.steps.iter().filter(|step| steps.contains(step)) {
             let osier_build::Work::Unpack(source) = &graph.step(*step).work else { continue };
@@ -69,7 +66,7 @@ pub(crate) fn downloads(
                     .flat_map(|source| source.files.iter().map(move |file| (source, file)))
                     .find(|(_, file)| file.sha256 == archive.digest.to_string())
                     .map_or(Place::Urls(Vec::new()), |(source, file)| {
-                        crate::pins::place(source, file)
+                        crate::source::pins::place(source, file)
                     });
                 downloads.push(Download {
                     name: archive.file.clone(),
@@ -118,7 +115,7 @@ pub(crate) fn build_graph(
         check_isolation(workplace, store, launcher)?;
     }
     network.fetch(&downloads, space)?;
-    crate::git::fetch(project, &downloads, network)?;
+    crate::source::git::fetch(project, &downloads, network)?;
     let looking = Looking::begin();
     let results = engine.run(graph).map_err(|error| hidden(project, graph, error))?;
     drop(looking);
@@ -257,58 +254,6 @@ fn note_use(store: &Store, graph: &Graph, survey: &Survey, note: &str) -> Outcom
     Ok(store.note_use(note, &keys, &files)?)
 }
 
-/// Sets an engine up that builds.
-pub(crate) fn engine<'e>(
-    workplace: &Workplace,
-    store: &'e Store,
-    launcher: &'e Launcher,
-    events: &'e (dyn Fn(osier_build::Event) + Sync),
-) -> Engine<'e> {
-    Engine { launcher: Some(launcher), ..surveyor(workplace, store, events) }
-}
-
-/// Sets an engine up that only says what is built and what is not.
-pub(crate) fn surveyor<'e>(
-    workplace: &Workplace,
-    store: &'e Store,
-    events: &'e (dyn Fn(osier_build::Event) + Sync),
-) -> Engine<'e> {
-    Engine {
-        store,
-        launcher: None,
-        provision: &DebianPackages,
-        checks: crate::checks::ALL,
-        events,
-        interrupted: &INTERRUPTED,
-        settings: workplace.settings(),
-        hand_made: std::collections::BTreeMap::new(),
-        unpacking: std::sync::Mutex::new(()),
-    }
-}
-
-/// Turns the end of a build into what a person is told.
-pub(crate) fn build_problem(error: osier_build::BuildError) -> Problem {
-    use osier_build::BuildError;
-    match error {
-        BuildError::Failed(failures) => {
-            let code = failures.first().map_or("S001", |failure| failure.cause.code());
-            let mut problem = Problem::new(code, Exit::Failed, "");
-            for failure in &failures {
-                problem.body.push_str(&failure_screen(failure));
-            }
-            problem
-        }
-        BuildError::Interrupted => Problem::new("X130", Exit::Interrupted, error),
-        BuildError::NoSpace { .. } => Problem::new("M004", Exit::Machine, error),
-        BuildError::InUse => Problem::new("M001", Exit::Machine, error),
-        BuildError::Store(error) => error.into(),
-        BuildError::Blob(error) => {
-            let code = if error.digest().is_some() { compose::DAMAGED } else { "M001" };
-            Problem::new(code, Exit::Machine, error)
-        }
-    }
-}
-
 /// Finds the output of a component that a reference names.
 pub(crate) fn output(
     graph: &Graph,
@@ -325,7 +270,7 @@ pub(crate) fn output(
     let found = outputs.iter().find(|(name, _)| name == wanted).map(|(_, digest)| *digest);
     found.ok_or_else(|| {
         let known: Vec<String> = outputs.iter().map(|(name, _)| name.clone()).collect();
-        crate::unknown(&format!("output of {}", reference.name), wanted, &known)
+        crate::report::problem::unknown(&format!("output of {}", reference.name), wanted, &known)
     })
 }
 

@@ -8,10 +8,11 @@ use osier_recipe::{ComponentRef, EffectiveSystem, Image, System, Target};
 use osier_store::{Digest, Store, Tree};
 
 use crate::compose::{self, Parts};
-use crate::library::Entry;
-use crate::problem::{Exit, Outcome, Problem};
 use crate::project::Project;
-use crate::{disk_image, pins, system};
+use crate::project::library::Entry;
+use crate::report::problem::{Exit, Outcome, Problem};
+use crate::source::tools as pins;
+use crate::{disk_image, system};
 
 /// What images were made from: a name and a value for each ingredient, in order.
 type Record = Vec<(String, String)>;

@@ -1,0 +1,414 @@
+//! `osier boot`: a system on a machine, with a verdict.
+
+pub(crate) mod disks;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use osier_boot::{
+    Accelerator, Action, Architecture, BootEvent, BootPlan, BootScript, Challenge, GuestEnding,
+    Machine, Pattern, Script,
+};
+use osier_image::{Attributes, FsTree, ImagePath, Node, append_archive};
+use osier_recipe::{BootRun, End, MachineFile, System, Target};
+use osier_sandbox::Launcher;
+use osier_store::Store;
+
+use super::out_folder;
+use crate::delivery::Delivery;
+use crate::engine;
+use crate::project::library::Entry;
+use crate::project::tune::Demand;
+use crate::project::{BUILD, Goal, Project};
+use crate::report::problem::{Exit, Outcome, Problem};
+use crate::report::reporter::duration;
+use crate::session::{Workplace, launcher};
+use crate::source::network::Network;
+use crate::source::tools::Tool;
+use crate::system::{self, Built};
+use crate::tool::emulator::SandboxedQemu;
+use disks::ReadyDisk;
+
+/// The packages of the tool that boots x86_64 machines.
+const QEMU_X86: Tool<'static> = Tool { suite: None, packages: &["qemu-system-x86", "seabios"] };
+
+/// The packages of the tool that boots aarch64 machines.
+const QEMU_ARM: Tool<'static> = Tool { suite: None, packages: &["qemu-system-arm"] };
+
+/// The tool that boots machines of an architecture.
+pub(crate) fn qemu(architecture: Target) -> &'static Tool<'static> {
+    match architecture {
+        Target::X86_64 => &QEMU_X86,
+        Target::Aarch64 => &QEMU_ARM,
+    }
+}
+
+/// The machine of a system that names none.
+const DEFAULT_MACHINE: &str = "q35";
+
+/// Reads the machine file that a system names.
+pub(crate) fn machine_file(
+    project: &Project<'_>,
+    system: &System,
+    target: Target,
+) -> Outcome<MachineFile> {
+    let effective = system.effective(target);
+    project.machine(effective.machine.map_or(DEFAULT_MACHINE, |machine| machine.as_str()))
+}
+
+/// Reads a system by name; a component is no system.
+fn system(project: &Project<'_>, name: Option<&str>) -> Outcome<(Box<System>, Entry)> {
+    match project.goal(name)? {
+        Goal::System(system, entry) => Ok((system, entry)),
+        Goal::Component(name) => Err(Problem::new(
+            "I002",
+            Exit::Usage,
+            format!("`{name}` is a component; only a system can be booted"),
+        )),
+    }
+}
+
+pub(crate) fn run(
+    workplace: &Workplace,
+    name: Option<&str>,
+    interactive: bool,
+    out: Option<&Path>,
+) -> Outcome<()> {
+    if workplace.global.degraded {
+        let message = "a system cannot be booted in the degraded mode";
+        return Err(Problem::new("C002", Exit::Usage, message).hint(
+            "`osier build --degraded` writes its images; boot them where namespaces are to be had",
+        ));
+    }
+    let launcher = launcher()?;
+    let store = workplace.store()?;
+    let network = Network::new(&store, &workplace.reporter, workplace.global.offline)
+        .with_launcher(Some(&launcher));
+    let mut project = Project::open(workplace, &store)?;
+    let (system, entry) = system(&project, name)?;
+    let targets = project.targets.clone();
+    if interactive {
+        project.target()?;
+    }
+    // Whatever is wrong with a machine is said before anything is built.
+    let (mut others, mut demands) = (Vec::new(), Vec::new());
+    for target in &targets {
+        let file = machine_file(&project, &system, *target)?;
+        fits(&file, *target)?;
+        disks::left_out(&project, &system, *target, &file)?;
+        let on_disks = disks::systems(&project, &file)?;
+        machine(&file, &disks::attached(&file, Path::new("/")))?;
+        let systems = on_disks.iter().map(|(other, _)| &**other).chain([&*system]);
+        let demand = Demand::of(&project, systems, *target)?;
+        if demand.check(&project, &file)? {
+            let architecture = file.architecture;
+            let emulator = emulator(&mut project, architecture, &store, &network, &launcher)?;
+            demand.accelerator(&project, &file, accelerator(workplace, &store, &emulator)?)?;
+        }
+        demands.push(demand);
+        others.extend(on_disks.into_iter().map(|(other, _)| (other, *target)));
+    }
+    let own = targets.iter().map(|target| (&*system, *target));
+    let all: Vec<_> = own.chain(others.iter().map(|(other, target)| (&**other, *target))).collect();
+    system::build_components(&mut project, &all, &network, &launcher)?;
+    for (target, demand) in targets.into_iter().zip(&demands) {
+        boot_target(
+            &mut project,
+            &system,
+            &entry,
+            target,
+            demand,
+            &network,
+            &launcher,
+            interactive,
+            out,
+        )?;
+    }
+    Ok(())
+}
+
+/// Boots a system for one target.
+#[expect(clippy::too_many_arguments, reason = "what the command line says, for one target")]
+fn boot_target(
+    project: &mut Project<'_>,
+    system: &System,
+    entry: &Entry,
+    target: Target,
+    demand: &Demand,
+    network: &Network<'_>,
+    launcher: &Launcher,
+    interactive: bool,
+    out: Option<&Path>,
+) -> Outcome<()> {
+    let (workplace, store) = (project.workplace, project.store);
+    let effective = system.effective(target);
+    let file = machine_file(project, system, target)?;
+    let scratch = store.scratch("boot")?;
+    let mut disks = disks::attached(&file, scratch.path());
+    disks::fill(project, target, &file, &mut disks, network, launcher)?;
+    let machine = machine(&file, &disks)?;
+    let built = system::build(project, system, entry, target, network, launcher)?;
+    let folder = out_folder(project, system, target, out);
+    Delivery::open(&folder)?.expect_logs()?;
+    let (kernel, _) = system::deliver(store, &built, &folder)?;
+    let Some(kernel) = kernel else {
+        return Err(Problem::new(
+            "I002",
+            Exit::Usage,
+            format!("the system `{}` names no kernel", system.name),
+        ));
+    };
+    let emulator = emulator(project, file.architecture, store, network, launcher)?;
+    let accelerator = match target {
+        BUILD => accelerator(workplace, store, &emulator)?,
+        _ => Accelerator::Tcg,
+    };
+    let accelerator = demand.accelerator(project, &file, accelerator)?;
+    let image = effective.boot_image.map(osier_recipe::Image::file_name);
+    let renew_disks = || disks.iter().try_for_each(ReadyDisk::renew);
+    let initrd = |challenge: &Challenge| {
+        with_challenge(store, &built, image.as_deref(), challenge, scratch.path())
+    };
+    let plan = BootPlan {
+        machine,
+        accelerator,
+        kernel: Some(kernel.clone()),
+        append: effective.append.map(|append| append.value.clone()).unwrap_or_default(),
+        initrd: image.is_some().then_some(&initrd as _),
+        renew_disks: Some(&renew_disks),
+        script: script(effective.runs),
+        patience: 1.0,
+        no_progress: Duration::from_secs(60),
+        folder: folder.clone(),
+    };
+    let wrong = |error: osier_boot::BootError| Problem::new("B000", Exit::Failed, error);
+    if interactive {
+        use std::os::fd::AsFd as _;
+        osier_boot::interactive::boot_interactive(
+            &plan,
+            &emulator,
+            std::io::stdin().as_fd(),
+            std::io::stdout().as_fd(),
+        )
+        .map_err(|error| Problem::new("B000", Exit::Failed, error))?;
+        return Ok(());
+    }
+    let show = |event: BootEvent<'_>| match event {
+        BootEvent::Started { boot, .. } => workplace.reporter.say(format!(
+            "    boot  {} on {} ({}), boot {boot}",
+            system.name,
+            file.name,
+            accelerator.name()
+        )),
+        BootEvent::Proved { seconds } => workplace
+            .reporter
+            .say(format!("  proved  process 1 answered after {}", duration(seconds))),
+        BootEvent::Retrying => workplace
+            .reporter
+            .say("   again  the emulated timer failed, which says nothing about the system"),
+        _ => {}
+    };
+    let report = osier_boot::boot(&plan, &emulator, &show).map_err(wrong)?;
+    workplace.reporter.json(&serde_json::to_value(&report).unwrap_or_default());
+    let log = report.boots.last().map(|boot| boot.serial_log.clone()).unwrap_or_default();
+    let lines = [
+        format!("kernel  {}", Workplace::shown(&kernel)),
+        image
+            .as_ref()
+            .map(|image| format!("image   {}", Workplace::shown(&folder.join(image))))
+            .unwrap_or_default(),
+        format!("log     {}", Workplace::shown(&log)),
+    ];
+    if !report.passed {
+        let diagnosis = &report.diagnosis;
+        let mut problem = Problem::new(
+            diagnosis.code,
+            Exit::Failed,
+            match diagnosis.proved {
+                true => format!("{} booted, and then {}", system.name, diagnosis.summary),
+                false => format!("{} did not boot: {}", system.name, diagnosis.summary),
+            },
+        );
+        for line in &diagnosis.evidence {
+            problem.body.push_str(&format!("    | {line}\n"));
+        }
+        for note in &diagnosis.notes {
+            problem.body.push_str(&format!("  note    {note}\n"));
+        }
+        if !diagnosis.cause.is_empty() {
+            problem.body.push_str(&format!("  cause   {}\n", diagnosis.cause));
+        }
+        for line in lines.iter().filter(|line| !line.is_empty()) {
+            problem.body.push_str(&format!("  {line}\n"));
+        }
+        return Err(if diagnosis.hint.is_empty() {
+            problem
+        } else {
+            problem.hint(diagnosis.hint.clone())
+        });
+    }
+    for note in report.boots.iter().flat_map(|boot| &boot.diagnosis.notes) {
+        workplace.reporter.say(format!("    note  {note}"));
+    }
+    let seconds: f64 = report.boots.iter().map(|boot| boot.seconds).sum();
+    workplace.reporter.result(format!(
+        "booted  {}{} in {} ({})",
+        system.name,
+        if target == BUILD { String::new() } else { format!(" for {target}") },
+        duration(seconds),
+        accelerator.name()
+    ));
+    for line in lines.iter().filter(|line| !line.is_empty()) {
+        workplace.reporter.result(line);
+    }
+    Ok(())
+}
+
+/// Checks that a machine runs what is built for a target.
+fn fits(file: &MachineFile, target: Target) -> Outcome<()> {
+    if file.architecture == target {
+        return Ok(());
+    }
+    let message = format!(
+        "the machine `{}` is of the architecture {}, and the system is built for {target}",
+        file.name, file.architecture
+    );
+    let hint = format!("name a machine of that architecture in `[target.{target}.boot]`");
+    Err(Problem::new("B000", Exit::Usage, message).hint(hint))
+}
+
+/// Unpacks the emulator, unless it is there.
+fn emulator<'a>(
+    project: &mut Project<'_>,
+    architecture: Target,
+    store: &'a Store,
+    network: &Network<'_>,
+    launcher: &'a Launcher,
+) -> Outcome<SandboxedQemu<'a>> {
+    let environment = crate::source::tools::tool(project, qemu(architecture), network)?;
+    let workplace = project.workplace;
+    let events = |event| workplace.reporter.event(event);
+    let root = engine::engine(workplace, store, launcher, &events)
+        .root(&environment)
+        .map_err(engine::build_problem)?;
+    Ok(SandboxedQemu { launcher, store, root })
+}
+
+/// Finds out once for each boot of this host whether KVM can be used.
+fn accelerator(
+    workplace: &Workplace,
+    store: &Store,
+    emulator: &SandboxedQemu<'_>,
+) -> Outcome<Accelerator> {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let known = store.root().join("kvm");
+    let noted = std::fs::read_to_string(&known).unwrap_or_default();
+    if let Some(answer) = noted.strip_prefix(boot.trim()).filter(|_| !boot.trim().is_empty()) {
+        return Ok(if answer.trim() == "kvm" { Accelerator::Kvm } else { Accelerator::Tcg });
+    }
+    let scratch = store.scratch("kvm")?;
+    let probe = osier_boot::kvm::probe(Path::new("/dev/kvm"), scratch.path(), emulator);
+    if probe.accelerator == Accelerator::Tcg {
+        workplace.reporter.say(format!("    note  KVM is not used: {}", probe.reason));
+    }
+    store.put_note(&known, format!("{} {}\n", boot.trim(), probe.accelerator.name()).as_bytes())?;
+    Ok(probe.accelerator)
+}
+
+/// Writes the initramfs of one boot: the image, and behind it an archive with the challenge.
+fn with_challenge(
+    store: &Store,
+    built: &Built,
+    image: Option<&str>,
+    challenge: &Challenge,
+    folder: &Path,
+) -> std::io::Result<PathBuf> {
+    let (_, digest, size) = built
+        .images
+        .iter()
+        .find(|(name, _, _)| Some(name.as_str()) == image)
+        .ok_or_else(|| std::io::Error::other("the system has no such image"))?;
+    let place = folder.join("initrd");
+    std::fs::copy(store.blob_path(digest), &place)?;
+    std::fs::set_permissions(&place, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    let text = format!("{}\n", challenge.value()).into_bytes();
+    let other = |error: &dyn std::fmt::Display| std::io::Error::other(error.to_string());
+    let mut tree: FsTree<Vec<u8>> = FsTree::new();
+    let (file_path, folder_path) = osier_boot::challenge::CHALLENGE_FILE
+        .split_once('/')
+        .map_or(("challenge", ".osier"), |(folder, file)| (file, folder));
+    let parent = ImagePath::new(folder_path).map_err(|error| other(&error))?;
+    let path = parent.join(file_path.as_bytes()).map_err(|error| other(&error))?;
+    let owned = |mode| Attributes { mode, uid: 0, gid: 0 };
+    tree.insert(parent, Node::Folder { attributes: owned(0o700) })
+        .map_err(|error| other(&error))?;
+    let file =
+        Node::File { content: text.clone(), size: text.len() as u64, attributes: owned(0o400) };
+    tree.insert(path, file).map_err(|error| other(&error))?;
+    let out = std::fs::OpenOptions::new().append(true).open(&place)?;
+    append_archive(out, *size, &tree, 0, |content| Ok(std::io::Cursor::new(content.clone())))
+        .map_err(|error| other(&error))?;
+    Ok(place)
+}
+
+/// Reads a machine file as the machine that is emulated.
+fn machine(file: &MachineFile, disks: &[ReadyDisk]) -> Outcome<Machine> {
+    use osier_boot::Board;
+    let boards = [Board::Q35, Board::Pc, Board::Microvm, Board::Virt];
+    let Some(board) = boards.into_iter().find(|board| board.name() == file.board.as_str()) else {
+        let known: Vec<String> = boards.iter().map(|board| board.name().to_owned()).collect();
+        return Err(crate::report::problem::unknown("board", &file.board, &known));
+    };
+    let machine = Machine {
+        name: file.name.value.clone(),
+        architecture: match file.architecture {
+            Target::X86_64 => Architecture::X86_64,
+            Target::Aarch64 => Architecture::Aarch64,
+        },
+        board,
+        cpu: file.cpu.as_ref().map(|cpu| cpu.value.clone()),
+        memory_mib: u32::try_from(file.memory >> 20).unwrap_or(u32::MAX),
+        cpus: u32::from(file.cpus),
+        console: Some(file.console.value.clone()),
+        disks: disks.iter().map(|ready| ready.disk.clone()).collect(),
+        extra: file.extra.iter().map(|extra| extra.value.clone()).collect(),
+    };
+    machine.check().map_err(|error| Problem::new("B000", Exit::Usage, error))?;
+    Ok(machine)
+}
+
+/// Reads the boots of a system as a script; without any, one boot that must prove itself and is then ended.
+fn script(runs: &[BootRun]) -> Script {
+    let seconds =
+        |within: &Option<u64>, default: u64| Duration::from_secs(within.unwrap_or(default));
+    let boots = runs.iter().map(|run| BootScript {
+        without: run.without.iter().map(|disk| disk.value.clone()).collect(),
+        actions: run
+            .script
+            .iter()
+            .map(|action| match &action.value {
+                osier_recipe::Action::Expect { text, within } => {
+                    Action::Expect { pattern: Pattern::text(text), within: seconds(within, 30) }
+                }
+                osier_recipe::Action::Send { text } => Action::Send { text: text.clone() },
+                osier_recipe::Action::Booted { within } => {
+                    Action::Booted { within: seconds(within, 60) }
+                }
+                osier_recipe::Action::End { how, within } => Action::End {
+                    how: match how {
+                        End::Poweroff => GuestEnding::PowerOff,
+                        End::Reboot => GuestEnding::Reboot,
+                    },
+                    within: seconds(within, 30),
+                },
+            })
+            .collect(),
+    });
+    let boots: Vec<BootScript> = boots.collect();
+    if !boots.is_empty() {
+        return Script { boots };
+    }
+    let booted = Action::Booted { within: Duration::from_secs(60) };
+    let end = Action::End { how: GuestEnding::Kill, within: Duration::from_secs(30) };
+    Script { boots: vec![BootScript { without: Vec::new(), actions: vec![booted, end] }] }
+}

@@ -1,0 +1,57 @@
+//! `osier status`: what is built, what is not, and what failed.
+
+use super::wanted;
+use crate::engine;
+use crate::project::Project;
+use crate::report::problem::Outcome;
+use crate::session::Workplace;
+use crate::source::network::Network;
+
+/// Says what of a goal is built, what is to be built, and what failed.
+pub(crate) fn run(workplace: &Workplace, name: Option<&str>) -> Outcome<()> {
+    let store = workplace.asked_store()?;
+    let network = Network::new(&store, &workplace.reporter, true);
+    let mut project = Project::open(workplace, &store)?;
+    if name.is_none() && project.default.is_none() {
+        workplace.reporter.result("no system is named, and the project has no default");
+        return Ok(());
+    }
+    let (name, components) = wanted(&project, &project.goal(name)?)?;
+    let graph = project.plan(&components, &network)?;
+    let events = |_| {};
+    let survey = engine::surveyor(workplace, &store, &events).survey(&graph);
+    let open = survey.open.len();
+    workplace.reporter.result(format!(
+        "{name}: {} of {} components are built",
+        survey.done.len(),
+        graph.components.len()
+    ));
+    for note in crate::project::edits::notes(&project, &graph)? {
+        workplace.reporter.result(format!("  {note}"));
+    }
+    for (id, result) in &survey.done {
+        if result.reused {
+            let name = &graph.component(*id).name;
+            workplace.reporter.result(format!(
+                "  {name}  from an earlier build's objects; `osier build --clean-check` compares it with a clean build"
+            ));
+        }
+    }
+    crate::report::patching::status(&workplace.reporter, &store, &graph, &survey);
+    for id in survey.open.iter().take(50) {
+        let component = graph.component(*id);
+        let failed = component
+            .steps
+            .iter()
+            .find_map(|step| osier_build::kept_failure(&store, survey.keys.get(step)?));
+        let word = failed.map_or_else(
+            || "to build".to_owned(),
+            |failure| format!("failed: {}", failure.headline()),
+        );
+        workplace.reporter.result(format!("  {}  {word}", component.name));
+    }
+    if open > 50 {
+        workplace.reporter.result(format!("  and {} more", open - 50));
+    }
+    Ok(())
+}

@@ -1,0 +1,61 @@
+//! `osier verify`: everything that the store holds, read and compared.
+
+use osier_store::Damage;
+use serde_json::json;
+
+use crate::compose::DAMAGED;
+use crate::report::problem::{Exit, Outcome, Problem};
+use crate::report::reporter::bytes;
+use crate::session::Workplace;
+
+pub(crate) fn run(workplace: &Workplace) -> Outcome<()> {
+    let store = workplace.asked_store()?;
+    let report = store.verify()?;
+    let set_aside = report.set_aside;
+    if workplace.global.json {
+        let damages = report.damages.iter();
+        let damages = damages.map(|Damage { kind, name, problem, of }| json!({"kind": kind, "name": name, "problem": problem, "of": of}));
+        workplace.reporter.json(&json!({
+            "event": "verify",
+            "blobs": report.blobs,
+            "bytes": report.bytes,
+            "areas": report.areas,
+            "layers": report.layers,
+            "environments": report.environments,
+            "unknown": report.unknown,
+            "half": report.half,
+            "damages": damages.collect::<Vec<_>>(),
+            "set_aside": set_aside,
+        }));
+    } else {
+        let result = |line: String| workplace.reporter.result(line);
+        result(format!("read  {} files, {}", report.blobs, bytes(report.bytes)));
+        result(format!("read  {} trees that are laid out for other steps", report.areas));
+        result(format!(
+            "compared  {} layers and {} build environments by names, sizes, modes and times",
+            report.layers, report.environments
+        ));
+        if report.unknown > 0 {
+            result(format!(
+                "not compared  {} layers and build environments of an earlier version of osier",
+                report.unknown
+            ));
+        }
+        if report.half > 0 {
+            result(format!("half-written  {} files, which nothing uses", report.half));
+        }
+        for Damage { kind, name, problem, of } in &report.damages {
+            let of = if of.is_empty() { "no result".to_owned() } else { of.join(", ") };
+            result(format!("damaged  {kind} {name} of {of}: {problem}"));
+        }
+    }
+    if report.damages.is_empty() {
+        return Ok(());
+    }
+    let message = format!("{} damaged things are in the store", report.damages.len());
+    Err(Problem::new(DAMAGED, Exit::Failed, message).hint(if set_aside {
+        "they were set aside; the next build makes again what it needs of them"
+    } else {
+        "nothing was changed, because another osier uses the store, or it can only be read; run this again when it is free"
+    }))
+}

@@ -1,0 +1,54 @@
+//! `osier why`: which input of a component or of an image changed, and where.
+
+use osier_build::{BASE_KIND, Component, Places};
+
+use osier_recipe::Target;
+
+use crate::project::{BUILD, Goal, Project};
+use crate::report::problem::Outcome;
+use crate::session::Workplace;
+use crate::source::network::Network;
+use crate::{engine, why_image};
+
+/// Says in one sentence why a component, or what a system's images are made of, has to be built again.
+pub(crate) fn run(workplace: &Workplace, name: &str) -> Outcome<()> {
+    let store = workplace.asked_store()?;
+    let network = Network::new(&store, &workplace.reporter, true);
+    let mut project = Project::open(workplace, &store)?;
+    let goal = project.goal(Some(name))?;
+    let (graph, id) = match &goal {
+        Goal::System(system, _) => {
+            let target = project.target()?;
+            (project.plan(&project.wanted_by(system, target)?, &network)?, None)
+        }
+        Goal::Component(name) => {
+            let (graph, id) = project.plan_one(name, &network)?;
+            (graph, Some(id))
+        }
+    };
+    let events = |_| {};
+    let engine = engine::surveyor(workplace, &store, &events);
+    // Without places the sentence still names the input and its file.
+    let places = |component: &Component| places(&project, component).unwrap_or_default();
+    let why = |id| engine.why(&graph, id, &places);
+    let sentence = match (&goal, id) {
+        (Goal::System(system, entry), _) => {
+            why_image::run(&project, (system, entry), &graph, &engine.survey(&graph), why)?
+        }
+        (_, Some(id)) => why(id),
+        (Goal::Component(_), None) => return Ok(()),
+    };
+    workplace.reporter.result(sentence);
+    for note in crate::project::edits::notes(&project, &graph)? {
+        workplace.reporter.result(format!("  {note}"));
+    }
+    Ok(())
+}
+
+fn places(project: &Project<'_>, component: &Component) -> Outcome<Places> {
+    let recipe = project.read_recipe(&component.recipe)?;
+    let kind = project.read_kind(recipe.kind_name())?;
+    let base = project.read_kind(BASE_KIND).ok();
+    let target = Target::parse(&component.target).unwrap_or(BUILD);
+    Ok(Places::of(&recipe, &kind, base.as_ref(), target, project.profile.as_deref()))
+}
