@@ -11,6 +11,7 @@ use crate::root;
 
 mod cycles;
 mod layers;
+mod promises;
 mod sources;
 mod walls;
 
@@ -82,6 +83,7 @@ pub(crate) fn all() -> Result<()> {
         }
     }
     wrong.extend(structure()?);
+    wrong.extend(promises::wrong(&root())?);
     let packages = fs::read_to_string(root().join("Cargo.lock"))?.matches("[[package]]").count();
     if packages > PACKAGE_CEILING {
         wrong.push(format!(
