@@ -229,7 +229,7 @@ fn reasons(shop: &Workshop) -> Result<()> {
     check(
         "recipes/words.toml",
         &WORDS.replace("some", "many"),
-        "greeter waits for words, whose output can change: words is built again because the script of install changed (recipes/words.toml:4)",
+        "greeter depends on words, which must be rebuilt first: words is built again because the script of install changed (recipes/words.toml:4)",
     )?;
     println!("prove changes: `osier why` names the input that changed, with file and line");
     Ok(())

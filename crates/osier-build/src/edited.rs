@@ -66,23 +66,6 @@ impl SourceEdit {
         Self { name: name.to_owned(), changes: changes.collect() }
     }
 
-    /// Adds all that a step can see of it to a key.
-    pub(crate) fn key(&self, key: &mut KeyBuilder) {
-        key.field("name", self.name.as_bytes());
-        for Change { path, node } in &self.changes {
-            key.field("path", path);
-            match node {
-                None => key.field("gone", &[]),
-                Some(TreeNode::Folder { mode }) => key.field("folder", &mode.to_le_bytes()),
-                Some(TreeNode::Symlink { target }) => key.field("link", target),
-                Some(TreeNode::File { mode, content, .. }) => {
-                    key.field("mode", &mode.to_le_bytes());
-                    key.field("content", &content.0)
-                }
-            };
-        }
-    }
-
     /// Lists the changed paths that steps before have written: what they wrote and what the person wrote would be mixed up.
     pub(crate) fn written_by(&self, layers: &[PathBuf]) -> Vec<String> {
         let base = Path::new("build").join(&self.name);

@@ -1,7 +1,6 @@
 //! What a build needs and gives, and the work on one step.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -16,14 +15,12 @@ use osier_store::{
 use crate::graph::{Component, ComponentId, Environment, Graph, StepCheck, StepId};
 use crate::key::KnownInput;
 use crate::places::Places;
+use crate::reason::Reason;
 use crate::schedule::{Ended, Wire};
 use crate::state::{Job, State, index, recorded_layers};
 use crate::step_run::{GoesOn, SOURCE_DATE, StepCall, StepEnd, StepUse, Top};
 use crate::why::Basis;
 use crate::{Event, Failure, FailureCause};
-
-/// Links of a chain of components that wait for one another, as `why` tells it, before the rest is only counted.
-const SHOWN_WAITS: usize = 5;
 
 /// Most trees that are stacked as one proto area. From some fifty on each look-up of a compiler that finds nothing is slower, and
 /// overlayfs takes 500.
@@ -271,53 +268,41 @@ impl Engine<'_> {
         }
     }
 
-    /// Says in one sentence why a component has to be built, or that it does not have to be. `places` tells where a
-    /// component's inputs are changed.
+    /// Finds out why a component has to be built, or that it does not have to be. `places` tells where a component's parts
+    /// are written.
     pub fn why(
         &self,
         graph: &Graph,
         id: ComponentId,
         places: &dyn Fn(&Component) -> Places,
-    ) -> String {
+    ) -> Reason {
         let mut state = State::new(graph);
         for position in 0..graph.components.len() {
             state.take_up(self, ComponentId(index(position)));
         }
-        let component = graph.component(id);
+        let name = |id: ComponentId| graph.component(id).name.clone();
         if state.results[id.0 as usize].is_some() {
-            return format!(
-                "{} is built, and nothing that it is built from has changed",
-                component.name
-            );
+            return Reason::Unchanged { component: name(id) };
         }
         let open = |input: &&crate::Input| state.results[input.component.0 as usize].is_none();
         let waits_for = |id: ComponentId| {
             let component = graph.component(id);
-            component.needs.iter().chain(&component.tools).find(open).map(|input| input.component)
+            let input = component.needs.iter().chain(&component.tools).find(open);
+            // A step of another component that one starts from has a key once that one's inputs are known.
+            let below = component.steps.iter().filter_map(|step| graph.step(*step).below);
+            let mut foreign = below.filter(|below| graph.step(*below).component != id);
+            let mut unknown = || foreign.find(|below| state.keys[below.0 as usize].is_none());
+            let input = input.map(|input| input.component);
+            input.or_else(|| unknown().map(|below| graph.step(below).component))
         };
-        let way = Vec::from_iter(std::iter::successors(Some(id), |id| waits_for(*id)));
-        let mut said = String::new();
-        for (number, pair) in way.windows(2).enumerate() {
-            let [waiting, first] = [pair[0], pair[1]].map(|id| &graph.component(id).name);
-            if number < SHOWN_WAITS || number + 2 == way.len() {
-                let _ = write!(said, "{waiting} waits for {first}, whose output can change: ");
-            } else if number == SHOWN_WAITS {
-                let _ = write!(said, "and so on over {} more: ", way.len() - 2 - SHOWN_WAITS);
-            }
+        let chain = Vec::from_iter(std::iter::successors(Some(id), |id| waits_for(*id)));
+        let last = chain.last().copied().unwrap_or(id);
+        let because = self.basis(&state, last).difference(&places(graph.component(last)));
+        if last == id {
+            return because;
         }
-        let id = way.last().copied().unwrap_or(id);
-        let component = graph.component(id);
-        said.push_str(&match self.basis(&state, id).difference(&places(component)) {
-            Ok(Some(sentence)) => sentence,
-            Ok(None) => format!(
-                "{} is built again because its result is no longer in the store",
-                component.name
-            ),
-            Err(error) => {
-                format!("{} is built again, and why cannot be told: {error}", component.name)
-            }
-        });
-        said
+        let chain = chain.into_iter().map(name).collect();
+        Reason::DependsOn { chain, because: Box::new(because) }
     }
 
     /// Records the outputs of a component whose last step has ended well.
@@ -338,14 +323,14 @@ impl Engine<'_> {
     }
 
     /// Gathers what a component whose inputs are known is built from.
-    fn basis<'s>(&'s self, state: &State<'s>, id: ComponentId) -> Basis<'s> {
+    fn basis<'s>(&'s self, state: &'s State<'s>, id: ComponentId) -> Basis<'s> {
         let component = state.graph.component(id);
         Basis {
             graph: state.graph,
-            component,
+            id,
             needs: state.inputs(&component.needs).unwrap_or_default(),
             tools: state.inputs(&component.tools).unwrap_or_default(),
-            below: state.from(id),
+            keys: &state.keys,
             checks: self.checks,
             store: self.store,
         }

@@ -6,14 +6,34 @@ use osier_recipe::Jobs;
 use osier_store::{Key, KeyBuilder};
 
 use crate::edited::SourceEdit;
-use crate::graph::{
-    ComponentId, Environment, FetchedPatches, Graph, Step, StepId, Strip, View, Work,
-};
+use crate::graph::{ComponentId, Environment, Graph, Step, StepId, View, Work};
+use crate::key::{Part, Parts, Value, source_parts};
 
 /// The name of the step that lays out what a person has changed.
 const EDIT: &str = "edit";
 /// That of what was changed before builds began afresh, where both are there.
 const EARLIER: &str = "edit-before";
+
+/// Takes of the parts of a source those that say what it is made of. Their labels stay what they were when the first edit
+/// was begun.
+struct Identity(KeyBuilder);
+
+impl Parts for Identity {
+    fn part(&mut self, _: impl FnOnce() -> Part) {}
+
+    fn field(&mut self, label: &'static str, value: Value<'_>) {
+        let label = match label {
+            // Names, and what the patches that are known already do not depend on.
+            "file" | "patch" | "component" | "component version" | "source" => return,
+            "lone folder" => return Value::Number(1).hash("strip", &mut self.0),
+            "name" => "source",
+            "digest" => "archive",
+            "content" => "patch",
+            label => label,
+        };
+        value.hash(label, &mut self.0);
+    }
+}
 
 /// What a person has changed in a component's source.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,48 +66,14 @@ impl Graph {
     /// Tells one patched source from another, by what it is made of: archives, folders, patches. Unlike the key of a step it
     /// stays the same from one version of osier to the next.
     pub fn source_identity(&self, component: ComponentId) -> Key {
-        let mut key = KeyBuilder::new("source", 1);
+        let mut identity = Identity(KeyBuilder::new("source", 1));
         let component = self.component(component);
         for step in component.steps.iter().map(|step| self.step(*step)) {
-            if let Work::Unpack(source) = &step.work {
-                key.field("source", source.name.as_bytes());
-                if let Some(folder) = &source.folder {
-                    key.field("folder", &folder.0);
-                }
-                for archive in &source.archives {
-                    key.field("archive", &archive.digest.0);
-                    key.field("into", archive.into.as_bytes());
-                    if let Some(format) = &archive.format {
-                        key.field("format", format.as_bytes());
-                    }
-                    match archive.strip {
-                        Some(Strip::Folders(strip)) => key.field("strip", &strip.to_le_bytes()),
-                        Some(Strip::Lone) => key.field("strip", &1_u32.to_le_bytes()),
-                        None => key.field("as it is", &[]),
-                    };
-                }
-            }
-            if let Work::Patch(patching) = &step.work {
-                for source in &patching.debian {
-                    key.field("debian", source.as_bytes());
-                }
-                for FetchedPatches { source, pattern } in &patching.fetched {
-                    key.field("fetched from", source.as_bytes());
-                    key.field("pattern", pattern.as_bytes());
-                }
-                for patch in &patching.own {
-                    let file = component.files.iter().find(|file| file.path == patch.file);
-                    key.field("patch", file.map(|file| &*file.content).unwrap_or_default());
-                    key.field("strip", &patch.strip.to_le_bytes());
-                    key.field("reverse", &[u8::from(patch.reverse)]);
-                }
-                for waiver in &patching.waivers {
-                    key.field("waive", waiver.pattern.as_bytes());
-                    key.field("what fits", &[u8::from(waiver.what_fits)]);
-                }
+            if !matches!(step.work, Work::Edit(_)) {
+                source_parts(component, step, &mut identity);
             }
         }
-        key.finish()
+        identity.0.finish()
     }
 
     /// Says whether a person's changes are among the steps of a component.

@@ -27,6 +27,7 @@ mod patching;
 mod places;
 mod planner;
 mod platform;
+mod reason;
 mod refused;
 mod reuse;
 mod schedule;
@@ -54,6 +55,7 @@ pub use graph::{
     StepId, View, Waiver, Work,
 };
 pub use insert::Edits;
+pub use key::Part;
 pub use memory::of_machine as machine_memory;
 pub use outlook::Took;
 pub use patches::patch_fits;
@@ -63,6 +65,7 @@ pub use planner::{
     BASE_KIND, Definitions, MissingPin, PlanError, Planner, environment_key, locked_environment,
 };
 pub use platform::Wanted;
+pub use reason::Reason;
 pub use times::Time;
 pub use timing::Timing;
 pub use unpack::{Packed, UnpackError, unpack_archive};

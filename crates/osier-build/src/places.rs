@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use osier_recipe::{ComponentRef, EffectiveRecipe, Kind, Origin, Recipe, Spanned, Target, Value};
 
-use crate::why;
+use crate::key::Part;
 
-/// The places of a component's inputs, by the names that [`Engine::why`](crate::Engine::why) gives them.
+/// The places of a component's parts, as [`Engine::why`](crate::Engine::why) tells them.
 ///
 /// They are found for one component when somebody asks, as ten thousand components have many.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Places(BTreeMap<String, Place>);
+pub struct Places(BTreeMap<Part, Place>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Place {
@@ -24,6 +24,10 @@ enum Lines {
     Text(usize),
     /// A list, with the line of each element.
     List(Vec<usize>),
+}
+
+fn variable(name: &str) -> Part {
+    Part::Variable { name: name.to_owned() }
 }
 
 impl Places {
@@ -42,15 +46,20 @@ impl Places {
         }
         places.packages(&recipe.origin, effective.packages.iter().copied());
         places.variables(recipe, kind, &effective);
-        for (word, references) in [("need", &effective.needs), ("tool", &effective.tools)] {
+        for (is_tool, references) in [(false, &effective.needs), (true, &effective.tools)] {
             for reference in references {
                 let ComponentRef { name, output } = &reference.value;
-                let name = why::input_name(word, name, output.as_deref().unwrap_or("main"));
-                places.add(name, &recipe.origin, reference);
+                let component = name.clone();
+                let output = output.clone().unwrap_or_else(|| "main".to_owned());
+                let part = match is_tool {
+                    false => Part::Need { component, output },
+                    true => Part::Tool { component, output },
+                };
+                places.add(part, &recipe.origin, reference);
             }
         }
         for (name, patterns) in recipe.outputs.iter() {
-            places.list(why::output_name(name), &recipe.origin, patterns);
+            places.list(Part::Output { name: name.clone() }, &recipe.origin, patterns);
         }
         for step in effective.steps(kind).into_iter().flat_map(|steps| steps.steps) {
             let (origin, run) = (step.run.origin, step.run.value);
@@ -59,7 +68,7 @@ impl Places {
             let behind = usize::from(end - start > run.value.matches('\n').count());
             let place =
                 Place { file: origin.file().to_owned(), lines: Lines::Text(start + behind) };
-            places.0.insert(why::script_name(step.name.value), place);
+            places.0.insert(Part::Script { step: step.name.value.value.clone() }, place);
             for package in &step.packages {
                 places.packages(package.origin, [package.value]);
             }
@@ -73,22 +82,22 @@ impl Places {
         packages: impl IntoIterator<Item = &'p Spanned<String>>,
     ) {
         for package in packages {
-            self.add(why::package_name(package), origin, package);
+            self.add(Part::Package { name: package.value.clone() }, origin, package);
         }
     }
 
     /// Of several places of one variable the one that holds comes last.
     fn variables(&mut self, recipe: &Recipe, kind: &Kind, effective: &EffectiveRecipe<'_>) {
         for (name, value) in kind.env.iter() {
-            self.add(why::variable_name(name), &kind.origin, value);
+            self.add(variable(name), &kind.origin, value);
         }
         for (name, value) in &effective.env {
-            self.add(why::variable_name(name), &recipe.origin, value);
+            self.add(variable(name), &recipe.origin, value);
         }
-        for variable in &kind.variables {
-            let name = why::variable_name(&variable.name);
-            match effective.with.get(variable.name.as_str()).map(|setting| &setting.value) {
-                None => self.add(name, &kind.origin, &variable.name),
+        for kind_variable in &kind.variables {
+            let name = variable(&kind_variable.name);
+            match effective.with.get(kind_variable.name.as_str()).map(|setting| &setting.value) {
+                None => self.add(name, &kind.origin, &kind_variable.name),
                 Some(Spanned { value: Value::List(list), .. }) if !list.is_empty() => {
                     self.list(name, &recipe.origin, list);
                 }
@@ -96,23 +105,23 @@ impl Places {
             }
         }
         if let Some(version) = &recipe.version {
-            self.add(why::variable_name("VERSION"), &recipe.origin, version);
+            self.add(variable("VERSION"), &recipe.origin, version);
         }
     }
 
-    fn add<T>(&mut self, name: String, origin: &Origin, value: &Spanned<T>) {
+    fn add<T>(&mut self, part: Part, origin: &Origin, value: &Spanned<T>) {
         let lines = Lines::List(vec![origin.line(&value.span)]);
-        self.0.insert(name, Place { file: origin.file().to_owned(), lines });
+        self.0.insert(part, Place { file: origin.file().to_owned(), lines });
     }
 
-    fn list(&mut self, name: String, origin: &Origin, list: &[Spanned<String>]) {
+    fn list(&mut self, part: Part, origin: &Origin, list: &[Spanned<String>]) {
         let lines = Lines::List(list.iter().map(|element| origin.line(&element.span)).collect());
-        self.0.insert(name, Place { file: origin.file().to_owned(), lines });
+        self.0.insert(part, Place { file: origin.file().to_owned(), lines });
     }
 
     /// Gives the place of an input as `file:line`: of its line or element of this number, counted from 0.
-    pub(crate) fn find(&self, name: &str, number: usize) -> Option<String> {
-        let Place { file, lines } = self.0.get(name)?;
+    pub(crate) fn find(&self, part: &Part, number: usize) -> Option<String> {
+        let Place { file, lines } = self.0.get(part)?;
         let line = match lines {
             Lines::Text(first) => first + number,
             Lines::List(lines) => *lines.get(number).or(lines.last())?,
@@ -178,27 +187,33 @@ dev = ["usr/include/**"]
         let base = "name = \"script\"\npackages = [\"bash\"]\n";
         let base = Kind::parse("script.toml", base, None).unwrap();
         let places = Places::of(&recipe, &kind, Some(&base), Target::X86_64, None);
+        let package = |name: &str| Part::Package { name: name.into() };
+        let script = |step: &str| Part::Script { step: step.into() };
+        let need = |component: &str, output: &str| {
+            let (component, output) = (component.into(), output.into());
+            Part::Need { component, output }
+        };
         for (name, number, place) in [
-            (why::package_name("bash"), 0, "script.toml:2"),
-            (why::package_name("flex"), 0, "k.toml:3"),
-            (why::package_name("perl"), 0, "x.toml:4"),
-            (why::input_name("need", "zlib", "main"), 0, "x.toml:6"),
-            (why::input_name("need", "musl", "dev"), 0, "x.toml:7"),
-            (why::variable_name("flags"), 0, "x.toml:11"),
-            (why::variable_name("flags"), 1, "x.toml:12"),
+            (package("bash"), 0, "script.toml:2"),
+            (package("flex"), 0, "k.toml:3"),
+            (package("perl"), 0, "x.toml:4"),
+            (need("zlib", "main"), 0, "x.toml:6"),
+            (need("musl", "dev"), 0, "x.toml:7"),
+            (variable("flags"), 0, "x.toml:11"),
+            (variable("flags"), 1, "x.toml:12"),
             // One that was taken off the end.
-            (why::variable_name("flags"), 2, "x.toml:12"),
-            (why::variable_name("prefix"), 0, "k.toml:11"),
-            (why::variable_name("LANG"), 0, "k.toml:4"),
-            (why::variable_name("CFLAGS"), 0, "x.toml:20"),
-            (why::variable_name("VERSION"), 0, "x.toml:2"),
-            (why::script_name("build"), 0, "k.toml:18"),
-            (why::script_name("build"), 1, "k.toml:19"),
-            (why::script_name("install"), 0, "x.toml:18"),
-            (why::output_name("dev"), 0, "x.toml:22"),
+            (variable("flags"), 2, "x.toml:12"),
+            (variable("prefix"), 0, "k.toml:11"),
+            (variable("LANG"), 0, "k.toml:4"),
+            (variable("CFLAGS"), 0, "x.toml:20"),
+            (variable("VERSION"), 0, "x.toml:2"),
+            (script("build"), 0, "k.toml:18"),
+            (script("build"), 1, "k.toml:19"),
+            (script("install"), 0, "x.toml:18"),
+            (Part::Output { name: "dev".into() }, 0, "x.toml:22"),
         ] {
             assert_eq!(places.find(&name, number).as_deref(), Some(place), "{name}");
         }
-        assert_eq!(places.find(&why::variable_name("NAME"), 0), None);
+        assert_eq!(places.find(&variable("NAME"), 0), None);
     }
 }

@@ -8,7 +8,7 @@ use crate::Event;
 use crate::edited::EditCall;
 use crate::engine::{ComponentResult, Engine};
 use crate::graph::{Component, ComponentId, Graph, Step, StepId, View, Work};
-use crate::key::{KnownInput, edits_key, reuse_key, step_key};
+use crate::key::{KnownInput, StepInputs, edits_key, reuse_key, step_key};
 use crate::reuse::ReuseCall;
 
 /// The scheduler's knowledge of one build.
@@ -135,7 +135,14 @@ impl<'g> State<'g> {
                     self.layers[step_id.0 as usize] = Some(vec![layer.clone()]);
                     *key
                 }
-                None => step_key(component, step, below.as_ref(), &needs, &tools, engine.checks),
+                None => step_key(&StepInputs {
+                    component,
+                    step,
+                    below: below.as_ref(),
+                    needs: &needs,
+                    tools: &tools,
+                    checks: engine.checks,
+                }),
             };
             self.keys[step_id.0 as usize] = Some(key);
             self.found.push(key);
@@ -232,13 +239,6 @@ impl<'g> State<'g> {
         open
     }
 
-    /// The key of the foreign step that a component starts from.
-    pub(crate) fn from(&self, id: ComponentId) -> Option<Key> {
-        let first = self.graph.component(id).steps.first()?;
-        let below = self.graph.step(*first).below?;
-        self.keys[below.0 as usize]
-    }
-
     /// What waits on a step can go on, now that its layer is there.
     pub(crate) fn release(&mut self, id: StepId) {
         self.ready.append(&mut self.waiters[id.0 as usize]);
@@ -270,8 +270,11 @@ impl<'g> State<'g> {
         let by_hand = self.graph.chain(id).iter().any(|step| engine.hand_made.contains_key(step));
         let (mut reuse, mut edits) = (None, None);
         if run && !by_hand {
-            reuse = self.reuse_call(engine, component, step, &needs, &tools);
-            edits = self.edit_call(engine, component, step, &needs, &tools);
+            let checks = engine.checks;
+            let (needs, tools) = (&needs, &tools);
+            let inputs = StepInputs { component, step, below: None, needs, tools, checks };
+            reuse = self.reuse_call(inputs, step);
+            edits = self.edit_call(inputs);
         }
         Some(Job {
             component,
@@ -290,14 +293,8 @@ impl<'g> State<'g> {
     }
 
     /// Gathers what it takes to find an earlier run of a step that notices changed sources by their times.
-    fn edit_call(
-        &self,
-        engine: &Engine<'_>,
-        component: &Component,
-        step: &'g Step,
-        needs: &[KnownInput],
-        tools: &[KnownInput],
-    ) -> Option<EditCall> {
+    fn edit_call(&self, inputs: StepInputs<'_>) -> Option<EditCall> {
+        let step = inputs.step;
         step.reuse.as_ref().filter(|reuse| reuse.edits)?;
         let id = step.below?;
         let below = self.graph.step(id);
@@ -311,7 +308,7 @@ impl<'g> State<'g> {
             _ => (id, None),
         };
         let base = key_of(base)?;
-        let class = edits_key(component, step, &base, needs, tools, engine.checks);
+        let class = edits_key(&StepInputs { below: Some(&base), ..inputs });
         Some(EditCall { class, base, below: key_of(id)?, edit })
     }
 
@@ -326,18 +323,11 @@ impl<'g> State<'g> {
     }
 
     /// Gathers what it takes to find an earlier run of a step; nothing where the step starts clean.
-    fn reuse_call(
-        &self,
-        engine: &Engine<'_>,
-        component: &Component,
-        step: &'g Step,
-        needs: &[KnownInput],
-        tools: &[KnownInput],
-    ) -> Option<ReuseCall<'g>> {
+    fn reuse_call(&self, inputs: StepInputs<'_>, step: &'g Step) -> Option<ReuseCall<'g>> {
         let reuse = step.reuse.as_ref().filter(|reuse| !reuse.files.is_empty())?;
         let below = step.below?;
         let base = self.graph.step(below).below.and_then(|base| self.keys[base.0 as usize]);
-        let class = reuse_key(component, step, reuse, base.as_ref(), needs, tools, engine.checks);
+        let class = reuse_key(&StepInputs { below: base.as_ref(), ..inputs }, reuse);
         let layers = self.layers[below.0 as usize].as_ref()?;
         let [layer] = layers.as_slice() else { return None };
         let below = self.keys[below.0 as usize]?;

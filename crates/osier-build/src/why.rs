@@ -1,61 +1,47 @@
-//! Why a component has to be built again: the first input that differs from the nearest time it was built.
+//! Why a component has to be built again: the first part that differs from the nearest time it was built.
 //!
 //! The last few builds of a component are remembered and not just the last one: a change that is taken back is not built
 //! again, and what comes after it is told against the state that was gone back to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io;
 use std::path::PathBuf;
 
-use osier_store::{Digest, FileError, Key, Store, TreeNode};
+use osier_store::{Digest, FileError, IoContext, Key, KeyBuilder, Store};
+use serde::{Deserialize, Serialize};
 
-use crate::edited::Change;
-use crate::graph::{Component, FetchedPatches, Graph, StepCheck, Strip, Waiver, Work};
-use crate::key::KnownInput;
+use crate::graph::{Component, ComponentId, Graph, Step, StepCheck, StepId};
+use crate::key::{Except, KnownInput, Part, Parts, StepInputs, Value, format_of, step_parts};
 use crate::places::Places;
+use crate::reason::Reason;
 
 /// How many builds of a component are remembered.
 const BUILDS: usize = 5;
 
-/// What one build was made from: name, value and place of each ingredient.
-type Record = Vec<(String, String, String)>;
+/// A value is shown up to this length; longer ones, digests among them, tell a person nothing.
+const SHOWN: usize = 60;
 
-/// One thing that a component's keys cover, under a name that stays the same from build to build.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What one build was made from.
+type Record = Vec<Ingredient>;
+
+/// One part that a component was built from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Ingredient {
-    /// What it is, as in `the script of configure`.
-    name: String,
-    /// Its value, or its digest.
+    /// What it is.
+    part: Part,
+    /// The hash of all its fields.
+    mark: Mark,
+    /// Its value for people.
     value: String,
-    /// The file that it comes from, with a line where it is known without a look at the recipe.
+    /// Its text, in which a line can be named.
+    text: Option<String>,
+    /// The file that it comes from, with a line where it is known without a look at the recipe; empty where there is none.
     place: String,
-    /// Whether the value is the digest of a text in which a line can be named.
-    text: bool,
 }
 
-const SCRIPT: &str = "the script of ";
-const FILE: &str = "the file ";
-const EDIT: &str = "the edit of ";
-
-pub(crate) fn variable_name(name: &str) -> String {
-    format!("the variable {name}")
-}
-
-pub(crate) fn package_name(name: &str) -> String {
-    format!("the Debian package {name} of the build environment")
-}
-
-pub(crate) fn input_name(word: &str, component: &str, output: &str) -> String {
-    format!("the output of its {word} {component}:{output}")
-}
-
-pub(crate) fn output_name(name: &str) -> String {
-    format!("the named output {name}")
-}
-
-pub(crate) fn script_name(step: &str) -> String {
-    format!("{SCRIPT}{step}")
-}
+/// The first bytes of a key: enough to tell a few values of one part from each other.
+type Mark = u64;
 
 fn record_path(store: &Store, component: &Component) -> PathBuf {
     store.root().join("ingredients").join(format!("{}-{}", component.name, component.target))
@@ -69,206 +55,318 @@ pub(crate) fn was_built(store: &Store, component: &Component) -> bool {
 /// All that a component's keys are computed from.
 pub(crate) struct Basis<'a> {
     pub(crate) graph: &'a Graph,
-    pub(crate) component: &'a Component,
+    pub(crate) id: ComponentId,
     pub(crate) needs: Vec<KnownInput>,
     pub(crate) tools: Vec<KnownInput>,
-    /// The key of the step of another component that it starts from.
-    pub(crate) below: Option<Key>,
+    /// The keys of all steps, as far as they are known.
+    pub(crate) keys: &'a [Option<Key>],
     pub(crate) checks: &'a [&'a dyn StepCheck],
     pub(crate) store: &'a Store,
 }
 
 impl Basis<'_> {
-    /// Lists what the keys of the component's own steps cover, in the order in which it matters.
-    fn ingredients(&self) -> Result<Vec<Ingredient>, FileError> {
-        let component = self.component;
-        let mut list = Vec::new();
-        let mut add = |name: String, value: String, place: &str| {
-            let text = [SCRIPT, FILE, EDIT].iter().any(|word| name.starts_with(word));
-            list.push(Ingredient { name, value, place: place.to_owned(), text });
-        };
-        if let Some(below) = self.below {
-            let name = "the step of another component that it starts from";
-            add(name.into(), below.to_string(), &component.origin);
-        }
-        for id in &component.steps {
-            let step = self.graph.step(*id);
-            match &step.work {
-                Work::Unpack(source) => {
-                    for archive in &source.archives {
-                        let name = format!("the source {}", archive.file);
-                        add(name, archive.digest.to_string(), &step.origin);
-                        let format = archive.format.as_deref().unwrap_or("the one it has");
-                        let how = match archive.strip {
-                            Some(Strip::Folders(count)) => format!("{format}, strip {count}"),
-                            Some(Strip::Lone) => format!("{format}, without its lone folder"),
-                            None => "not unpacked".to_owned(),
-                        };
-                        let how = format!("{how} {}", archive.into).trim_end().to_owned();
-                        let name = format!("how the source {} is unpacked", archive.file);
-                        add(name, how, &step.origin);
-                    }
-                    if let Some(folder) = &source.folder {
-                        let name = format!("the source folder {}", source.name);
-                        add(name, folder.to_string(), &step.origin);
-                    }
-                }
-                Work::Edit(edit) => {
-                    for Change { path, node } in &edit.changes {
-                        let path = String::from_utf8_lossy(path);
-                        let value = match node {
-                            None => "gone".to_owned(),
-                            Some(TreeNode::Folder { .. }) => "folder".to_owned(),
-                            Some(TreeNode::Symlink { target }) => {
-                                format!("link to {}", String::from_utf8_lossy(target))
-                            }
-                            Some(TreeNode::File { mode, content, .. }) => {
-                                format!("{content} {mode:o}")
-                            }
-                        };
-                        add(format!("{EDIT}{path}"), value, &format!("{}/{path}", step.origin));
-                    }
-                }
-                // Told behind the files, as a new patch is a file first.
-                Work::Patch(_) => {}
-                Work::Script { text, folder, jobs, .. } => {
-                    let digest = self.store.put_bytes(text.as_bytes())?;
-                    add(script_name(&step.name), digest.to_string(), &step.origin);
-                    add(format!("the folder of {}", step.name), folder.clone(), &step.origin);
-                    let name = format!("how {} gets its jobs", step.name);
-                    add(name, format!("{jobs:?}"), &step.origin);
-                }
-            }
-            for check in &step.checks {
-                let known = self.checks.iter().find(|known| known.name() == check.name);
-                let version = known.map_or(0, |known| known.version());
-                let name = format!("the check {} of {}", check.name, step.name);
-                add(name, format!("{version} {:?}", check.arguments), &step.origin);
-            }
-        }
-        for file in &component.files {
-            let digest = self.store.put_bytes(&file.content)?;
-            let value = format!("{digest} {}", file.executable);
-            add(format!("{FILE}{}", file.path), value, &file.origin);
-        }
-        for id in &component.steps {
-            let step = self.graph.step(*id);
-            let Work::Patch(patching) = &step.work else { continue };
-            let mut list = patching.debian.clone();
-            list.extend(patching.fetched.iter().map(FetchedPatches::name));
-            list.extend(patching.own.iter().map(|patch| {
-                let turned = if patch.reverse { " -R" } else { "" };
-                format!("{} -p{}{turned}", patch.file, patch.strip)
-            }));
-            add("the list of patches".into(), list.join(", "), &step.origin);
-            let waived = |waiver: &Waiver| {
-                let what = if waiver.what_fits { "what fits" } else { "nothing" };
-                format!("{}: {what}", waiver.pattern)
-            };
-            let waived: Vec<String> = patching.waivers.iter().map(waived).collect();
-            add("what is waived of patches".into(), waived.join(", "), &step.origin);
-        }
-        for (name, value) in &component.variables {
-            add(variable_name(name), value.clone(), &component.origin);
-        }
-        for (word, inputs) in [("need", &self.needs), ("tool", &self.tools)] {
-            for input in inputs {
-                let name = input_name(word, &input.name, &input.output);
-                add(name, input.digest.to_string(), &component.origin);
-            }
-        }
-        for package in &component.environment.request {
-            add(package_name(package), String::new(), &component.origin);
-        }
-        let pins = component.environment.key.to_string();
-        add("the pins of the build environment".into(), pins, "osier.lock");
-        for output in &component.outputs {
-            add(output_name(&output.name), output.patterns.join(" "), &component.origin);
-        }
-        Ok(list)
+    fn component(&self) -> &Component {
+        self.graph.component(self.id)
     }
 
-    /// The builds that are remembered, the last one first; one that cannot be read is none.
-    fn records(&self) -> Vec<Record> {
-        let bytes = fs::read(record_path(self.store, self.component)).unwrap_or_default();
-        serde_json::from_slice(&bytes).unwrap_or_default()
+    /// Lists the parts of the component's own steps, in the order in which they matter.
+    fn ingredients(&self) -> Result<Record, FileError> {
+        let component = self.component();
+        let mut list = Listing::default();
+        for id in &component.steps {
+            let step = self.graph.step(*id);
+            let mut notes = Notes::new(self.store, component, step);
+            let inputs = StepInputs {
+                component,
+                step,
+                below: self.foreign(step.below),
+                needs: &self.needs,
+                tools: &self.tools,
+                checks: self.checks,
+            };
+            step_parts(&inputs, &Except::default(), &mut notes);
+            let (work, version) = format_of(&step.work);
+            notes.part(|| Part::Format { work: work.to_owned() });
+            notes.field("version", Value::Number(version));
+            list.take_in(notes)?;
+        }
+        // They are in the pins already, and tell more.
+        let mut packages = Notes::of_component(self.store, component);
+        for name in &component.environment.request {
+            packages.part(|| Part::Package { name: name.clone() });
+        }
+        list.take_in(packages)?;
+        let mut record: Record = list.0.into_iter().map(Note::finish).collect();
+        record.sort_by_key(|one| one.part.rank());
+        Ok(record)
+    }
+
+    /// The key of a step below, where it is one of another component.
+    fn foreign(&self, below: Option<StepId>) -> Option<&Key> {
+        let below = below.filter(|below| self.graph.step(*below).component != self.id)?;
+        self.keys[below.0 as usize].as_ref()
+    }
+
+    /// The builds that are remembered, the last one first; nothing where their record cannot be read.
+    fn records(&self) -> Option<Vec<Record>> {
+        match fs::read(record_path(self.store, self.component())) {
+            Ok(bytes) => serde_json::from_slice(&bytes).ok(),
+            Err(error) => (error.kind() == io::ErrorKind::NotFound).then(Vec::new),
+        }
     }
 
     /// Notes what the component was built from.
     pub(crate) fn record(&self) -> Result<(), FileError> {
-        let list = self.ingredients()?;
-        let record: Record = list.into_iter().map(|one| (one.name, one.value, one.place)).collect();
-        let mut records = self.records();
+        let record = self.ingredients()?;
+        let mut records = self.records().unwrap_or_default();
         records.retain(|known| *known != record);
         records.insert(0, record);
         records.truncate(BUILDS);
-        let path = record_path(self.store, self.component);
-        self.store.put_note(&path, &serde_json::to_vec(&records).unwrap_or_default())
+        let path = record_path(self.store, self.component());
+        let bytes = serde_json::to_vec(&records).map_err(io::Error::from).at("write", &path)?;
+        self.store.put_note(&path, &bytes)
     }
 
-    /// Says in one sentence what differs from the nearest build; nothing where nothing does.
-    pub(crate) fn difference(&self, places: &Places) -> Result<Option<String>, FileError> {
-        let name = &self.component.name;
-        let now = self.ingredients()?;
-        let records = self.records();
+    /// Finds what differs from the nearest build.
+    pub(crate) fn difference(&self, places: &Places) -> Reason {
+        let component = self.component().name.clone();
+        let Some(records) = self.records() else { return Reason::RecordUnreadable { component } };
+        let now = match self.ingredients() {
+            Ok(now) => now,
+            Err(error) => return Reason::Unknown { component, error: error.to_string() },
+        };
         let Some(nearest) = records.iter().min_by_key(|record| distance(record, &now)) else {
-            return Ok(Some(format!("{name} has not been built before")));
+            return Reason::NeverBuilt { component };
         };
-        let because = |what: String, place: &str| {
-            Ok(Some(format!("{name} is built again because {what} ({place})")))
-        };
-        let old: BTreeMap<&str, &str> =
-            nearest.iter().map(|(name, value, _)| (name.as_str(), value.as_str())).collect();
+        let old: BTreeMap<&Part, &Ingredient> =
+            nearest.iter().map(|one| (&one.part, one)).collect();
+        // That osier does a new kind of work is no cause: something asks for that work.
+        let tells = |part: &Part| !matches!(part, Part::Format { .. });
         for one in &now {
-            let place =
-                |number| places.find(&one.name, number).unwrap_or_else(|| one.place.clone());
-            match old.get(one.name.as_str()) {
-                Some(value) if *value == one.value => {}
-                Some(value) if one.text => {
-                    let line = changed_line(self.store, value, &one.value);
-                    let place = match line {
-                        Some(line) if one.name.starts_with(FILE) || one.name.starts_with(EDIT) => {
-                            format!("{}:{}", one.place, line + 1)
-                        }
-                        line => place(line.unwrap_or(0)),
-                    };
-                    return because(format!("{} changed", one.name), &place);
+            let part = one.part.clone();
+            match old.get(&part) {
+                Some(before) if before.mark == one.mark => {}
+                Some(before) => return self.changed(component, before, one, places),
+                None if tells(&part) => {
+                    let place = places.find(&part, 0).unwrap_or_else(|| one.place.clone());
+                    return Reason::PartAdded { component, part, place };
                 }
-                Some(value) => {
-                    let (before, after) = (value.split(' '), one.value.split(' '));
-                    let same = before.zip(after).take_while(|(one, two)| one == two).count();
-                    let short = value.len().max(one.value.len()) < 60;
-                    let values = if short {
-                        format!(", from `{value}` to `{}`", one.value)
-                    } else {
-                        String::new()
-                    };
-                    return because(format!("{} changed{values}", one.name), &place(same));
-                }
-                None => return because(format!("{} is new", one.name), &place(0)),
+                None => {}
             }
         }
-        match nearest.iter().find(|(known, _, _)| now.iter().all(|one| one.name != *known)) {
-            Some((gone, _, place)) => because(format!("{gone} is gone"), place),
-            None => Ok(None),
+        let known: BTreeSet<&Part> = now.iter().map(|one| &one.part).collect();
+        match nearest.iter().find(|one| tells(&one.part) && !known.contains(&one.part)) {
+            Some(gone) => {
+                let (part, place) = (gone.part.clone(), gone.place.clone());
+                Reason::PartGone { component, part, place }
+            }
+            None => Reason::ResultGone { component },
+        }
+    }
+
+    /// Tells how one part changed, and in which line or element.
+    fn changed(
+        &self,
+        component: String,
+        before: &Ingredient,
+        now: &Ingredient,
+        places: &Places,
+    ) -> Reason {
+        let part = now.part.clone();
+        let (mut old, mut new) = (None, None);
+        let number = match (&before.text, &now.text) {
+            (Some(one), Some(two)) if one != two => {
+                let line = changed_line(self.store, one, two);
+                if let (Part::File { .. } | Part::Edit { .. }, Some(line)) = (&part, line) {
+                    let place = format!("{}:{}", now.place, line + 1);
+                    return Reason::PartChanged { component, part, before: old, now: new, place };
+                }
+                line.unwrap_or(0)
+            }
+            _ => {
+                let (one, two) = (&before.value, &now.value);
+                if one != two && one.len().max(two.len()) < SHOWN {
+                    (old, new) = (Some(one.clone()), Some(two.clone()));
+                }
+                one.split(' ').zip(two.split(' ')).take_while(|(one, two)| one == two).count()
+            }
+        };
+        let place = places.find(&part, number).unwrap_or_else(|| now.place.clone());
+        Reason::PartChanged { component, part, before: old, now: new, place }
+    }
+}
+
+/// Parts of several steps; what all steps see is among them once.
+#[derive(Default)]
+struct Listing(Vec<Note>);
+
+impl Listing {
+    fn take_in(&mut self, notes: Notes<'_>) -> Result<(), FileError> {
+        if let Some(error) = notes.failed {
+            return Err(error);
+        }
+        let known: BTreeMap<Part, usize> =
+            self.0.iter().enumerate().map(|(at, note)| (note.part.clone(), at)).collect();
+        for mut note in notes.list {
+            note.close();
+            match known.get(&note.part) {
+                Some(at) => self.0[*at].join(note),
+                None => self.0.push(note),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One part as it is being noted.
+struct Note {
+    part: Part,
+    key: KeyBuilder,
+    /// The marks of the steps that see it, where they differ.
+    marks: Vec<Mark>,
+    value: String,
+    text: Option<String>,
+    place: String,
+}
+
+impl Note {
+    fn new(part: Part, place: String) -> Self {
+        let key = KeyBuilder::new("part", 1);
+        Self { part, key, marks: Vec::new(), value: String::new(), text: None, place }
+    }
+
+    fn show(&mut self, words: impl AsRef<str>) {
+        let words = words.as_ref();
+        if !self.value.is_empty() && !words.is_empty() {
+            self.value.push(' ');
+        }
+        self.value.push_str(words);
+    }
+
+    /// Ends the fields of one step.
+    fn close(&mut self) {
+        let key = std::mem::replace(&mut self.key, KeyBuilder::new("part", 1)).finish();
+        let (first, _) = key.0.split_at(8);
+        self.marks.push(first.iter().fold(0, |mark, byte| mark << 8 | u64::from(*byte)));
+    }
+
+    /// Adds what another step sees of it, where that is something else.
+    fn join(&mut self, other: Self) {
+        for mark in other.marks {
+            if !self.marks.contains(&mark) {
+                self.marks.push(mark);
+                self.show(&other.value);
+            }
+        }
+    }
+
+    fn finish(self) -> Ingredient {
+        let Self { part, marks, value, text, place, .. } = self;
+        let mark = match marks.as_slice() {
+            [mark] => *mark,
+            marks => marks.iter().fold(0, |all: Mark, mark| all.rotate_left(1) ^ mark),
+        };
+        Ingredient { part, mark, value, text, place }
+    }
+}
+
+/// Notes the parts of one step.
+struct Notes<'a> {
+    store: &'a Store,
+    component: &'a Component,
+    /// The step; nothing for what is of the component alone.
+    step: Option<&'a Step>,
+    list: Vec<Note>,
+    at: BTreeMap<Part, usize>,
+    current: Option<usize>,
+    failed: Option<FileError>,
+}
+
+impl<'a> Notes<'a> {
+    fn of_component(store: &'a Store, component: &'a Component) -> Self {
+        let (list, at) = (Vec::new(), BTreeMap::new());
+        Self { store, component, step: None, list, at, current: None, failed: None }
+    }
+
+    fn new(store: &'a Store, component: &'a Component, step: &'a Step) -> Self {
+        Self { step: Some(step), ..Self::of_component(store, component) }
+    }
+
+    /// Where a part is written, as far as that is known without a look at the recipe.
+    fn place(&self, part: &Part) -> String {
+        let file = |path: &str| self.component.files.iter().find(|file| file.path == path);
+        let step = self.step.map_or(&self.component.origin, |step| &step.origin);
+        match part {
+            Part::File { path } | Part::Executable { path } => {
+                file(path).map(|file| file.origin.clone()).unwrap_or_default()
+            }
+            Part::Edit { path } => format!("{step}/{path}"),
+            Part::Pins => "osier.lock".to_owned(),
+            Part::Format { .. } => String::new(),
+            Part::Variable { .. }
+            | Part::Need { .. }
+            | Part::Tool { .. }
+            | Part::Package { .. }
+            | Part::Below { .. }
+            | Part::Output { .. } => self.component.origin.clone(),
+            _ => step.clone(),
+        }
+    }
+
+    fn note(&mut self, label: &str, value: Value<'_>) -> Result<(), FileError> {
+        let Some(note) = self.current.map(|at| &mut self.list[at]) else { return Ok(()) };
+        value.hash(label, &mut note.key);
+        match value {
+            Value::Name(_) => {}
+            Value::Text(bytes) => note.show(String::from_utf8_lossy(bytes)),
+            Value::Labelled([]) => {}
+            Value::Labelled(bytes) => {
+                note.show(format!("{label} {}", String::from_utf8_lossy(bytes)));
+            }
+            Value::Content(bytes) => note.text = Some(self.store.put_bytes(bytes)?.to_string()),
+            Value::Stored(digest) => note.text = Some(digest.to_string()),
+            Value::Hash(bytes) => note.show(Digest(*bytes).to_string()),
+            Value::Number(number) => note.show(format!("{label} {number}")),
+            Value::Mode(mode) => note.show(format!("{mode:o}")),
+            Value::Choice(_, word) | Value::Word(word) => note.show(word),
+        }
+        Ok(())
+    }
+}
+
+impl Parts for Notes<'_> {
+    fn part(&mut self, part: impl FnOnce() -> Part) {
+        let part = part();
+        if let Some(known) = self.at.get(&part) {
+            // A text is the same each time.
+            self.current = Some(*known).filter(|at| self.list[*at].text.is_none());
+            return;
+        }
+        self.at.insert(part.clone(), self.list.len());
+        self.current = Some(self.list.len());
+        let place = self.place(&part);
+        self.list.push(Note::new(part, place));
+    }
+
+    fn field(&mut self, label: &'static str, value: Value<'_>) {
+        if let Err(error) = self.note(label, value) {
+            self.failed.get_or_insert(error);
         }
     }
 }
 
-/// How many ingredients differ.
-fn distance(record: &Record, now: &[Ingredient]) -> usize {
-    let old: BTreeMap<&str, &str> =
-        record.iter().map(|(name, value, _)| (name.as_str(), value.as_str())).collect();
-    let same = now.iter().filter(|one| old.get(one.name.as_str()) == Some(&one.value.as_str()));
-    let same = same.count();
+/// How many parts differ.
+fn distance(record: &Record, now: &Record) -> usize {
+    let old: BTreeMap<&Part, u64> = record.iter().map(|one| (&one.part, one.mark)).collect();
+    let same = now.iter().filter(|one| old.get(&one.part) == Some(&one.mark)).count();
     now.len().max(record.len()) - same
 }
 
 /// Finds the first line that differs between two stored texts, counted from 0.
 fn changed_line(store: &Store, old: &str, new: &str) -> Option<usize> {
-    let text = |value: &str| {
-        let digest: Digest = value.split(' ').next()?.parse().ok()?;
-        Some(String::from_utf8_lossy(&store.read_blob(&digest).ok()?).into_owned())
+    let text = |digest: &str| {
+        let bytes = store.read_blob(&digest.parse().ok()?).ok()?;
+        Some(String::from_utf8_lossy(&bytes).into_owned())
     };
     let (old, new) = (text(old)?, text(new)?);
     let common = old.lines().zip(new.lines()).take_while(|(one, two)| one == two).count();

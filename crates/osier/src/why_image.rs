@@ -66,7 +66,7 @@ pub(crate) fn run(
     if let Some(open) = graph.goals.iter().find(|id| survey.open.contains(id)) {
         let name = &graph.component(*open).name;
         return Ok(format!(
-            "{} waits for {name}, whose output can change: {}",
+            "{} depends on {name}, which must be rebuilt first: {}",
             system.name,
             why(*open)
         ));

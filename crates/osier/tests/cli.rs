@@ -425,7 +425,7 @@ fn a_chain_of_thousands_of_needs_is_shown() {
     let space = Space::new(&files);
     assert!(space.prints(&["status", "c1999"]).contains("2000"));
     let why = space.prints(&["why", "c1999"]);
-    assert!(why.contains("c1999 waits for c1998") && why.contains("c1 waits for c0"), "{why}");
+    assert!(why.contains("c1999 depends on c1998") && why.contains("c1 depends on c0"), "{why}");
     for format in ["text", "json", "dot", "svg"] {
         let drawn = space.prints(&["graph", "c1999", "--format", format]);
         assert!(drawn.contains("c1234"), "{format}");

@@ -30,7 +30,12 @@ pub(crate) fn run(workplace: &Workplace, name: &str) -> Outcome<()> {
     let engine = engine::surveyor(workplace, &store, &events);
     // Without places the sentence still names the input and its file.
     let places = |component: &Component| places(&project, component).unwrap_or_default();
-    let why = |id| engine.why(&graph, id, &places);
+    let why = |id| {
+        let reason = engine.why(&graph, id, &places);
+        let reporter = &workplace.reporter;
+        reporter.json(&serde_json::json!({"event": "why", "why": &reason}));
+        reason.to_string()
+    };
     let sentence = match (&goal, id) {
         (Goal::System(system, entry), _) => {
             why_image::run(&project, (system, entry), &graph, &engine.survey(&graph), why)?

@@ -204,8 +204,8 @@ fn an_edit_that_changes_no_output_stops_where_it_is() {
     let cause =
         "base is built again because the script of install changed (recipes/base/recipe.toml:9)";
     says(&why(&space, "base"), &[cause]);
-    says(&why(&space, "top"), &["top waits for middle", "middle waits for base", cause]);
-    says(&why(&space, "small"), &["small waits for top", cause]);
+    says(&why(&space, "top"), &["top depends on middle", "middle depends on base", cause]);
+    says(&why(&space, "small"), &["small depends on top", cause]);
     let (ran, image) = build(&space);
     assert_eq!(ran, ["base:install"]);
     assert!(image == first);
@@ -234,7 +234,9 @@ type Change = (&'static str, Option<(&'static str, &'static str)>, &'static str)
 #[test]
 fn what_changed_of_an_image_is_named_with_its_place() {
     let space = space();
-    assert!(why(&space, "small").starts_with("small waits for top, whose output can change: "));
+    assert!(
+        why(&space, "small").starts_with("small depends on top, which must be rebuilt first: ")
+    );
     build(&space);
     let (system, manifest) = ("systems/small/system.toml", "systems/small/manifest");
     let changes: [Change; 6] = [
