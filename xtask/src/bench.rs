@@ -16,14 +16,14 @@ use crate::workshop::Workshop;
 const KERNEL_FILES: usize = 78_605;
 const KERNEL_FOLDERS: usize = 5_000;
 
-/// Runs osier so many times in a project; gives the processor milliseconds of one run.
+/// Runs osier so many times in a project; gives the milliseconds of CPU time of one run.
 pub(crate) fn cost(shop: &Workshop, times: u32, words: &[&str]) -> Result<f64> {
     let osier = root().join("target/release/osier");
     let osier = osier.to_str().context("the path is UTF-8")?;
     cost_of(shop, times, &[&[osier], words].concat())
 }
 
-/// Runs a program so many times in a project; gives the processor milliseconds of the middle one of all runs: others on
+/// Runs a program so many times in a project; gives the milliseconds of CPU time of the middle one of all runs: others on
 /// the machine can make single ones twice as long.
 fn cost_of(shop: &Workshop, times: u32, words: &[&str]) -> Result<f64> {
     let (program, arguments) = words.split_first().context("nothing to run")?;
@@ -46,12 +46,12 @@ fn cost_of(shop: &Workshop, times: u32, words: &[&str]) -> Result<f64> {
     costs.get(costs.len() / 2).copied().context("it was to run at least once")
 }
 
-/// Gives the processor seconds, user and system, of all children that have ended, their own children included.
+/// Gives the seconds of CPU time, user and system, of all children that have ended, their own children included.
 pub(crate) fn seconds_of_children() -> Result<f64> {
     seconds_of(UsageWho::RUSAGE_CHILDREN)
 }
 
-/// Gives the processor seconds, user and system, of this process or of its children.
+/// Gives the seconds of CPU time, user and system, of this process or of its children.
 pub(crate) fn seconds_of(who: UsageWho) -> Result<f64> {
     let usage = getrusage(who)?;
     let seconds =
@@ -143,7 +143,6 @@ pub(crate) fn all() -> Result<()> {
     report("a source folder of 78,605 files, unchanged, at the next build", folder, "ms");
     report("the same folder, walked by find(1) with an lstat of each file", floor, "ms");
     report("the former in multiples of the latter", folder / floor, "times");
-    crate::bench_index::all(&base.project.join("osier.lock"))?;
     run(&clear)
 }
 

@@ -1,4 +1,4 @@
-//! What a look-up costs beside many records: part of `cargo xtask bench`.
+//! What a look-up costs beside many records: the last part of `cargo xtask bench`, and `cargo xtask bench index` alone.
 
 use std::fs;
 use std::path::Path;
@@ -18,19 +18,14 @@ const ENTRIES: u64 = 100_000;
 /// How many components do nothing.
 const COMPONENTS: usize = 1000;
 
-/// The same without the rest of the bench, with the pins of this repository.
-pub(crate) fn alone() -> Result<()> {
-    run(&["cargo", "build", "--release", "--locked"])?;
-    all(&root().join("osier.lock"))
-}
-
 /// Measures `status` and a build that does nothing, beside few records and beside a million.
-pub(crate) fn all(lock: &Path) -> Result<()> {
+pub(crate) fn all() -> Result<()> {
+    run(&["cargo", "build", "--release", "--locked"])?;
     let store = root().join("target/bench-index-store");
     // What fills it below is not all osier's, so that osier would leave it.
     clear(&store)?;
     let shop = Workshop::new("bench-index", &store)?;
-    fs::copy(lock, shop.project.join("osier.lock"))?;
+    fs::copy(root().join("osier.lock"), shop.project.join("osier.lock"))?;
     generate(&shop, COMPONENTS)?;
     shop.write(
         "recipes/one.toml",

@@ -1,4 +1,4 @@
-//! Generated references, paths named in documents, sizes of files, number of dependencies.
+//! Generated references, paths named in documents, sizes of files, number of dependencies; layers, walls and cycles.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,6 +8,12 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::root;
+
+mod cycles;
+mod layers;
+mod promises;
+mod sources;
+mod walls;
 
 /// The generated files, and the words of `osier reference` that write each.
 const GENERATED: &[(&str, &str)] = &[
@@ -76,6 +82,8 @@ pub(crate) fn all() -> Result<()> {
             ));
         }
     }
+    wrong.extend(structure()?);
+    wrong.extend(promises::wrong(&root())?);
     let packages = fs::read_to_string(root().join("Cargo.lock"))?.matches("[[package]]").count();
     if packages > PACKAGE_CEILING {
         wrong.push(format!(
@@ -117,4 +125,39 @@ fn missing_paths(document: &str, text: &str) -> Vec<String> {
         .filter(|word| !root().join(word).exists())
         .map(|word| format!("{document} names `{word}`, which is not there"))
         .collect()
+}
+
+/// Prints the import cycles of all crates, those included that are still excused.
+pub(crate) fn cycles() -> Result<()> {
+    for own in layers::crates()? {
+        for file in &own.roots {
+            for cycle in cycles::of(file)? {
+                println!("{}: {}", own.name, cycle.lines());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Finds what is wrong with the modules of each crate, and with what the crates know of each other.
+fn structure() -> Result<Vec<String>> {
+    let crates = layers::crates()?;
+    let mut wrong = layers::wrong(&crates)?;
+    for own in &crates {
+        for file in &own.roots {
+            let cycles = cycles::of(file)?;
+            if !cycles::EXCUSED.contains(&own.name.as_str()) {
+                wrong.extend(cycles.iter().map(|cycle| format!("{}: {}", own.name, cycle.lines())));
+            } else if cycles.is_empty() {
+                wrong.push(format!(
+                    "{} has no import cycle any more: take it out of the list in xtask/src/check/cycles.rs",
+                    own.name
+                ));
+            }
+            if own.name != "xtask" {
+                wrong.extend(walls::of(&own.name, file)?);
+            }
+        }
+    }
+    Ok(wrong)
 }

@@ -1,4 +1,4 @@
-//! Chores of the repository: `cargo xtask ci`, `test`, `generate`, `check`, `deny`, `fuzz`, `bench [index | builds | c-only]`, `prove NAME`.
+//! Chores of the repository: `cargo xtask ci`, `test`, `generate`, `check [--cycles]`, `deny`, `fuzz`, `bench [index | builds | c-only]`, `prove NAME`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -47,16 +47,17 @@ fn main() -> Result<()> {
         ["ci"] => ci(),
         ["test"] => tests(),
         ["generate"] => check::generate(),
+        ["check", "--cycles"] => check::cycles(),
         ["check"] => check::all(),
         ["deny"] => cargo_tools::deny(),
         ["fuzz", rest @ ..] => fuzz::all(rest),
-        ["bench"] => bench::all(),
-        ["bench", "index"] => bench_index::alone(),
+        ["bench"] => bench::all().and_then(|()| bench_index::all()),
+        ["bench", "index"] => bench_index::all(),
         ["bench", "builds"] => bench_builds::all(),
         ["bench", "c-only"] => bench_c_only::all(),
         ["prove", names @ ..] if !names.is_empty() => prove::run(names),
         _ => bail!(
-            "usage: cargo xtask ci | test | generate | check | deny | fuzz [TARGET…] [SECONDS] | bench [index | builds | c-only] | prove NAME… ({})",
+            "usage: cargo xtask ci | test | generate | check [--cycles] | deny | fuzz [TARGET…] [SECONDS] | bench [index | builds | c-only] | prove NAME… ({})",
             prove::NAMES.join(", ")
         ),
     }
