@@ -24,6 +24,7 @@ impl Engine<'_> {
         let mut keys = Vec::new();
         for (id, result) in survey.done.iter().filter(|(_, result)| result.reused) {
             before.push((*id, result.outputs.clone()));
+            keys.push(result.key);
             let steps = steps_on_reuse(graph, *id);
             keys.extend(steps.iter().filter_map(|step| survey.keys.get(step)).copied());
         }

@@ -79,7 +79,7 @@ pub struct Engine<'a> {
 /// The outputs of one component.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ComponentResult {
-    /// The key of its last step.
+    /// The key that they are recorded under: that of its last step, and how what that installs is split.
     pub key: Key,
     /// The output digests by name; `main` comes first.
     pub outputs: Vec<(String, Digest)>,
@@ -309,12 +309,12 @@ impl Engine<'_> {
     pub(crate) fn record_outputs(
         &self,
         state: &State<'_>,
-        last: StepId,
+        id: ComponentId,
+        key: Key,
         outputs: &[(String, Digest)],
         reused: bool,
     ) -> Result<(), FileError> {
-        let key = state.keys[last.0 as usize].expect("a step that ran is keyed");
-        self.basis(state, state.graph.step(last).component).record()?;
+        self.basis(state, id).record()?;
         // The mark comes first: a kill between the two must not leave the result without it.
         if reused {
             self.store.index().append(Record::Reused(key))?;

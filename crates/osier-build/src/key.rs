@@ -14,6 +14,9 @@
 //! | content, path and executable bit of each file beside the recipe | | | | yes |
 //! | name, version and arguments of each check | yes | yes | | yes |
 //!
+//! What is installed is split into named outputs after the last step. How it is split is in the key of the outputs, which
+//! covers that of the last step, and in no step's.
+//!
 //! It never covers a path of this machine, a user, a host name, the clock or the number of jobs. The
 //! names of the component and the step are in it only where the step can see them.
 
@@ -23,10 +26,12 @@ mod tests;
 
 use osier_store::{Digest, Key, KeyBuilder};
 
-use crate::graph::Reuse;
+use crate::graph::{Component, Reuse};
 
 pub use parts::Part;
-pub(crate) use parts::{Except, Parts, StepInputs, Value, format_of, source_parts, step_parts};
+pub(crate) use parts::{
+    Except, Parts, StepInputs, Value, format_of, output_parts, source_parts, step_parts,
+};
 
 /// The version of what a step sees besides the parts above: mounts, fixed variables, shell options. It is raised whenever one
 /// of those changes.
@@ -37,6 +42,9 @@ pub(crate) const UNPACK_FORMAT: u32 = 4;
 
 /// The version of how patches are read and put on sources. It is raised whenever one patch could give other files.
 pub(crate) const PATCH_FORMAT: u32 = 2;
+
+/// The version of how what is installed is split into named outputs. It is raised whenever one pattern could take other files.
+const SPLIT_FORMAT: u32 = 1;
 
 /// An input of a component as its steps see it: the name and the output digest.
 pub(crate) struct KnownInput {
@@ -50,6 +58,19 @@ pub(crate) fn step_key(inputs: &StepInputs<'_>) -> Key {
     let (work, version) = format_of(&inputs.step.work);
     let mut key = KeyBuilder::new(work, version);
     step_parts(inputs, &Except::default(), &mut key);
+    key.finish()
+}
+
+/// Computes the key of a component's outputs: that of its last step, and how what the step installs is split.
+///
+/// The split is nothing that a step sees, so that a change of it runs none.
+pub(crate) fn outputs_key(component: &Component, last: &Key) -> Key {
+    if component.outputs.is_empty() {
+        return *last;
+    }
+    let mut key = KeyBuilder::new("outputs", SPLIT_FORMAT);
+    key.field("below", &last.0);
+    output_parts(&component.outputs, &mut key);
     key.finish()
 }
 

@@ -17,6 +17,7 @@ use rustix::time::{ClockId, clock_gettime};
 use crate::budget::{Budget, Room};
 use crate::engine::{BuildError, Engine, Results};
 use crate::graph::{ComponentId, Graph, StepId, Work};
+use crate::key::outputs_key;
 use crate::outlook::Outlook;
 use crate::state::{State, index};
 use crate::step_run::{StepEnd, StepUse, Unaware};
@@ -378,12 +379,14 @@ impl<'e, 'g> Run<'e, 'g> {
         let chain = self.graph.chain(id);
         let by_hand = chain.iter().any(|step| self.engine.hand_made.contains_key(step));
         let reused = self.state.is_reused(id);
+        let component = self.graph.step(id).component;
+        let last = self.state.keys[id.0 as usize].expect("a step that ran is keyed");
+        let key = outputs_key(self.graph.component(component), &last);
         if !by_hand {
-            self.engine.record_outputs(&self.state, id, &outputs, reused)?;
+            self.engine.record_outputs(&self.state, component, key, &outputs, reused)?;
         }
         let look = self.engine.store.look()?;
-        let key = self.state.keys[id.0 as usize].expect("a step that ran is keyed");
-        self.state.finish(self.engine, self.graph.step(id).component, key, outputs, reused);
+        self.state.finish(self.engine, component, key, outputs, reused);
         Ok(look.hold(std::mem::take(&mut self.state.found))?)
     }
 

@@ -8,7 +8,7 @@ use crate::Event;
 use crate::edited::EditCall;
 use crate::engine::{ComponentResult, Engine};
 use crate::graph::{Component, ComponentId, Graph, Step, StepId, View, Work};
-use crate::key::{KnownInput, StepInputs, edits_key, reuse_key, step_key};
+use crate::key::{KnownInput, StepInputs, edits_key, outputs_key, reuse_key, step_key};
 use crate::reuse::ReuseCall;
 
 /// The scheduler's knowledge of one build.
@@ -167,7 +167,11 @@ impl<'g> State<'g> {
                 self.want(engine, until);
                 continue;
             }
-            let key = self.keys[last.0 as usize].expect("keyed just now");
+            let top = self.keys[last.0 as usize].expect("keyed just now");
+            let key = outputs_key(component, &top);
+            if key != top {
+                self.found.push(key);
+            }
             let found = self.remembered.results.remove(&key).or_else(|| {
                 self.looked_up += 1;
                 engine.store.index().result(&key)

@@ -12,7 +12,9 @@ use osier_store::{Digest, FileError, IoContext, Key, KeyBuilder, Store};
 use serde::{Deserialize, Serialize};
 
 use crate::graph::{Component, ComponentId, Graph, Step, StepCheck, StepId};
-use crate::key::{Except, KnownInput, Part, Parts, StepInputs, Value, format_of, step_parts};
+use crate::key::{
+    Except, KnownInput, Part, Parts, StepInputs, Value, format_of, output_parts, step_parts,
+};
 use crate::places::Places;
 use crate::reason::Reason;
 
@@ -90,12 +92,13 @@ impl Basis<'_> {
             notes.field("version", Value::Number(version));
             list.take_in(notes)?;
         }
+        let mut notes = Notes::of_component(self.store, component);
         // They are in the pins already, and tell more.
-        let mut packages = Notes::of_component(self.store, component);
         for name in &component.environment.request {
-            packages.part(|| Part::Package { name: name.clone() });
+            notes.part(|| Part::Package { name: name.clone() });
         }
-        list.take_in(packages)?;
+        output_parts(&component.outputs, &mut notes);
+        list.take_in(notes)?;
         let mut record: Record = list.0.into_iter().map(Note::finish).collect();
         record.sort_by_key(|one| one.part.rank());
         Ok(record)

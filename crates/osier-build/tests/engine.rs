@@ -319,6 +319,24 @@ fn named_outputs_split_what_is_installed() {
     let paths: Vec<_> =
         dev.iter().map(|(path, _)| String::from_utf8_lossy(path).into_owned()).collect();
     assert_eq!(paths, ["usr", "usr/include", "usr/include/a.h"]);
+    assert_eq!(shop.ran(), ["lib:step-0"]);
+    // Another split takes the outputs anew and runs nothing.
+    graph.components[0].outputs = vec![named("usr/lib/**")];
+    let why = |graph: &osier_build::Graph| {
+        let id = osier_build::ComponentId(0);
+        shop.with_engine(|engine| engine.why(graph, id, &|_| osier_build::Places::default()))
+    };
+    assert_eq!(
+        why(&graph).to_string(),
+        "lib is built again because the named output dev changed, from `usr/include/**` to `usr/lib/**` (lib.toml)"
+    );
+    let other = shop.run(&graph).unwrap();
+    assert_eq!(shop.ran(), [""; 0]);
+    let dev = shop.store.tree(&other.values().next().unwrap().outputs[1].1).unwrap();
+    assert!(dev.get(b"usr/lib/a.so").is_some() && dev.get(b"usr/include").is_none());
+    // Both splits are remembered, and so is the result of each.
+    graph.components[0].outputs = vec![named("usr/include/**")];
+    assert!(matches!(why(&graph), osier_build::Reason::Unchanged { .. }));
     graph.components[0].outputs = vec![named("nothing/**")];
     let error = shop.run(&graph).unwrap_err();
     assert!(

@@ -376,9 +376,6 @@ fn script_parts(inputs: &StepInputs<'_>, except: &Except<'_>, parts: &mut impl P
         parts.part(|| Part::File { path: path() });
         parts.field("content", Value::Content(&file.content));
     }
-    if step.sees_inputs() {
-        output_parts(&component.outputs, parts);
-    }
 }
 
 fn input_parts(label: &'static str, inputs: &[KnownInput], parts: &mut impl Parts) {
@@ -396,7 +393,8 @@ fn input_parts(label: &'static str, inputs: &[KnownInput], parts: &mut impl Part
     }
 }
 
-fn output_parts(outputs: &[Output], parts: &mut impl Parts) {
+/// Walks over how what is installed is split.
+pub(crate) fn output_parts(outputs: &[Output], parts: &mut impl Parts) {
     for output in outputs {
         parts.part(|| Part::Output { name: output.name.clone() });
         parts.field("named output", Value::Name(output.name.as_bytes()));

@@ -462,10 +462,6 @@ fn each_input_of_a_script_changes_its_key() {
         ("content of a file", |inputs| inputs.component.files[0].content = (*b"y").into()),
         ("path of a file", |inputs| inputs.component.files[0].path.push('x')),
         ("executable bit of a file", |inputs| inputs.component.files[0].executable = true),
-        ("name of an output", |inputs| inputs.component.outputs[0].name.push('x')),
-        ("pattern of an output", |inputs| {
-            inputs.component.outputs[0].patterns.push("x".into());
-        }),
         ("argument of a check", |inputs| {
             drop(inputs.step.checks[0].arguments.insert("config".into(), "x".into()));
         }),
@@ -473,6 +469,36 @@ fn each_input_of_a_script_changes_its_key() {
         ("no check", |inputs| inputs.step.checks.clear()),
     ];
     all_change_the_key_and_are_told(Inputs::script, changes);
+}
+
+#[test]
+fn how_outputs_are_split_is_in_their_key_and_in_no_steps() {
+    let key = |inputs: &Inputs| outputs_key(&inputs.component, &inputs.key());
+    let changes: &[Change] = &[
+        ("name of an output", |inputs| inputs.component.outputs[0].name.push('x')),
+        ("pattern of an output", |inputs| inputs.component.outputs[0].patterns.push("x".into())),
+        ("another pattern", |inputs| inputs.component.outputs[0].patterns[0].push('x')),
+        ("one output more", |inputs| {
+            inputs.component.outputs.push(Output { name: "doc".into(), patterns: Vec::new() });
+        }),
+        ("no output", |inputs| inputs.component.outputs.clear()),
+    ];
+    let telling = Telling::new();
+    let base = Inputs::script();
+    for (what, change) in changes {
+        let mut inputs = Inputs::script();
+        change(&mut inputs);
+        assert_ne!(key(&inputs), key(&base), "{what}");
+        assert_eq!(inputs.key(), base.key(), "{what}");
+        let reason = telling.difference(&base, &inputs).to_string();
+        assert!(reason.contains("the named output d"), "{what}: {reason}");
+    }
+    let mut other = Inputs::script();
+    other.below = None;
+    assert_ne!(key(&other), key(&base), "the last step");
+    // Where nothing is split the outputs have the key of the last step.
+    other.component.outputs.clear();
+    assert_eq!(key(&other), other.key());
 }
 
 #[test]
@@ -663,6 +689,6 @@ fn what_a_step_cannot_see_is_not_in_its_key() {
     // Pinned: a change of the key's format throws every cache away, so it must show here.
     assert_eq!(
         base.to_string(),
-        "74a1ff78608913fce31b29ef636c2e16e2c97a936e830cc5c856362621eda4cd"
+        "1cf6e39d96334610991a1d0272bfb537734b1566118bcd31b7af807440c6bebf"
     );
 }
