@@ -127,7 +127,7 @@ pub enum BuildError {
         reserve: u64,
     },
     /// What is to be built again is in use.
-    #[error("another osier uses what is to be built again; run this once more when it has ended")]
+    #[error("another osier process is using these results; try again when it has finished")]
     InUse,
     /// The store failed.
     #[error(transparent)]

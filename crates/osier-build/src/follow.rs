@@ -73,7 +73,10 @@ impl Planning<'_, '_> {
     /// Starts to plan a component, given the place that asks for it.
     pub(crate) fn begin(&mut self, asker: Asker, recipe: Recipe, platform: usize) {
         if recipe.role.is_some() && self.platforms[platform].toolchain.is_none() {
-            let message = format!("`{}` stands in a toolchain, and none is named", recipe.name);
+            let message = format!(
+                "`{}` is a part of a toolchain, but the system names no toolchain",
+                recipe.name
+            );
             let error = asker.origin.error(Code::Conflict, &asker.span, message);
             let hint =
                 "name the `toolchain` in the system; tools for this machine come as `packages`";

@@ -5,7 +5,6 @@
 //! it changed is kept as its layer. Only the installed output of a component is hashed, and what uses the
 //! component is keyed by that output digest, so an unchanged output stops the rebuild.
 
-mod advice;
 mod budget;
 mod clean_check;
 mod copied;

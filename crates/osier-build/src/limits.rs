@@ -2,9 +2,7 @@
 //! limit is the same under any.
 
 use std::fs::File;
-use std::io::Read as _;
 use std::os::fd::AsFd;
-use std::path::Path;
 use std::time::Duration;
 
 use osier_sandbox::{Exit, Limits, Running, WaitError};
@@ -108,38 +106,6 @@ impl StepCall<'_> {
     }
 }
 
-/// What dash, busybox and bash say when they can start no more processes.
-const CANNOT_FORK: [&str; 4] =
-    ["Cannot fork", "can't fork", "fork: retry", "fork: Resource temporarily unavailable"];
-
-/// Most bytes of a log that are looked at.
-const MOST_LOG: u64 = 4 << 20;
-
-/// Whether a shell says in a log that it could start no more. Of a crowd that dies away when that happens the sandbox may have seen too
-/// little.
-pub(crate) fn could_not_fork(log: &Path) -> bool {
-    let mut bytes = Vec::new();
-    let read = File::open(log).and_then(|file| file.take(MOST_LOG).read_to_end(&mut bytes));
-    let text = String::from_utf8_lossy(&bytes);
-    read.is_ok() && CANNOT_FORK.iter().any(|words| text.contains(words))
-}
-
-/// What to do about a limit that was reached.
-pub(crate) fn advice(cause: &FailureCause) -> Option<&'static str> {
-    match cause {
-        FailureCause::OutOfMemory { .. } => Some(
-            "if it needs more, give the step `memory = \"…\"` in its recipe, or use fewer jobs (`-j`); what it writes to /tmp counts",
-        ),
-        FailureCause::TooManyProcesses { .. } => Some(
-            "something in it starts processes without end, or does not wait for them; more jobs (`-j`) raise the limit",
-        ),
-        FailureCause::Silent { .. } => Some(
-            "it probably runs in a circle; if it is meant to take so long, give the step `silence = MINUTES`, with 0 for no limit",
-        ),
-        _ => None,
-    }
-}
-
 /// Waits for what a step prints, and ends it when it has used too much processor time since it last did.
 pub(crate) struct Watch<'r> {
     running: &'r mut Running,
@@ -193,26 +159,5 @@ impl<'r> Watch<'r> {
             self.silent = true;
             self.running.kill();
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_shell_that_can_start_no_more_is_told_by_its_words() {
-        let log = tempfile::NamedTempFile::new().unwrap();
-        for (text, expected) in [
-            ("+ b\nsh: 0: Cannot fork\n", true),
-            ("sh: can't fork: Resource temporarily unavailable\n", true),
-            ("bash: fork: retry: Resource temporarily unavailable\n", true),
-            ("git fork: done\n", false),
-            ("", false),
-        ] {
-            std::fs::write(log.path(), text).unwrap();
-            assert_eq!(could_not_fork(log.path()), expected, "{text}");
-        }
-        assert!(!could_not_fork(Path::new("/nowhere")));
     }
 }

@@ -85,7 +85,10 @@ impl StepCall<'_> {
             }
         }
         let (log, record) = (self.store.log_path(&self.key), record_path(self.store, &self.key));
-        let json = serde_json::to_vec(&reports).unwrap_or_default();
+        let json = serde_json::to_vec(&reports)
+            .map_err(std::io::Error::from)
+            .at("write", &record)
+            .map_err(file)?;
         self.store.clear(&log).and_then(|()| self.store.clear(&record)).map_err(file)?;
         fs::write(&log, text).at("write", &log).map_err(file)?;
         fs::write(&record, json).at("write", &record).map_err(file)?;

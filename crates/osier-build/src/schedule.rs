@@ -20,7 +20,7 @@ use crate::graph::{ComponentId, Graph, StepId, Work};
 use crate::key::outputs_key;
 use crate::outlook::Outlook;
 use crate::state::{State, index};
-use crate::step_run::{StepEnd, StepUse, Unaware};
+use crate::step_run::{StepEnd, StepUse};
 use crate::times::Time;
 use crate::tokens::Tokens;
 use crate::{Event, Failure};
@@ -291,8 +291,8 @@ impl<'e, 'g> Run<'e, 'g> {
                 let held = self.budget.settle(step, Instant::now());
                 if let Some(held) = held.filter(|held| overused(*held, cpu.as_secs_f64())) {
                     let message = format!(
-                        "used {:.0} seconds of processor time in {held:.0} seconds of jobs: something in it runs jobs that osier \
-                         did not give it; give the step `jobs = \"share\"` and hand $JOBS on",
+                        "used {:.0} CPU seconds but was granted {held:.0}: a program ignores the jobserver; give the step \
+                         `jobs = \"share\"` and pass that program $JOBS",
                         cpu.as_secs_f64()
                     );
                     self.warn(step, message);
@@ -346,18 +346,8 @@ impl<'e, 'g> Run<'e, 'g> {
             self.fatal = Some(error.into());
         }
         let component = self.graph.component(step.component).name.clone();
-        if let Some(unaware) = used.unaware {
-            let message = match unaware {
-                Unaware::Number => {
-                    "called make with `-j`, and so beside the jobs that osier gives: leave it away, or give the step \
-                     `jobs = \"share\"` and make `-j\"$JOBS\"`"
-                }
-                Unaware::Below => {
-                    "has a makefile that calls `make` and not `$(MAKE)`: what that makes has one job. Patch it, or set \
-                     `MAKE` in the call"
-                }
-            };
-            self.warn(id, message.to_owned());
+        if let Some(warning) = used.warning {
+            self.warn(id, warning.to_owned());
         }
         if !used.patches.is_empty() {
             (self.engine.events)(Event::StepPatched {

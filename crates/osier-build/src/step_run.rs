@@ -15,7 +15,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::copied::CopiedRoot;
 use crate::edited::{Difference, SourceEdit};
-use crate::failure::write_record;
+use crate::failure::{Log, Machine, warning, write_record};
 use crate::graph::{Archive, Component, SourceTree, Step, StepCheck, Work};
 use crate::limits::Watch;
 use crate::refused::LONGEST_STRING;
@@ -34,6 +34,9 @@ pub(crate) const OUTPUT: &str = "output";
 /// Most bytes of one step's log; what comes later is dropped, but for the last part.
 const LOG_LIMIT: u64 = 64 << 20;
 const LOG_TAIL: usize = 256 << 10;
+
+/// With fewer bytes of disk than these a step that finds no room has filled it.
+const ALMOST_FULL: u64 = 64 << 20;
 
 /// Everything about one step that is known when it is about to run.
 pub(crate) struct StepCall<'a> {
@@ -87,19 +90,10 @@ pub(crate) struct StepUse {
     pub(crate) on: Vec<Key>,
     pub(crate) wall: Duration,
     pub(crate) cpu: Duration,
-    /// What a make has said of the jobs that it is given.
-    pub(crate) unaware: Option<Unaware>,
+    /// What a person should know of it, as the end of a sentence that begins with the step.
+    pub(crate) warning: Option<&'static str>,
     /// What became of its patches.
     pub(crate) patches: Vec<PatchReport>,
-}
-
-/// Why a make does without the jobs that its step is given.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Unaware {
-    /// It was called with a number of jobs of its own.
-    Number,
-    /// It was called by a make that does not know it for one, and so has one job.
-    Below,
 }
 
 /// Why a step has no result.
@@ -200,9 +194,10 @@ impl StepCall<'_> {
         };
         let on = self.goes_on.as_ref().map(|goes_on| goes_on.on.clone()).unwrap_or_default();
         let on = self.keep_layer(&upper, on).map_err(|error| StepEnd::Failed(self.file(&error)))?;
-        let log = self.store.log_path(&self.key);
-        let unaware = if self.served() { unaware(&log) } else { None };
-        Ok(StepUse { on, wall: begun.elapsed(), cpu, unaware, patches })
+        // A log that cannot be read costs a warning, not the step.
+        let log = self.served().then(|| Log::read(&self.store.log_path(&self.key)).ok()).flatten();
+        let warning = log.as_ref().and_then(warning);
+        Ok(StepUse { on, wall: begun.elapsed(), cpu, warning, patches })
     }
 
     /// Puts the layer in place; gives the layers that the one which is there now lies on.
@@ -474,29 +469,13 @@ impl StepCall<'_> {
             None => crate::upper::take_from_overlay(upper, scratch.path()),
         };
         taken.map_err(file)?;
-        let mut cause = reached.or_else(|| ended.and_then(how_it_failed));
-        if matches!(cause, Some(FailureCause::LeftProcesses { .. }))
-            && crate::limits::could_not_fork(&log)
-        {
-            cause = Some(self.too_many_processes());
-        }
-        if let Some(cause) = cause {
-            let mut failure = fail(cause);
-            failure.read_log(&log);
-            if let Some(advice) = crate::limits::advice(&failure.cause) {
-                failure.hint = Some(advice.to_owned());
-            }
-            let full = failure
-                .first_error
-                .as_ref()
-                .is_some_and(|line| line.text.contains("No space left"));
-            if full && free_bytes(self.store.root()) < (64 << 20) {
-                let message = "the disk is full; make room (`osier gc` helps) and build again: it resumes here";
-                failure.cause = FailureCause::DiskFull { message: message.into() };
-            } else if full && self.isolation == Isolation::Full {
-                failure.hint = Some(TMP_IS_FULL.to_owned());
-            }
-            return Err(failure);
+        if let Some(cause) = reached.or_else(|| ended.and_then(how_it_failed)) {
+            let machine = Machine {
+                disk_is_full: free_bytes(self.store.root()) < ALMOST_FULL,
+                has_own_tmp: self.isolation == Isolation::Full,
+                processes: self.limits().processes,
+            };
+            return Err(Box::new(self.failure(cause).diagnosed(&log, &machine)));
         }
         let output = upper.join(OUTPUT);
         if fs::symlink_metadata(&output).is_ok_and(|found| found.is_dir()) {
@@ -520,10 +499,6 @@ impl StepCall<'_> {
         Ok(cpu)
     }
 }
-
-/// Where a step finds no room although the disk has some.
-const TMP_IS_FULL: &str = "/tmp and /dev/shm are in memory, and hold a quarter of what steps may use of it; let the step write large files below \
-     /build, for example with `TMPDIR=/build`";
 
 /// Says why a step that has ended has no result; nothing where it has one.
 fn how_it_failed(exit: osier_sandbox::Exit) -> Option<FailureCause> {
@@ -554,18 +529,6 @@ fn shell(text: &str) -> Result<(Vec<OsString>, Option<OwnedFd>), FileError> {
     script.write_all(text.as_bytes()).at("write", name)?;
     script.rewind().at("read", name)?;
     Ok((command, Some(script.into())))
-}
-
-/// Finds in a step's log what a make has written of the jobserver that it does without.
-fn unaware(log: &Path) -> Option<Unaware> {
-    // A step that printed nothing has no log.
-    let bytes = fs::read(log).unwrap_or_default();
-    let said = String::from_utf8_lossy(&bytes);
-    if said.contains("forced in submake: resetting jobserver mode") {
-        Some(Unaware::Number)
-    } else {
-        said.contains("jobserver unavailable: using -j1").then_some(Unaware::Below)
-    }
 }
 
 fn thread_processor_time() -> Duration {

@@ -219,7 +219,7 @@ fn a_make_that_is_called_with_a_number_is_told_of() {
     let graph = shop.graph(&Plan::default().component("one", &[], &[&script]));
     shop.run(&graph).unwrap();
     let warned = shop.warned();
-    assert!(warned[0].starts_with("one called make with `-j`"), "{warned:?}");
+    assert!(warned[0].starts_with("one passed `-j` to make"), "{warned:?}");
 }
 
 #[test]

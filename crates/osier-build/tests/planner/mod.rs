@@ -180,7 +180,7 @@ fn wrong_toolchains_are_told() {
     let said = wrong(plan(&toolchain(), &[wanted("zlib", Target::Aarch64, Some("tolchain"))]));
     assert!(said.contains("there is no recipe `tolchain`"), "{said}");
     let said = wrong(plan(&toolchain(), &[wanted("libc", Target::X86_64, None)]));
-    assert!(said.contains("R008") && said.contains("stands in a toolchain"), "{said}");
+    assert!(said.contains("R008") && said.contains("is a part of a toolchain"), "{said}");
 }
 
 #[test]

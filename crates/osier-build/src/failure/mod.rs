@@ -1,7 +1,10 @@
 //! A failed step as a value: what, where, the first real error, and how to look closer.
 
+mod diagnose;
+mod log;
+
 use std::fs;
-use std::io::{Read, Seek, SeekFrom};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use osier_patch::PatchReport;
@@ -9,6 +12,12 @@ use osier_store::{FileError, IoContext, Key};
 use serde::{Deserialize, Serialize};
 
 use crate::graph::{Component, Finding, Step};
+
+use diagnose::{Diagnosis, Seen, diagnose};
+
+pub use diagnose::first_error;
+pub(crate) use diagnose::warning;
+pub(crate) use log::Log;
 
 /// Why a step failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,7 +137,10 @@ impl FailureCause {
                 }
             }
             Self::WrittenBefore { files } => {
-                format!("would hide what a step before has written: {}", files.join(", "))
+                format!(
+                    "your edit changes files that an earlier step generated: {}",
+                    files.join(", ")
+                )
             }
             Self::OutOfMemory { limit: Some(limit) } => {
                 format!("ran out of memory: it may use {} MiB", limit >> 20)
@@ -138,7 +150,7 @@ impl FailureCause {
                 format!("started too many processes: it may have about {limit} at one time")
             }
             Self::Silent { minutes } => {
-                format!("used {minutes} minutes of processor time without printing anything")
+                format!("used {minutes} minutes of CPU time without printing anything")
             }
             Self::NoFolder { folder } => format!(
                 "could not begin: its working folder {folder} is not there; let a step before it make the folder, or name another by `folder`"
@@ -235,95 +247,35 @@ impl Failure {
         format!("{}:{} {}", self.component, self.step, self.cause.summary())
     }
 
-    /// Fills in command, first error and last lines from the log.
-    pub fn read_log(&mut self, log: &Path) {
-        let Ok(text) = log_ends(log) else { return };
-        self.log = Some(log.to_path_buf());
-        let lines: Vec<&str> = text.lines().collect();
-        self.command = lines
-            .iter()
-            .rev()
-            .find_map(|line| line.strip_prefix("+ "))
-            .map(|command| command.chars().take(300).collect());
-        self.first_error = first_error(&text);
-        self.hint = crate::advice::on(&text).map(str::to_owned);
-        let from = lines.len().saturating_sub(8);
-        self.last_lines =
-            lines[from..].iter().map(|line| line.chars().take(400).collect()).collect();
+    /// Fills in what the log of a step that has ended says of it.
+    pub(crate) fn diagnosed(mut self, path: &Path, machine: &Machine) -> Self {
+        let Ok(log) = Log::read(path) else { return self };
+        let Machine { disk_is_full, has_own_tmp, processes } = *machine;
+        let seen =
+            Seen { log: &log, cause: self.cause.clone(), disk_is_full, has_own_tmp, processes };
+        let Diagnosis { cause, first_error, hint } = diagnose(seen);
+        (self.cause, self.first_error, self.hint) = (cause, first_error, hint.map(str::to_owned));
+        (self.command, self.last_lines) = (log.command(), log.last_lines());
+        self.log = path.is_file().then(|| path.to_path_buf());
+        self
     }
 }
 
-/// Reads a log: whole up to 8 MiB, else its first and last 4 MiB.
-fn log_ends(log: &Path) -> Result<String, FileError> {
-    const HALF: u64 = 4 << 20;
-    let mut file = fs::File::open(log).at("open", log)?;
-    let length = file.metadata().at("read", log)?.len();
-    let mut bytes = Vec::new();
-    if length <= 2 * HALF {
-        file.read_to_end(&mut bytes).at("read", log)?;
-    } else {
-        file.by_ref().take(HALF).read_to_end(&mut bytes).at("read", log)?;
-        file.seek(SeekFrom::End(-HALF.cast_signed())).at("read", log)?;
-        file.read_to_end(&mut bytes).at("read", log)?;
-    }
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-/// Finds the first line that reports an error, by rule and not by place.
-///
-/// Tools report the cause first and its consequences after it (`make: *** [x] Error 2` last of all), so
-/// lines that name a cause are preferred to those that only pass one on.
-pub fn first_error(log: &str) -> Option<LogLine> {
-    const CAUSES: &[&str] = &[
-        ": error:",
-        ": fatal error:",
-        "fatal error:",
-        "undefined reference to",
-        "multiple definition of",
-        "cannot find -l",
-        "No rule to make target",
-        "command not found",
-        ": not found",
-        "No such file or directory",
-        "Permission denied",
-        "Operation not permitted",
-        "No space left on device",
-        "Hunk #",
-        "configure: error:",
-        "ERROR:",
-        "Error:",
-        "error:",
-        "Killed",
-        "Segmentation fault",
-        "syntax error",
-        "unexpected EOF",
-        "Traceback (most recent call last)",
-        "panicked at",
-        "cannot ",
-    ];
-    const CONSEQUENCES: &[&str] = &["*** ", "Error ", "failed", "FAILED"];
-    // Questions that configure scripts ask print such words without meaning them.
-    let noise = |line: &str| {
-        line.starts_with("+ ")
-            || line.starts_with("checking ")
-            // A configure script that goes on after a complaint of its shell.
-            || line.contains("/configure: line ")
-            || line.contains("ignored")
-            || (line.contains("Hunk #") && !line.contains("FAILED"))
-    };
-    let find = |patterns: &[&str]| {
-        log.lines()
-            .enumerate()
-            .find(|(_, line)| !noise(line) && patterns.iter().any(|pattern| line.contains(pattern)))
-    };
-    let (number, text) = find(CAUSES).or_else(|| find(CONSEQUENCES))?;
-    Some(LogLine { number: number + 1, text: text.chars().take(400).collect() })
+/// What of the machine matters to why a step has failed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Machine {
+    /// Whether the disk with the store has next to no room.
+    pub(crate) disk_is_full: bool,
+    /// Whether the step's `/tmp` is in memory.
+    pub(crate) has_own_tmp: bool,
+    /// How many processes the step may have.
+    pub(crate) processes: u64,
 }
 
 /// Writes the record of a failure beside its layer.
 pub(crate) fn write_record(folder: &Path, failure: &Failure) -> Result<(), FileError> {
     let path = folder.join("record.json");
-    let text = serde_json::to_vec_pretty(failure).unwrap_or_default();
+    let text = serde_json::to_vec_pretty(failure).map_err(io::Error::from).at("write", &path)?;
     osier_store::write_durably(&path, &text)
 }
 
@@ -363,62 +315,4 @@ pub fn kept_failure(store: &osier_store::Store, key: &Key) -> Option<Failure> {
 pub(crate) fn went_on_from(store: &osier_store::Store, key: &Key) -> Vec<Key> {
     let on = kept_failure(store, key).map(|failure| failure.on).unwrap_or_default();
     on.iter().filter_map(|key| key.parse().ok()).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_cause_leads_and_not_its_consequence() {
-        let cases = [
-            (
-                "+ make\n  CC x.o\nx.c:3:5: error: unknown type name 'foo'\nmake[1]: *** [x.o] Error 1\nmake: *** [all] Error 2\n",
-                3,
-            ),
-            (
-                "checking for error: no\nld: x.o: undefined reference to `f'\ncollect2: error: ld returned 1 exit status\n",
-                2,
-            ),
-            ("+ frob\nsh: 1: frob: not found\n", 2),
-            (
-                "/x/configure: line 72: /usr/bin/file: No such file or directory\nmake: *** No rule to make target 'd'.  Stop.\n",
-                2,
-            ),
-            (
-                "patching file a\nHunk #1 succeeded at 12 (offset 2 lines).\nHunk #2 FAILED at 40.\n",
-                3,
-            ),
-            ("make: *** [all] Error 2\n", 1),
-        ];
-        for (log, line) in cases {
-            assert_eq!(first_error(log).map(|found| found.number), Some(line), "{log}");
-        }
-        assert_eq!(first_error("all is well\n"), None);
-    }
-
-    #[test]
-    fn logs_that_are_not_text_are_read() {
-        let folder = tempfile::tempdir().unwrap();
-        let log = folder.path().join("log");
-        std::fs::write(&log, b"+ make \xff\xfe\n\xffx.c:1: error: bad\n").unwrap();
-        let mut failure = Failure {
-            component: "a".into(),
-            step: "build".into(),
-            origin: String::new(),
-            key: String::new(),
-            cause: FailureCause::Exit { code: 2 },
-            command: None,
-            first_error: None,
-            hint: None,
-            last_lines: Vec::new(),
-            log: None,
-            layer_kept: false,
-            on: Vec::new(),
-        };
-        failure.read_log(&log);
-        assert_eq!(failure.first_error.unwrap().number, 2);
-        assert_eq!(failure.command.unwrap(), "make \u{fffd}\u{fffd}");
-        assert_eq!(failure.last_lines.len(), 2);
-    }
 }
