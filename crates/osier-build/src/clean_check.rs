@@ -2,7 +2,8 @@
 
 use osier_store::{BlobError, Digest, Tree};
 
-use crate::engine::{BuildError, Engine, Results};
+use crate::engine::{Engine, Results};
+use crate::error::BuildError;
 use crate::graph::{ComponentId, Graph, StepId};
 
 /// How a component that was built from an earlier build's objects compares with a clean build of it.

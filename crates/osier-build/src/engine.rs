@@ -4,21 +4,24 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use osier_sandbox::{Isolation, Launcher};
-use osier_store::{
-    BlobError, Digest, FileError, IoContext, Key, LayerStack, Record, Remembered, Store, Tree,
-};
+use osier_recipe::Jobs;
+use osier_sandbox::Isolation;
+use osier_store::{Digest, FileError, IoContext, Key, LayerStack, Record, Remembered, Store, Tree};
 
-use crate::graph::{Component, ComponentId, Environment, Graph, StepCheck, StepId};
+use crate::error::{BuildError, EnterError};
+use crate::executor::{DeskError, Executor, Order, OrderFile, Sized};
+use crate::graph::{Component, ComponentId, Environment, Graph, StepCheck, StepId, Work};
 use crate::key::KnownInput;
+use crate::limits::StepLimits;
+use crate::local::Sandbox;
 use crate::places::Places;
 use crate::reason::Reason;
 use crate::schedule::{Ended, Wire};
 use crate::state::{Job, State, index, recorded_layers};
-use crate::step_run::{GoesOn, SOURCE_DATE, StepCall, StepEnd, StepUse, Top};
+use crate::step_run::{GoesOn, StepCall, StepDesk, StepEnd, StepUse, Top};
 use crate::why::Basis;
 use crate::{Event, Failure, FailureCause};
 
@@ -58,8 +61,8 @@ pub struct Settings {
 pub struct Engine<'a> {
     /// Where results are kept.
     pub store: &'a Store,
-    /// Starts sandboxes; none where nothing is to run.
-    pub launcher: Option<&'a Launcher>,
+    /// Runs the programs of steps; none where nothing is to run.
+    pub executor: Option<Box<dyn Executor + 'a>>,
     /// Unpacks build environments.
     pub provision: &'a dyn Provision,
     /// The checks that kinds can name.
@@ -107,36 +110,6 @@ pub struct Survey {
     unremembered: Option<Remembered>,
 }
 
-/// Why a build has no results.
-#[derive(Debug, thiserror::Error)]
-pub enum BuildError {
-    /// Steps failed.
-    #[error("{} step(s) failed", .0.len())]
-    Failed(Vec<Failure>),
-    /// The build was asked to stop.
-    #[error("interrupted; the next build goes on from here")]
-    Interrupted,
-    /// The disk is below the reserve.
-    #[error(
-        "{free} bytes of disk are free, and the reserve is {reserve}; make room (`osier gc` helps) and build again: it goes on from here"
-    )]
-    NoSpace {
-        /// Free bytes.
-        free: u64,
-        /// Bytes that must stay free.
-        reserve: u64,
-    },
-    /// What is to be built again is in use.
-    #[error("another osier process is using these results; try again when it has finished")]
-    InUse,
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] FileError),
-    /// Stored bytes were damaged, again and again.
-    #[error(transparent)]
-    Blob(#[from] BlobError),
-}
-
 /// The sandbox of a step, ready to be entered.
 #[derive(Debug)]
 pub struct Entered {
@@ -159,23 +132,6 @@ pub enum EnteredState {
     Done,
     /// As it is when the step begins; what is changed is thrown away.
     NotRun,
-}
-
-/// Why a step cannot be entered.
-#[derive(Debug, thiserror::Error)]
-pub enum EnterError {
-    /// What its component needs is not built.
-    #[error("{0} cannot be entered before what it needs is built")]
-    InputsNotBuilt(String),
-    /// A step below it is not done.
-    #[error("{0} comes before it and is not done")]
-    StepNotDone(String),
-    /// Without overlays there is no layer to enter.
-    #[error("a step cannot be entered in the degraded mode")]
-    Degraded,
-    /// As for builds.
-    #[error(transparent)]
-    Build(#[from] BuildError),
 }
 
 /// Names the goals of a graph.
@@ -370,7 +326,7 @@ impl Engine<'_> {
         let mut layers = state.stack(id);
         let (upper, state_of) = if crate::failure::is_kept(self.store, &key) {
             let on = crate::failure::went_on_from(self.store, &key);
-            layers.splice(0..0, on.iter().map(|key| self.store.layer_path(key)));
+            layers.splice(0..0, on);
             (failed, EnteredState::Failed)
         } else {
             let upper = scratch.path().join("upper");
@@ -399,13 +355,24 @@ impl Engine<'_> {
         };
         let mut call = self.call(&job)?;
         // A step that only unpacks has no programs; a person who enters it wants some.
-        call.root = Some(self.root(&component.environment)?);
-        let (spec, copied) =
-            call.spec(scratch.path(), &upper, command, true).map_err(BuildError::from)?;
-        if copied.is_some() {
+        call.order.environment = Some(component.environment.key);
+        let desk = StepDesk {
+            engine: self,
+            call: &call,
+            wire: None,
+            scratch: scratch.path(),
+            upper: &upper,
+            log: &self.store.log_path(&key),
+        };
+        let sandbox = Sandbox::of(&call.order, &desk, self.settings.isolation, command, true);
+        let sandbox = sandbox.map_err(|error| match error {
+            DeskError::Build(error) => error,
+            DeskError::File(error) => error.into(),
+        })?;
+        if sandbox.copied.is_some() {
             return Err(EnterError::Degraded);
         }
-        Ok(Entered { spec, state: state_of, key, scratch })
+        Ok(Entered { spec: sandbox.spec, state: state_of, key, scratch })
     }
 
     /// Gives the layers of a step that is done and of those below it, the topmost first; nothing where one is missing.
@@ -415,7 +382,7 @@ impl Engine<'_> {
         for step in graph.chain(id).into_iter().rev() {
             layers.extend(recorded_layers(self.store, keys.get(&step)?, true)?);
         }
-        Some(LayerStack::new(layers))
+        Some(LayerStack::new(self.places(&layers)))
     }
 
     /// Runs a step if it has to run, and takes the outputs if it is its component's last.
@@ -424,9 +391,9 @@ impl Engine<'_> {
         let Some(own) = &job.own else { return Ok((used, None)) };
         let mut own = own.clone();
         if let Some(used) = &used {
-            own.splice(1..1, used.on.iter().map(|key| self.store.layer_path(key)));
+            own.splice(1..1, used.on.iter().copied());
         }
-        match self.take_output(job.component, &own) {
+        match self.take_output(job.component, &self.places(&own)) {
             Ok(outputs) => Ok((used, Some(outputs))),
             Err(cause) => Err(StepEnd::Failed(Box::new(Failure::new(
                 job.component,
@@ -439,11 +406,14 @@ impl Engine<'_> {
 
     /// Runs a step, from an earlier build's objects where it may, and else from the clean layer below.
     fn run_step(&self, job: &Job<'_>, wire: &Wire) -> Result<StepUse, StepEnd> {
-        let interrupted = || self.interrupted.load(Ordering::Relaxed);
-        let run = |call: &StepCall<'_>| call.run(self.launcher, self.checks, wire, &interrupted);
+        let run = |call: &StepCall<'_>| {
+            let used = call.run(self, wire);
+            self.tell_damages();
+            used
+        };
         let mut call = self.call(job)?;
         // What is laid on top of an earlier run would lie below the copy of a flat step.
-        let flat = matches!(job.step.work, crate::graph::Work::Script { flat: true, .. });
+        let flat = matches!(job.step.work, Work::Script { flat: true, .. });
         let found = if self.settings.reuse && !flat { self.earlier(job)? } else { None };
         let mut used = None;
         if let Some(goes_on) = found {
@@ -451,8 +421,10 @@ impl Engine<'_> {
                 component: job.component.name.clone(),
                 step: job.step.name.clone(),
             });
-            call.layers.splice(0..0, goes_on.on.iter().map(|key| self.store.layer_path(key)));
             let is_edited = matches!(goes_on.top, Top::Edits(_));
+            call.order.layers.splice(0..0, goes_on.on.iter().copied());
+            call.order.goes_on = true;
+            call.layers = self.places(&call.order.layers);
             call.goes_on = Some(goes_on);
             match run(&call) {
                 Ok(done) => used = Some(done),
@@ -499,42 +471,80 @@ impl Engine<'_> {
         Ok(vec![self.store.put_tree(&whole)?])
     }
 
-    /// Gathers all that a step needs to run: its build environment, proto area and tools as folders.
+    /// Gathers all that a step needs to run.
     fn call<'c>(&'c self, job: &Job<'c>) -> Result<StepCall<'c>, BuildError> {
-        let mut proto = Vec::new();
-        let mut tools = Vec::new();
-        let mut root = None;
-        if job.step.runs_programs() {
-            root = Some(self.root(&job.component.environment)?);
-        }
-        if job.step.sees_inputs() {
+        let (component, step, key) = (job.component, job.step, job.key);
+        let (script, served, flat) = match &step.work {
+            Work::Script { text, jobs, flat, .. } => {
+                (text.clone(), matches!(jobs, Jobs::Jobserver), *flat)
+            }
+            _ => (String::new(), false, false),
+        };
+        let (mut proto, mut tools) = (Vec::new(), Vec::new());
+        if step.sees_inputs() {
             for digest in self.together(&job.needs)? {
-                proto.push(self.store.area(&digest, SOURCE_DATE)?);
+                proto.push(self.sized(digest)?);
             }
             for input in &job.tools {
-                tools.push((input.name.clone(), self.store.area(&input.digest, SOURCE_DATE)?));
+                tools.push((input.name.clone(), self.sized(input.digest)?));
             }
         }
-        self.tell_damages();
-        let (component, step, key, layers) = (job.component, job.step, job.key, job.below.clone());
-        let store = self.store;
+        let files = component.files_of(step).map(|file| OrderFile {
+            path: file.path.clone(),
+            content: Sized { digest: Digest::of(&file.content), size: file.content.len() as u64 },
+            executable: file.executable,
+        });
+        let own = component.variables_of(step);
+        let order = Order {
+            key,
+            layers: job.below.clone(),
+            goes_on: false,
+            environment: step.runs_programs().then_some(component.environment.key),
+            proto,
+            tools,
+            files: files.collect(),
+            script,
+            folder: step.folder(),
+            variables: own.map(|(name, value)| (name.clone(), value.clone())).collect(),
+            jobs: job.jobs,
+            served,
+            flat,
+            limits: StepLimits::of(step, job.jobs, self.settings.memory, self.settings.silence),
+        };
         Ok(StepCall {
-            store,
+            store: self.store,
             component,
             step,
             key,
-            layers,
-            root,
-            proto,
-            tools,
-            jobs: job.jobs,
-            isolation: self.settings.isolation,
+            layers: self.places(&order.layers),
+            order,
+            has_own_tmp: self.settings.isolation == Isolation::Full,
             reserve: self.settings.reserve,
-            memory: self.settings.memory,
-            silence: self.settings.silence,
             goes_on: None,
-            written: job.written.clone(),
+            written: self.places(&job.written),
         })
+    }
+
+    /// Gives a tree with the size of its manifest.
+    fn sized(&self, digest: Digest) -> Result<Sized, BuildError> {
+        let path = self.store.blob_path(&digest);
+        let size = match fs::metadata(&path) {
+            Ok(found) => found.len(),
+            // It says what is wrong, so that the tree is made again.
+            Err(_) => self.store.verify_blob(&digest)?,
+        };
+        Ok(Sized { digest, size })
+    }
+
+    /// Gives the folders of layers.
+    pub(crate) fn places(&self, layers: &[Key]) -> Vec<PathBuf> {
+        layers.iter().map(|key| self.place(key)).collect()
+    }
+
+    /// Gives the folder of a layer; one that was made by hand is where that was done.
+    pub(crate) fn place(&self, layer: &Key) -> PathBuf {
+        let made = self.hand_made.values().find(|(key, _)| key == layer);
+        made.map_or_else(|| self.store.layer_path(layer), |(_, place)| place.clone())
     }
 }
 

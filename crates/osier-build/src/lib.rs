@@ -10,13 +10,16 @@ mod clean_check;
 mod copied;
 mod edited;
 mod engine;
+mod error;
 mod event;
+mod executor;
 mod failure;
 mod follow;
 mod graph;
 mod insert;
 mod key;
 mod limits;
+mod local;
 mod memory;
 mod outlook;
 mod output;
@@ -37,16 +40,18 @@ mod timing;
 mod tokens;
 mod unpack;
 mod upper;
+mod watch;
 mod why;
 
 pub use clean_check::CleanCheck;
 pub use copied::copy_out;
 pub use edited::{Change, SourceEdit};
 pub use engine::{
-    BuildError, ComponentResult, Engine, EnterError, Entered, EnteredState, Provision, Results,
-    Settings, Survey,
+    ComponentResult, Engine, Entered, EnteredState, Provision, Results, Settings, Survey,
 };
+pub use error::{BuildError, EnterError};
 pub use event::Event;
+pub use executor::{Desk, End, ExecuteError, Executed, Executor, Order, OrderFile, Sized, Stop};
 pub use failure::{Failure, FailureCause, LogLine, first_error, kept_failure, kept_failures};
 pub use graph::{
     Archive, Check, Component, ComponentId, Environment, FetchedPatches, FileInput, Finding, Graph,
@@ -55,6 +60,8 @@ pub use graph::{
 };
 pub use insert::Edits;
 pub use key::Part;
+pub use limits::StepLimits;
+pub use local::Local;
 pub use memory::of_machine as machine_memory;
 pub use outlook::Took;
 pub use patches::patch_fits;

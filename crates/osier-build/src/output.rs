@@ -6,8 +6,8 @@ use osier_store::{BlobError, Digest, LayerStack, Tree};
 
 use crate::FailureCause;
 use crate::engine::Engine;
+use crate::executor::OUTPUT;
 use crate::graph::Component;
-use crate::step_run::OUTPUT;
 
 impl Engine<'_> {
     /// Takes what a component installed into the store, split into its named outputs.

@@ -9,13 +9,14 @@ use std::thread::Scope;
 use std::time::{Duration, Instant};
 
 use osier_recipe::Jobs;
-use osier_sandbox::Killer;
 use osier_store::{Digest, IoContext, Key};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::budget::{Budget, Room};
-use crate::engine::{BuildError, Engine, Results};
+use crate::engine::{Engine, Results};
+use crate::error::BuildError;
+use crate::executor::Stop;
 use crate::graph::{ComponentId, Graph, StepId, Work};
 use crate::key::outputs_key;
 use crate::outlook::Outlook;
@@ -31,7 +32,7 @@ pub(crate) type Ended = (Option<StepUse>, Option<Vec<(String, Digest)>>);
 /// What a worker reports of its step.
 pub(crate) enum News {
     /// Its programs run.
-    Runs(Killer),
+    Runs(Stop),
     /// They take jobs here.
     Serve(Tokens),
     /// They are over and have used so much processor time.
@@ -67,7 +68,7 @@ struct Run<'e, 'g> {
     budget: Budget,
     /// The keys of the steps that run: another step with the same key waits for the one layer.
     running: BTreeSet<Key>,
-    killers: BTreeMap<StepId, Killer>,
+    stops: BTreeMap<StepId, Stop>,
     failures: Vec<Failure>,
     fatal: Option<BuildError>,
     steps_run: usize,
@@ -106,7 +107,7 @@ impl Engine<'_> {
             outlook,
             budget: Budget::new(self.settings.jobs, self.settings.memory),
             running: BTreeSet::new(),
-            killers: BTreeMap::new(),
+            stops: BTreeMap::new(),
             failures: Vec::new(),
             fatal: None,
             steps_run: 0,
@@ -154,7 +155,7 @@ impl<'e, 'g> Run<'e, 'g> {
                 self.hear(step, news);
             }
             if self.engine.interrupted.load(Ordering::Relaxed) {
-                self.killers.values().for_each(Killer::kill);
+                self.stops.values().for_each(|stop| stop());
             }
             self.budget.take_back(waiting.is_some(), Instant::now());
         }
@@ -281,12 +282,12 @@ impl<'e, 'g> Run<'e, 'g> {
 
     fn hear(&mut self, step: StepId, news: News) {
         match news {
-            News::Runs(killer) => {
-                self.killers.insert(step, killer);
+            News::Runs(stop) => {
+                self.stops.insert(step, stop);
             }
             News::Serve(tokens) => self.budget.serve(step, tokens, Instant::now()),
             News::Quiet(cpu) => {
-                self.killers.remove(&step);
+                self.stops.remove(&step);
                 self.cpu += cpu;
                 let held = self.budget.settle(step, Instant::now());
                 if let Some(held) = held.filter(|held| overused(*held, cpu.as_secs_f64())) {
@@ -304,7 +305,7 @@ impl<'e, 'g> Run<'e, 'g> {
 
     fn done(&mut self, id: StepId, result: Result<Ended, StepEnd>) {
         self.budget.end(id);
-        self.killers.remove(&id);
+        self.stops.remove(&id);
         if let Some(key) = &self.state.keys[id.0 as usize] {
             self.running.remove(key);
         }
@@ -334,9 +335,8 @@ impl<'e, 'g> Run<'e, 'g> {
     fn ran(&mut self, id: StepId, used: &StepUse) {
         let step = self.graph.step(id);
         let key = self.state.keys[id.0 as usize].expect("a step that ran is keyed");
-        let layers = std::iter::once(&key).chain(&used.on);
-        let layers = layers.map(|key| self.engine.store.layer_path(key)).collect();
-        self.state.layers[id.0 as usize] = Some(layers);
+        let layers = std::iter::once(key).chain(used.on.iter().copied());
+        self.state.layers[id.0 as usize] = Some(layers.collect());
         self.state.ran[step.component.0 as usize] = true;
         self.steps_run += 1;
         // At once, so that a build that is killed leaves them to the next one.

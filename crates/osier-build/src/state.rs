@@ -1,7 +1,5 @@
 //! The scheduler's knowledge of one build: which keys, layers and results are known, and what waits on what.
 
-use std::path::PathBuf;
-
 use osier_store::{Digest, Key, Remembered, Store};
 
 use crate::Event;
@@ -16,7 +14,7 @@ pub(crate) struct State<'g> {
     pub(crate) graph: &'g Graph,
     pub(crate) keys: Vec<Option<Key>>,
     /// The layers that make up a step's, the topmost first.
-    pub(crate) layers: Vec<Option<Vec<PathBuf>>>,
+    pub(crate) layers: Vec<Option<Vec<Key>>>,
     pub(crate) wanted: Vec<bool>,
     pub(crate) waiters: Vec<Vec<StepId>>,
     pub(crate) results: Vec<Option<ComponentResult>>,
@@ -49,11 +47,11 @@ pub(crate) struct Job<'g> {
     /// The same while a person edits the source.
     pub(crate) edits: Option<EditCall>,
     /// The layers of the component's scripts that the step lies on, where it lays out an edit.
-    pub(crate) written: Vec<PathBuf>,
+    pub(crate) written: Vec<Key>,
     /// The layers below, the topmost first.
-    pub(crate) below: Vec<PathBuf>,
+    pub(crate) below: Vec<Key>,
     /// The layers of the component's own steps, the topmost first, where this step is the last one.
-    pub(crate) own: Option<Vec<PathBuf>>,
+    pub(crate) own: Option<Vec<Key>>,
     pub(crate) needs: Vec<KnownInput>,
     pub(crate) tools: Vec<KnownInput>,
 }
@@ -131,8 +129,8 @@ impl<'g> State<'g> {
                 },
             };
             let key = match engine.hand_made.get(step_id) {
-                Some((key, layer)) => {
-                    self.layers[step_id.0 as usize] = Some(vec![layer.clone()]);
+                Some((key, _)) => {
+                    self.layers[step_id.0 as usize] = Some(vec![*key]);
                     *key
                 }
                 None => step_key(&StepInputs {
@@ -262,9 +260,7 @@ impl<'g> State<'g> {
             let places = |step: &StepId| {
                 let key =
                     self.keys[step.0 as usize].expect("the steps of a keyed component are keyed");
-                self.layers[step.0 as usize]
-                    .clone()
-                    .unwrap_or_else(|| vec![engine.store.layer_path(&key)])
+                self.layers[step.0 as usize].clone().unwrap_or_else(|| vec![key])
             };
             component.steps.iter().rev().flat_map(places).collect()
         });
@@ -277,8 +273,8 @@ impl<'g> State<'g> {
             let checks = engine.checks;
             let (needs, tools) = (&needs, &tools);
             let inputs = StepInputs { component, step, below: None, needs, tools, checks };
-            reuse = self.reuse_call(inputs, step);
-            edits = self.edit_call(inputs);
+            reuse = self.reuse_call(engine, inputs, step);
+            edits = self.edit_call(engine, inputs);
         }
         Some(Job {
             component,
@@ -297,7 +293,7 @@ impl<'g> State<'g> {
     }
 
     /// Gathers what it takes to find an earlier run of a step that notices changed sources by their times.
-    fn edit_call(&self, inputs: StepInputs<'_>) -> Option<EditCall> {
+    fn edit_call(&self, engine: &Engine<'_>, inputs: StepInputs<'_>) -> Option<EditCall> {
         let step = inputs.step;
         step.reuse.as_ref().filter(|reuse| reuse.edits)?;
         let id = step.below?;
@@ -307,7 +303,7 @@ impl<'g> State<'g> {
             Work::Edit(_) => {
                 let layers = self.layers[id.0 as usize].as_deref()?;
                 let [layer] = layers else { return None };
-                (below.below?, Some((layer.clone(), self.stack(id))))
+                (below.below?, Some((engine.place(layer), engine.places(&self.stack(id)))))
             }
             _ => (id, None),
         };
@@ -317,7 +313,7 @@ impl<'g> State<'g> {
     }
 
     /// The layers of the scripts below an edit, down to the source.
-    fn written(&self, id: StepId) -> Vec<PathBuf> {
+    fn written(&self, id: StepId) -> Vec<Key> {
         if !matches!(self.graph.step(id).work, Work::Edit(_)) {
             return Vec::new();
         }
@@ -327,7 +323,12 @@ impl<'g> State<'g> {
     }
 
     /// Gathers what it takes to find an earlier run of a step; nothing where the step starts clean.
-    fn reuse_call(&self, inputs: StepInputs<'_>, step: &'g Step) -> Option<ReuseCall<'g>> {
+    fn reuse_call(
+        &self,
+        engine: &Engine<'_>,
+        inputs: StepInputs<'_>,
+        step: &'g Step,
+    ) -> Option<ReuseCall<'g>> {
         let reuse = step.reuse.as_ref().filter(|reuse| !reuse.files.is_empty())?;
         let below = step.below?;
         let base = self.graph.step(below).below.and_then(|base| self.keys[base.0 as usize]);
@@ -335,7 +336,7 @@ impl<'g> State<'g> {
         let layers = self.layers[below.0 as usize].as_ref()?;
         let [layer] = layers.as_slice() else { return None };
         let below = self.keys[below.0 as usize]?;
-        Some(ReuseCall { reuse, class, below, layer: layer.clone() })
+        Some(ReuseCall { reuse, class, below, layer: engine.place(layer) })
     }
 
     /// A component's outputs are known: what depends on it is taken up.
@@ -358,11 +359,11 @@ impl<'g> State<'g> {
     }
 
     /// The layers below a step, the topmost first.
-    pub(crate) fn stack(&self, id: StepId) -> Vec<PathBuf> {
+    pub(crate) fn stack(&self, id: StepId) -> Vec<Key> {
         let mut layers = Vec::new();
         let mut next = self.graph.step(id).below;
         while let Some(below) = next {
-            layers.extend(self.layers[below.0 as usize].iter().flatten().cloned());
+            layers.extend(self.layers[below.0 as usize].iter().flatten());
             next = self.graph.step(below).below;
         }
         layers
@@ -370,7 +371,7 @@ impl<'g> State<'g> {
 
     /// Says whether a step, or one below it, went on from an earlier build.
     pub(crate) fn is_reused(&self, id: StepId) -> bool {
-        let several = |layers: &Vec<PathBuf>| layers.len() > 1;
+        let several = |layers: &Vec<Key>| layers.len() > 1;
         self.graph
             .chain(id)
             .iter()
@@ -379,12 +380,11 @@ impl<'g> State<'g> {
 }
 
 /// Gives the recorded layers of a step, the topmost first, if all are there; and look as they did, where they are looked at.
-pub(crate) fn recorded_layers(store: &Store, key: &Key, looks: bool) -> Option<Vec<PathBuf>> {
+pub(crate) fn recorded_layers(store: &Store, key: &Key, looks: bool) -> Option<Vec<Key>> {
     let keys = store.index().layer(key)?;
-    let places: Vec<PathBuf> = keys.iter().map(|key| store.layer_path(key)).collect();
-    let there = places.iter().all(|place| place.is_dir());
+    let there = keys.iter().all(|key| store.layer_path(key).is_dir());
     let sound = there && (!looks || keys.iter().all(|key| store.is_layer_sound(key)));
-    sound.then_some(places)
+    sound.then_some(keys)
 }
 
 /// The components that must be keyed or done before this one.

@@ -12,8 +12,8 @@ use std::path::Path;
 use osier_archive::{OpenError, Opened};
 use osier_store::{FileError, IoContext};
 
+use crate::executor::SOURCE_DATE;
 use crate::graph::Strip;
-use crate::step_run::SOURCE_DATE;
 
 mod layout;
 

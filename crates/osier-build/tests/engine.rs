@@ -2,6 +2,7 @@
 
 mod damage;
 mod editing;
+mod executors;
 mod jobs;
 mod limits;
 mod numbers;

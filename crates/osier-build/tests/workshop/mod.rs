@@ -11,8 +11,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use osier_build::{
-    BuildError, CleanCheck, Component, ComponentId, ComponentResult, Engine, Environment, Event,
-    Graph, Input, Provision, Results, Reuse, Settings, Step, StepId, View, Work,
+    BuildError, CleanCheck, Component, ComponentId, ComponentResult, Desk, Engine, Environment,
+    Event, ExecuteError, Executed, Executor, Graph, Input, Local, Order, Provision, Results, Reuse,
+    Settings, Step, StepId, View, Work,
 };
 use osier_patch::PatchReport;
 use osier_recipe::Jobs;
@@ -64,8 +65,17 @@ impl Provision for HostPrograms {
     }
 }
 
+/// An executor that several workshops share.
+struct Shared(Arc<dyn Executor + Send>);
+
+impl Executor for Shared {
+    fn execute(&self, order: &Order, desk: &dyn Desk) -> Result<Executed, ExecuteError> {
+        self.0.execute(order, desk)
+    }
+}
+
 /// One launcher for the whole test program.
-fn launcher() -> &'static Launcher {
+pub(crate) fn launcher() -> &'static Launcher {
     static LAUNCHER: OnceLock<Launcher> = OnceLock::new();
     LAUNCHER.get_or_init(|| Launcher::start().unwrap())
 }
@@ -97,6 +107,8 @@ pub(crate) struct Workshop {
     damaged: Mutex<Vec<String>>,
     busy: Mutex<Option<(usize, f64, f64)>>,
     reused: AtomicUsize,
+    /// Runs the steps in the place of the sandbox of this machine.
+    pub(crate) executor: Option<Arc<dyn Executor + Send>>,
     /// What became of patches, by step.
     pub(crate) patched: Mutex<Vec<(String, Vec<PatchReport>)>>,
 }
@@ -138,6 +150,7 @@ impl Workshop {
             damaged: Mutex::default(),
             busy: Mutex::default(),
             reused: AtomicUsize::new(0),
+            executor: None,
             patched: Mutex::default(),
         }
     }
@@ -249,7 +262,10 @@ impl Workshop {
         };
         let mut engine = Engine {
             store: &self.store,
-            launcher: Some(launcher()),
+            executor: Some(match &self.executor {
+                Some(other) => Box::new(Shared(Arc::clone(other))),
+                None => Box::new(Local::new(launcher(), self.isolation)),
+            }),
             provision: &HostPrograms,
             checks: &[],
             events: &events,

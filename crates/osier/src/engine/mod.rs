@@ -2,7 +2,7 @@
 
 mod provision;
 
-use osier_build::Engine;
+use osier_build::{Engine, Local};
 use osier_sandbox::Launcher;
 use osier_store::Store;
 
@@ -20,7 +20,9 @@ pub(crate) fn engine<'e>(
     launcher: &'e Launcher,
     events: &'e (dyn Fn(osier_build::Event) + Sync),
 ) -> Engine<'e> {
-    Engine { launcher: Some(launcher), ..surveyor(workplace, store, events) }
+    let surveyor = surveyor(workplace, store, events);
+    let executor = Local::new(launcher, surveyor.settings.isolation);
+    Engine { executor: Some(Box::new(executor)), ..surveyor }
 }
 
 /// Sets an engine up that only says what is built and what is not.
@@ -31,7 +33,7 @@ pub(crate) fn surveyor<'e>(
 ) -> Engine<'e> {
     Engine {
         store,
-        launcher: None,
+        executor: None,
         provision: &DebianPackages,
         checks: crate::checks::ALL,
         events,
