@@ -14,9 +14,7 @@ mod error;
 mod event;
 mod executor;
 mod failure;
-mod follow;
 mod graph;
-mod insert;
 mod key;
 mod limits;
 mod local;
@@ -24,13 +22,10 @@ mod memory;
 mod outlook;
 mod output;
 mod patch_file;
-mod patches;
 mod patching;
 mod places;
-mod planner;
-mod platform;
+mod plan;
 mod reason;
-mod refused;
 mod reuse;
 mod schedule;
 mod state;
@@ -58,19 +53,18 @@ pub use graph::{
     IDENTITY, Input, Output, OwnPatch, Package, Patching, Reuse, SourceTree, Step, StepCheck,
     StepId, View, Waiver, Work,
 };
-pub use insert::Edits;
 pub use key::Part;
 pub use limits::StepLimits;
 pub use local::Local;
 pub use memory::of_machine as machine_memory;
 pub use outlook::Took;
-pub use patches::patch_fits;
+pub use patch_file::patch_fits;
 pub use patching::patch_reports;
 pub use places::Places;
-pub use planner::{
-    BASE_KIND, Definitions, MissingPin, PlanError, Planner, environment_key, locked_environment,
+pub use plan::{
+    BASE_KIND, Definitions, Edits, MissingPin, PlanError, Planner, Wanted, environment_key,
+    locked_environment,
 };
-pub use platform::Wanted;
 pub use reason::Reason;
 pub use times::Time;
 pub use timing::Timing;

@@ -14,7 +14,7 @@ use osier_store::{FileError, IoContext};
 use crate::copied::CopiedRoot;
 use crate::error::BuildError;
 use crate::executor::{Desk, DeskError, ExecuteError, Executed, Executor, Order, SOURCE_DATE};
-use crate::refused::LONGEST_STRING;
+use crate::plan::LONGEST_STRING;
 use crate::watch::{Watch, end_of, record_log};
 
 /// Runs orders in sandboxes on this machine.

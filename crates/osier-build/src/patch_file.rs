@@ -6,6 +6,25 @@ use std::io::Read;
 use osier_archive::Compression;
 use osier_patch::{ParseError, Patch, Problem, packed};
 
+/// The name of a quilt list.
+pub(crate) const LIST: &str = "series";
+
+/// Says which version a patch is named for, where its name has the form `NAME-VERSION.patch` or `NAME-VERSION-….patch`.
+///
+/// A patch whose version is another than its component's is an error: it was made for another source.
+pub fn patch_fits(patch: &str, component: &str, version: &str) -> Result<(), String> {
+    let file = patch.rsplit('/').next().unwrap_or(patch);
+    let Some(rest) = file.strip_prefix(component).and_then(|rest| rest.strip_prefix('-')) else {
+        return Ok(());
+    };
+    if !rest.starts_with(|letter: char| letter.is_ascii_digit()) {
+        return Ok(());
+    }
+    let stem = rest.strip_suffix(".patch").or_else(|| rest.strip_suffix(".diff")).unwrap_or(rest);
+    let named = stem.split('-').next().unwrap_or(stem);
+    if named == version { Ok(()) } else { Err(named.to_owned()) }
+}
+
 /// Most bytes that a packed file may hold.
 const LARGEST: u64 = 1 << 28;
 
@@ -75,5 +94,16 @@ mod tests {
             problem(&gzip(&whole)),
             "it is packed by gzip; unpack it, and name the file that comes out"
         );
+    }
+
+    #[test]
+    fn patches_are_matched_with_versions_by_name() {
+        assert_eq!(
+            patch_fits("patches/kbd-2.6.1-backspace.patch", "kbd", "2.6.2"),
+            Err("2.6.1".to_owned())
+        );
+        assert_eq!(patch_fits("patches/kbd-2.6.2.patch", "kbd", "2.6.2"), Ok(()));
+        assert_eq!(patch_fits("patches/0001-fix.patch", "kbd", "2.6.2"), Ok(()));
+        assert_eq!(patch_fits("patches/kbd-fix.patch", "kbd", "2.6.2"), Ok(()));
     }
 }

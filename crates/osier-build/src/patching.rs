@@ -15,8 +15,7 @@ use osier_recipe::glob_matches;
 use osier_store::{FileError, IoContext, Key, LayerEntry, LayerKind, LayerStack, Store};
 
 use crate::graph::{Component, FetchedPatches, Patching, Waiver};
-use crate::patch_file;
-use crate::patches::{LIST, patch_fits};
+use crate::patch_file::{self, LIST, patch_fits};
 use crate::step_run::StepCall;
 use crate::upper::{self, Moment};
 use crate::{Failure, FailureCause};

@@ -355,12 +355,16 @@ impl Project<'_> {
 }
 
 impl Definitions for Project<'_> {
-    fn recipe(&self, name: &str) -> Result<Option<(String, String)>, PlanError> {
-        Ok(self.library().find(Shelf::Recipes, name)?.map(|entry| (entry.label, entry.text)))
+    fn recipe(&self, name: &str) -> Result<Option<Recipe>, PlanError> {
+        let Some(entry) = self.library().find(Shelf::Recipes, name)? else { return Ok(None) };
+        let recipe = Recipe::parse(&entry.label, &entry.text, Some(name));
+        recipe.map(Some).map_err(PlanError::Wrong)
     }
 
-    fn kind(&self, name: &str) -> Result<Option<(String, String)>, PlanError> {
-        Ok(self.library().find(Shelf::Kinds, name)?.map(|entry| (entry.label, entry.text)))
+    fn kind(&self, name: &str) -> Result<Option<Kind>, PlanError> {
+        let Some(entry) = self.library().find(Shelf::Kinds, name)? else { return Ok(None) };
+        let kind = Kind::parse(&entry.label, &entry.text, Some(name));
+        kind.map(Some).map_err(PlanError::Wrong)
     }
 
     fn files(&self, recipe: &str, patterns: &[&str]) -> Result<Vec<FileInput>, PlanError> {

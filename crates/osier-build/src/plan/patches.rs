@@ -3,28 +3,9 @@
 use osier_patch::{BINARY, ParseError, Patch, series};
 use osier_recipe::{Code, Diagnostic, EffectiveRecipe, Recipe, Spanned, glob_matches};
 
+use super::{Definitions, PlanError};
 use crate::graph::{FetchedPatches, FileInput, OwnPatch, Patching, Waiver};
-use crate::patch_file;
-use crate::planner::{Definitions, PlanError};
-
-/// The name of a quilt list.
-pub(crate) const LIST: &str = "series";
-
-/// Says which version a patch is named for, where its name has the form `NAME-VERSION.patch` or `NAME-VERSION-….patch`.
-///
-/// A patch whose version is another than its component's is an error: it was made for another source.
-pub fn patch_fits(patch: &str, component: &str, version: &str) -> Result<(), String> {
-    let file = patch.rsplit('/').next().unwrap_or(patch);
-    let Some(rest) = file.strip_prefix(component).and_then(|rest| rest.strip_prefix('-')) else {
-        return Ok(());
-    };
-    if !rest.starts_with(|letter: char| letter.is_ascii_digit()) {
-        return Ok(());
-    }
-    let stem = rest.strip_suffix(".patch").or_else(|| rest.strip_suffix(".diff")).unwrap_or(rest);
-    let named = stem.split('-').next().unwrap_or(stem);
-    if named == version { Ok(()) } else { Err(named.to_owned()) }
-}
+use crate::patch_file::{self, LIST, patch_fits};
 
 /// Finds the patches that a recipe names; gives them in order, with their files.
 pub(crate) fn own(
@@ -239,21 +220,5 @@ impl Patching {
     /// The waiver of a patch; of several the last.
     pub fn waiver(&self, name: &str) -> Option<&Waiver> {
         self.waivers.iter().rev().find(|waiver| glob_matches(&waiver.pattern, name))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn patches_are_matched_with_versions_by_name() {
-        assert_eq!(
-            patch_fits("patches/kbd-2.6.1-backspace.patch", "kbd", "2.6.2"),
-            Err("2.6.1".to_owned())
-        );
-        assert_eq!(patch_fits("patches/kbd-2.6.2.patch", "kbd", "2.6.2"), Ok(()));
-        assert_eq!(patch_fits("patches/0001-fix.patch", "kbd", "2.6.2"), Ok(()));
-        assert_eq!(patch_fits("patches/kbd-fix.patch", "kbd", "2.6.2"), Ok(()));
     }
 }

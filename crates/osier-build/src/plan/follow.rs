@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use osier_recipe::{Code, ComponentRef, Diagnostic, Origin, Recipe, Spanned, Target};
 
+use super::platform::Standing;
+use super::{PlanError, Planning};
 use crate::graph::{ComponentId, Input};
-use crate::planner::{PlanError, Planning};
-use crate::platform::Standing;
 
 /// Links of a chain that a message shows; what is left out lies farthest from the place where something is wrong.
 const SHOWN_LINKS: usize = 10;

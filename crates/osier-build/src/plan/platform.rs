@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use osier_recipe::{Code, Level, Recipe, Role, Target};
 
+use super::{PlanError, Planning};
 use crate::graph::{ComponentId, Input};
-use crate::planner::{PlanError, Planning};
 
 /// A component that is asked for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
