@@ -5,7 +5,7 @@ use std::sync::Arc;
 use osier_recipe::Jobs;
 use osier_store::{Key, KeyBuilder};
 
-use crate::edited::SourceEdit;
+use crate::graph::SourceEdit;
 use crate::graph::{ComponentId, Environment, Graph, Step, StepId, View, Work};
 use crate::key::{Part, Parts, Value, source_parts};
 

@@ -5,7 +5,7 @@ use osier_recipe::{Code, Diagnostic, EffectiveRecipe, Recipe, Spanned, glob_matc
 
 use super::{Definitions, PlanError};
 use crate::graph::{FetchedPatches, FileInput, OwnPatch, Patching, Waiver};
-use crate::patch_file::{self, LIST, patch_fits};
+use crate::layer::patch_file::{self, LIST, patch_fits};
 
 /// Finds the patches that a recipe names; gives them in order, with their files.
 pub(crate) fn own(

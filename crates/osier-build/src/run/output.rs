@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use osier_store::{BlobError, Digest, LayerStack, Tree};
 
 use crate::FailureCause;
-use crate::engine::Engine;
-use crate::executor::OUTPUT;
 use crate::graph::Component;
+use crate::layer::OUTPUT;
+use crate::run::Engine;
 
 impl Engine<'_> {
     /// Takes what a component installed into the store, split into its named outputs.

@@ -11,14 +11,9 @@ use std::time::Duration;
 use osier_sandbox::JOBSERVER;
 use osier_store::{Digest, FileError, Key, Store};
 
-use crate::error::BuildError;
-use crate::limits::StepLimits;
-
-/// The time that steps see as that of the sources, and that proto areas carry: 2020-01-01, seconds since 1970.
-pub(crate) const SOURCE_DATE: i64 = 1_577_836_800;
-
-/// The folder of a step's root that the installed output is taken from.
-pub(crate) const OUTPUT: &str = "output";
+use crate::layer::{OUTPUT, SOURCE_DATE};
+use crate::run::error::BuildError;
+use crate::run::limits::StepLimits;
 
 /// A tree or file by its bytes: where it is kept is the desk's to know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

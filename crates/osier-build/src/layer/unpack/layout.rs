@@ -15,7 +15,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 
 use super::{Packed, UnpackError, shown};
-use crate::executor::SOURCE_DATE;
+use crate::layer::SOURCE_DATE;
 
 /// The longest name, and the longest path, that Linux takes.
 const MOST_NAME: usize = 255;

@@ -12,11 +12,11 @@ use osier_store::{Digest, FileError, IoContext, Key, KeyBuilder, Store};
 use serde::{Deserialize, Serialize};
 
 use crate::graph::{Component, ComponentId, Graph, Step, StepCheck, StepId};
+use crate::key::Places;
+use crate::key::Reason;
 use crate::key::{
     Except, KnownInput, Part, Parts, StepInputs, Value, format_of, output_parts, step_parts,
 };
-use crate::places::Places;
-use crate::reason::Reason;
 
 /// How many builds of a component are remembered.
 const BUILDS: usize = 5;

@@ -1,5 +1,24 @@
 //! What a build needs and gives, and the work on one step.
 
+mod budget;
+mod clean_check;
+mod error;
+mod event;
+mod executor;
+mod limits;
+mod local;
+mod memory;
+mod news;
+mod outlook;
+mod output;
+mod schedule;
+mod state;
+mod step_run;
+mod times;
+mod timing;
+mod tokens;
+mod watch;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,19 +30,30 @@ use osier_recipe::Jobs;
 use osier_sandbox::Isolation;
 use osier_store::{Digest, FileError, IoContext, Key, LayerStack, Record, Remembered, Store, Tree};
 
-use crate::error::{BuildError, EnterError};
-use crate::executor::{DeskError, Executor, Order, OrderFile, Sized};
+use crate::failure::{Failure, FailureCause};
 use crate::graph::{Component, ComponentId, Environment, Graph, StepCheck, StepId, Work};
+use crate::key::Basis;
 use crate::key::KnownInput;
-use crate::limits::StepLimits;
-use crate::local::Sandbox;
-use crate::places::Places;
-use crate::reason::Reason;
-use crate::schedule::{Ended, Wire};
-use crate::state::{Job, State, index, recorded_layers};
-use crate::step_run::{GoesOn, StepCall, StepDesk, StepEnd, StepUse, Top};
-use crate::why::Basis;
-use crate::{Event, Failure, FailureCause};
+use crate::key::Places;
+use crate::key::Reason;
+use crate::run::state::{Job, State, index, recorded_layers};
+use crate::run::step_run::{GoesOn, StepCall, StepDesk, Top};
+
+use local::Sandbox;
+use news::{Ended, StepEnd, StepUse, Wire};
+
+pub use clean_check::CleanCheck;
+pub use error::{BuildError, EnterError};
+pub use event::Event;
+pub use executor::{
+    Desk, DeskError, End, ExecuteError, Executed, Executor, Order, OrderFile, Sized, Stop,
+};
+pub use limits::StepLimits;
+pub use local::Local;
+pub use memory::of_machine as machine_memory;
+pub use outlook::Took;
+pub use times::Time;
+pub use timing::Timing;
 
 /// Most trees that are stacked as one proto area. From some fifty on each look-up of a compiler that finds nothing is slower, and
 /// overlayfs takes 500.
@@ -450,11 +480,11 @@ impl Engine<'_> {
     /// Finds an earlier run of a step that it may go on from.
     fn earlier<'g>(&self, job: &Job<'g>) -> Result<Option<GoesOn<'g>>, BuildError> {
         if let Some(call) = job.edits.as_ref().filter(|call| call.edit.is_some()) {
-            let found = crate::edited::find(self.store, &job.key, call)?;
+            let found = crate::layer::edited::find(self.store, &job.key, call)?;
             return Ok(found.map(|(on, top)| GoesOn { on, top: Top::Edits(top) }));
         }
         let Some(call) = &job.reuse else { return Ok(None) };
-        let found = crate::reuse::find(self.store, &job.key, call)?;
+        let found = crate::layer::reuse::find(self.store, &job.key, call)?;
         Ok(found.map(|on| GoesOn { on, top: Top::Files(call.clone()) }))
     }
 

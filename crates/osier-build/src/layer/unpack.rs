@@ -12,8 +12,8 @@ use std::path::Path;
 use osier_archive::{OpenError, Opened};
 use osier_store::{FileError, IoContext};
 
-use crate::executor::SOURCE_DATE;
 use crate::graph::Strip;
+use crate::layer::SOURCE_DATE;
 
 mod layout;
 
@@ -166,7 +166,7 @@ fn write_file(
 
 /// Gives a file what an archive would have said of it.
 fn seal(place: &Path) -> Result<(), FileError> {
-    crate::upper::set_mode(place, 0o644)?;
+    crate::layer::upper::set_mode(place, 0o644)?;
     let time = rustix::fs::Timespec { tv_sec: SOURCE_DATE, tv_nsec: 0 };
     let times = rustix::fs::Timestamps { last_access: time, last_modification: time };
     rustix::fs::utimensat(rustix::fs::CWD, place, &times, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)

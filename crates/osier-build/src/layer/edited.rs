@@ -18,8 +18,9 @@ use osier_store::{
 };
 use rustix::fs::XattrFlags;
 
-use crate::reuse::{is_opaque, list, same_content};
-use crate::upper::{Moment, make_folder, make_parents, set_mode, whiteout};
+use crate::graph::{Change, SourceEdit};
+use crate::layer::reuse::{is_opaque, list, same_content};
+use crate::layer::upper::{Moment, make_folder, make_parents, set_mode, whiteout};
 
 /// Most layers that an edited step lies on beside those of the steps below, before they are made one. Each build of an
 /// edited source adds two.
@@ -27,24 +28,6 @@ const MOST_LAYERS: usize = 16;
 
 /// Most earlier runs that are compared.
 const MOST_COMPARED: usize = 4;
-
-/// What differs between a patched source and the folder in which a person edits it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SourceEdit {
-    /// The folder below `/build` that the source is unpacked into.
-    pub name: String,
-    /// The changes, in the order of their paths.
-    pub changes: Vec<Change>,
-}
-
-/// One changed path of a source.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
-    /// The path below the source's folder, without a leading slash.
-    pub path: Vec<u8>,
-    /// What is there now; nothing where it is gone.
-    pub node: Option<TreeNode>,
-}
 
 impl SourceEdit {
     /// Finds what has to change in a source to make `before` into `after`. What a folder that is gone held is not listed.

@@ -13,48 +13,17 @@ use osier_store::{Digest, IoContext, Key};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::budget::{Budget, Room};
-use crate::engine::{Engine, Results};
-use crate::error::BuildError;
-use crate::executor::Stop;
 use crate::graph::{ComponentId, Graph, StepId, Work};
 use crate::key::outputs_key;
-use crate::outlook::Outlook;
-use crate::state::{State, index};
-use crate::step_run::{StepEnd, StepUse};
-use crate::times::Time;
-use crate::tokens::Tokens;
+use crate::run::budget::{Budget, Room};
+use crate::run::error::BuildError;
+use crate::run::executor::Stop;
+use crate::run::news::{Ended, News, StepEnd, StepUse, Wire};
+use crate::run::outlook::Outlook;
+use crate::run::state::{State, index};
+use crate::run::times::Time;
+use crate::run::{Engine, Results};
 use crate::{Event, Failure};
-
-/// What became of a step that ran, and its component's outputs, if it was the last.
-pub(crate) type Ended = (Option<StepUse>, Option<Vec<(String, Digest)>>);
-
-/// What a worker reports of its step.
-pub(crate) enum News {
-    /// Its programs run.
-    Runs(Stop),
-    /// They take jobs here.
-    Serve(Tokens),
-    /// They are over and have used so much processor time.
-    Quiet(Duration),
-    /// All of it is over.
-    Done(Result<Ended, StepEnd>),
-}
-
-/// The way from one worker to the scheduler.
-pub(crate) struct Wire {
-    step: StepId,
-    sender: mpsc::Sender<(StepId, News)>,
-    wake: Arc<OwnedFd>,
-}
-
-impl Wire {
-    pub(crate) fn send(&self, news: News) {
-        // The scheduler listens as long as there are workers.
-        let _ = self.sender.send((self.step, news));
-        let _ = rustix::io::write(&*self.wake, &1_u64.to_ne_bytes());
-    }
-}
 
 /// One attempt at a build.
 struct Run<'e, 'g> {
@@ -188,7 +157,7 @@ impl<'e, 'g> Run<'e, 'g> {
                 self.state.release(id);
                 continue;
             };
-            let free = crate::step_run::free_bytes(self.engine.store.root());
+            let free = crate::run::step_run::free_bytes(self.engine.store.root());
             if job.run && free < settings.reserve {
                 self.fatal = Some(BuildError::NoSpace { free, reserve: settings.reserve });
                 return None;

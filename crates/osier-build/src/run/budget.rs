@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::graph::StepId;
-use crate::tokens::Tokens;
+use crate::run::tokens::Tokens;
 
 /// How long a job lies in a step's pipe before it is taken to be unwanted: a make that waits for one takes it far sooner.
 const MOMENT: Duration = Duration::from_millis(3);

@@ -34,7 +34,7 @@ impl StepLimits {
     /// Says what a step may use that has so many jobs, on a machine with so much memory.
     pub(crate) fn of(step: &Step, jobs: usize, machine: u64, silence: Duration) -> Self {
         let jobs = u64::try_from(jobs).unwrap_or(u64::MAX);
-        let usable = crate::memory::of_steps(machine);
+        let usable = crate::run::memory::of_steps(machine);
         let (wanted, minutes) = match step.work {
             Work::Script { memory, silence, .. } => (memory, silence),
             _ => (None, None),

@@ -21,8 +21,11 @@
 //! names of the component and the step are in it only where the step can see them.
 
 mod parts;
+mod places;
+mod reason;
 #[cfg(test)]
 mod tests;
+mod why;
 
 use osier_store::{Digest, Key, KeyBuilder};
 
@@ -32,6 +35,9 @@ pub use parts::Part;
 pub(crate) use parts::{
     Except, Parts, StepInputs, Value, format_of, output_parts, source_parts, step_parts,
 };
+pub use places::Places;
+pub use reason::Reason;
+pub(crate) use why::{Basis, was_built};
 
 /// The version of what a step sees besides the parts above: mounts, fixed variables, shell options. It is raised whenever one
 /// of those changes.
@@ -76,7 +82,7 @@ pub(crate) fn outputs_key(component: &Component, last: &Key) -> Key {
 
 /// Computes what two runs of a step have in common of which one can go on from the other, as its [`Reuse`] says.
 ///
-/// `below` is the key of the step two below: the step between is compared by what it left, see `reuse.rs`.
+/// `below` is the key of the step two below: the step between is compared by what it left, see `layer/reuse.rs`.
 pub(crate) fn reuse_key(inputs: &StepInputs<'_>, reuse: &Reuse) -> Key {
     let variables = &inputs.component.variables;
     let named = reuse.variables.iter().filter_map(|name| variables.get(name));

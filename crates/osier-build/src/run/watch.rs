@@ -10,7 +10,7 @@ use osier_sandbox::{Exit, Running, Status, WaitError};
 use osier_store::{FileError, IoContext};
 use rustix::event::{PollFd, PollFlags, poll};
 
-use crate::executor::End;
+use crate::run::executor::End;
 
 /// Most bytes of one step's log; what comes later is dropped, but for the last part.
 const LOG_LIMIT: u64 = 64 << 20;

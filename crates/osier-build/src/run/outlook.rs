@@ -7,9 +7,10 @@ use osier_recipe::Jobs;
 use osier_store::Store;
 
 use crate::graph::{ComponentId, Graph, StepId, Work};
-use crate::state::State;
-use crate::times::Time;
-use crate::{Event, why};
+use crate::key;
+use crate::run::event::Event;
+use crate::run::state::State;
+use crate::run::times::Time;
 
 /// How long nothing new is told, so that a build of ten thousand quick steps does not spend its time on this.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -48,7 +49,7 @@ impl Outlook {
             for id in &component.steps {
                 took[id.0 as usize] = match Time::of(store, &graph.label(*id)) {
                     Some(time) => Took::Time(time),
-                    None if *was_built.get_or_insert_with(|| why::was_built(store, component)) => {
+                    None if *was_built.get_or_insert_with(|| key::was_built(store, component)) => {
                         Took::Little
                     }
                     None => Took::Unknown,

@@ -11,11 +11,12 @@ use std::time::Duration;
 use osier_sandbox::{Isolation, Launcher, Mount, Root, Spec, Stdio};
 use osier_store::{FileError, IoContext};
 
-use crate::copied::CopiedRoot;
-use crate::error::BuildError;
-use crate::executor::{Desk, DeskError, ExecuteError, Executed, Executor, Order, SOURCE_DATE};
+use crate::layer::SOURCE_DATE;
+use crate::layer::copied::CopiedRoot;
 use crate::plan::LONGEST_STRING;
-use crate::watch::{Watch, end_of, record_log};
+use crate::run::error::BuildError;
+use crate::run::executor::{Desk, DeskError, ExecuteError, Executed, Executor, Order};
+use crate::run::watch::{Watch, end_of, record_log};
 
 /// Runs orders in sandboxes on this machine.
 #[derive(Debug)]
@@ -35,7 +36,7 @@ impl Executor for Local<'_> {
     fn execute(&self, order: &Order, desk: &dyn Desk) -> Result<Executed, ExecuteError> {
         // A copied root is flat anyway.
         if order.flat && self.isolation == Isolation::Full {
-            crate::copied::flatten(&layers(order, desk), desk.upper())?;
+            crate::layer::copied::flatten(&layers(order, desk), desk.upper())?;
         }
         let (command, stdin) = shell(&order.script)?;
         let Sandbox { spec, copied } = Sandbox::of(order, desk, self.isolation, command, false)?;
@@ -74,7 +75,7 @@ impl Executor for Local<'_> {
         logged?;
         match copied {
             Some(copied) => copied.take_changes(desk.upper())?,
-            None => crate::upper::take_from_overlay(desk.upper(), desk.scratch())?,
+            None => crate::layer::upper::take_from_overlay(desk.upper(), desk.scratch())?,
         }
         Ok(Executed { end, cpu })
     }

@@ -3,11 +3,11 @@
 use osier_store::{Digest, Key, Remembered, Store};
 
 use crate::Event;
-use crate::edited::EditCall;
-use crate::engine::{ComponentResult, Engine};
 use crate::graph::{Component, ComponentId, Graph, Step, StepId, View, Work};
 use crate::key::{KnownInput, StepInputs, edits_key, outputs_key, reuse_key, step_key};
-use crate::reuse::ReuseCall;
+use crate::layer::edited::EditCall;
+use crate::layer::reuse::ReuseCall;
+use crate::run::{ComponentResult, Engine};
 
 /// The scheduler's knowledge of one build.
 pub(crate) struct State<'g> {

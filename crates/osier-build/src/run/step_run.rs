@@ -11,18 +11,18 @@ use osier_patch::PatchReport;
 use osier_store::{FileError, IoContext, Key, LayerStack, Store};
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::edited::{Difference, SourceEdit};
-use crate::engine::Engine;
-use crate::error::BuildError;
-use crate::executor::{
-    Desk, DeskError, End, ExecuteError, Executed, OUTPUT, Order, OrderFile, SOURCE_DATE, Stop,
-};
 use crate::failure::{Failure, FailureCause, Log, Machine, warning, write_record};
-use crate::graph::{Archive, Component, SourceTree, Step, StepCheck, Work};
-use crate::reuse::ReuseCall;
-use crate::schedule::{News, Wire};
-use crate::tokens::Tokens;
-use crate::unpack::{Packed, UnpackError, unpack_source};
+use crate::graph::{Archive, Component, Patching, SourceEdit, SourceTree, Step, StepCheck, Work};
+use crate::layer::edited::Difference;
+use crate::layer::patching::Ground;
+use crate::layer::reuse::ReuseCall;
+use crate::layer::unpack::{Packed, UnpackError, unpack_source};
+use crate::layer::{OUTPUT, SOURCE_DATE};
+use crate::run::Engine;
+use crate::run::error::BuildError;
+use crate::run::executor::{Desk, DeskError, End, ExecuteError, Executed, Order, OrderFile, Stop};
+use crate::run::news::{News, StepEnd, StepUse, Wire};
+use crate::run::tokens::Tokens;
 
 /// With fewer bytes of disk than these a step that finds no room has filled it.
 const ALMOST_FULL: u64 = 64 << 20;
@@ -63,35 +63,6 @@ pub(crate) enum Top<'a> {
     Edits(Vec<Difference>),
 }
 
-/// What a step that ended well used.
-#[derive(Debug, Clone)]
-pub(crate) struct StepUse {
-    /// The layers of an earlier build that its own lies on, the topmost first.
-    pub(crate) on: Vec<Key>,
-    pub(crate) wall: Duration,
-    pub(crate) cpu: Duration,
-    /// What a person should know of it, as the end of a sentence that begins with the step.
-    pub(crate) warning: Option<&'static str>,
-    /// What became of its patches.
-    pub(crate) patches: Vec<PatchReport>,
-}
-
-/// Why a step has no result.
-pub(crate) enum StepEnd {
-    /// The step failed.
-    Failed(Box<Failure>),
-    /// The build cannot go on.
-    Fatal(Box<BuildError>),
-    /// The build was asked to stop.
-    Interrupted,
-}
-
-impl From<BuildError> for StepEnd {
-    fn from(error: BuildError) -> Self {
-        Self::Fatal(Box::new(error))
-    }
-}
-
 impl StepCall<'_> {
     pub(crate) fn failure(&self, cause: FailureCause) -> Failure {
         Failure::new(self.component, self.step, &self.key, cause)
@@ -120,8 +91,10 @@ impl StepCall<'_> {
             .map_err(|error| StepEnd::Failed(self.file(&error)))?;
         let laid = match self.goes_on.as_ref().map(|goes_on| &goes_on.top) {
             None => Ok(()),
-            Some(Top::Files(reuse)) => crate::reuse::lay_on_top(reuse, &upper),
-            Some(Top::Edits(changed)) => crate::edited::lay_on_top(changed, &self.layers, &upper),
+            Some(Top::Files(reuse)) => crate::layer::reuse::lay_on_top(reuse, &upper),
+            Some(Top::Edits(changed)) => {
+                crate::layer::edited::lay_on_top(changed, &self.layers, &upper)
+            }
         };
         laid.map_err(|error| StepEnd::Failed(self.file(&error)))?;
         let mut patches = Vec::new();
@@ -229,6 +202,19 @@ impl StepCall<'_> {
             })?;
         }
         Ok(())
+    }
+
+    /// Puts the step's patches on the layers below. A conflict that is not waived is a failure, with all that did fit in `upper`.
+    fn patch(&self, work: &Patching, upper: &Path) -> Result<Vec<PatchReport>, Box<Failure>> {
+        let stack = LayerStack::new(self.layers.clone());
+        let ground = Ground { store: self.store, key: &self.key, component: self.component };
+        let reports = ground.patch(work, &stack, upper).map_err(|error| self.file(&error))?;
+        if reports.iter().any(PatchReport::stops) {
+            let mut failure = self.failure(FailureCause::Patches { patches: reports });
+            failure.log = Some(self.store.log_path(&self.key));
+            return Err(Box::new(failure));
+        }
+        Ok(reports)
     }
 
     /// Lays out what a person has changed, unless a script before has written the same files.

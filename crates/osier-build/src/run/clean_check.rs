@@ -2,9 +2,9 @@
 
 use osier_store::{BlobError, Digest, Tree};
 
-use crate::engine::{Engine, Results};
-use crate::error::BuildError;
 use crate::graph::{ComponentId, Graph, StepId};
+use crate::run::error::BuildError;
+use crate::run::{Engine, Results};
 
 /// How a component that was built from an earlier build's objects compares with a clean build of it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
@@ -15,10 +16,8 @@ use osier_recipe::glob_matches;
 use osier_store::{FileError, IoContext, Key, LayerEntry, LayerKind, LayerStack, Store};
 
 use crate::graph::{Component, FetchedPatches, Patching, Waiver};
-use crate::patch_file::{self, LIST, patch_fits};
-use crate::step_run::StepCall;
-use crate::upper::{self, Moment};
-use crate::{Failure, FailureCause};
+use crate::layer::patch_file::{self, LIST, patch_fits};
+use crate::layer::upper::{self, Moment};
 
 /// The folder of a step's root that sources lie in.
 const BUILD: &str = "build";
@@ -60,20 +59,27 @@ impl Source for Sources<'_> {
     }
 }
 
-impl StepCall<'_> {
-    /// Puts the step's patches on the layers below; what has changed goes to `upper`, and what became of each patch to
-    /// the log. A conflict that is not waived is a failure, with all that did fit in `upper`.
+/// Where the patches of a component are put on its sources.
+pub(crate) struct Ground<'a> {
+    pub(crate) store: &'a Store,
+    /// The patch step.
+    pub(crate) key: &'a Key,
+    pub(crate) component: &'a Component,
+}
+
+impl Ground<'_> {
+    /// Puts patches on the layers below; what has changed goes to `upper`, and what became of each patch to the log, and beside
+    /// it.
     pub(crate) fn patch(
         &self,
         work: &Patching,
+        stack: &LayerStack,
         upper: &Path,
-    ) -> Result<Vec<PatchReport>, Box<Failure>> {
-        let file = |error: FileError| self.file(&error);
-        let stack = LayerStack::new(self.layers.clone());
-        let sources = Sources(&stack);
-        let row = self.row(work, &sources).map_err(file)?;
-        let outcome = classify(&sources, &row).map_err(file)?;
-        write(upper, &stack, &outcome.changes).map_err(file)?;
+    ) -> Result<Vec<PatchReport>, FileError> {
+        let sources = Sources(stack);
+        let row = self.row(work, &sources)?;
+        let outcome = classify(&sources, &row)?;
+        write(upper, stack, &outcome.changes)?;
         let reports = outcome.reports;
         let mut text = osier_patch::text(&reports);
         for Waiver { pattern, .. } in &work.waivers {
@@ -83,19 +89,11 @@ impl StepCall<'_> {
                 ));
             }
         }
-        let (log, record) = (self.store.log_path(&self.key), record_path(self.store, &self.key));
-        let json = serde_json::to_vec(&reports)
-            .map_err(std::io::Error::from)
-            .at("write", &record)
-            .map_err(file)?;
-        self.store.clear(&log).and_then(|()| self.store.clear(&record)).map_err(file)?;
-        fs::write(&log, text).at("write", &log).map_err(file)?;
-        fs::write(&record, json).at("write", &record).map_err(file)?;
-        if reports.iter().any(PatchReport::stops) {
-            let mut failure = self.failure(FailureCause::Patches { patches: reports });
-            failure.log = Some(log);
-            return Err(Box::new(failure));
-        }
+        let (log, record) = (self.store.log_path(self.key), record_path(self.store, self.key));
+        let json = serde_json::to_vec(&reports).map_err(io::Error::from).at("write", &record)?;
+        self.store.clear(&log).and_then(|()| self.store.clear(&record))?;
+        fs::write(&log, text).at("write", &log)?;
+        fs::write(&record, json).at("write", &record)?;
         Ok(reports)
     }
 

@@ -3,9 +3,9 @@
 use osier_store::Store;
 
 use crate::graph::{Graph, StepId};
-use crate::outlook::Took;
-use crate::times::Time;
-use crate::why;
+use crate::key;
+use crate::run::outlook::Took;
+use crate::run::times::Time;
 
 /// The recorded times of a graph's steps.
 #[derive(Debug, Clone, Default)]
@@ -30,7 +30,7 @@ impl Timing {
             for id in &component.steps {
                 took[id.0 as usize] = match Time::of(store, &graph.label(*id)) {
                     Some(time) => Took::Time(time),
-                    None if *was_built.get_or_insert_with(|| why::was_built(store, component)) => {
+                    None if *was_built.get_or_insert_with(|| key::was_built(store, component)) => {
                         Took::Little
                     }
                     None => Took::Unknown,
@@ -90,8 +90,8 @@ impl Timing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outlook::tests::graph;
-    use crate::times::Time;
+    use crate::run::outlook::tests::graph;
+    use crate::run::times::Time;
 
     fn timing(needs: &[&[u32]], seconds: &[f64]) -> (Vec<u32>, f64, f64) {
         let took = seconds.iter().map(|seconds| match *seconds {
