@@ -6,7 +6,7 @@ use crate::project::edits;
 use crate::project::library::Shelf;
 use crate::project::{BUILD, Project};
 use crate::report::problem::diagnosed;
-use crate::report::problem::{Exit, Outcome, Problem};
+use crate::report::problem::{Code, Outcome, Problem};
 use crate::source::network::Network;
 use crate::source::pins;
 
@@ -68,10 +68,10 @@ impl Project<'_> {
                 &name,
                 &self.library().names(Shelf::Recipes),
             ),
-            PlanError::NoToolchain(_) => Problem::new("R026", Exit::Usage, error)
+            PlanError::NoToolchain(_) => Problem::of(osier_recipe::Code::UnsupportedTarget, error)
                 .hint("name a recipe with a `toolchain` table as the system's `toolchain`"),
             PlanError::File(error) => error.into(),
-            error => Problem::new("L001", Exit::Usage, error),
+            error => Problem::of(Code::MissingPin, error),
         }
     }
 }

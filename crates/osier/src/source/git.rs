@@ -14,7 +14,7 @@ use osier_sandbox::{Launcher, Mount, Network as Reach, Root, Spec, Status, Stdio
 use osier_store::{Digest, IoContext, Scratch, Store};
 
 use crate::project::Project;
-use crate::report::problem::{Exit, Outcome, Problem};
+use crate::report::problem::{Code, Outcome, Problem};
 use crate::report::reporter::bytes;
 use crate::signals::{INTERRUPTED, Looking, interrupted};
 use crate::source::network::{Download, Network, Place};
@@ -60,13 +60,13 @@ pub(crate) fn pin(
 ) -> Outcome<LockedSource> {
     let SourceKind::Git { address, commit } = &source.kind else {
         let message = format!("`{}` is no git source", source.name);
-        return Err(Problem::new("L002", Exit::Usage, message));
+        return Err(Problem::of(Code::NoSuchPackage, message));
     };
     if network.is_offline() {
         let message = format!(
             "the commit {commit} of {address} is needed to pin `{recipe}`, and --offline was given"
         );
-        return Err(Problem::new("F003", Exit::Fetch, message));
+        return Err(Problem::of(Code::Offline, message));
     }
     // Before anything is fetched that would be of no use.
     local_repository(address, commit)?;
@@ -110,7 +110,7 @@ pub(crate) fn fetch(
                 "the archive of commit {commit} of {address}, which {} uses, has the SHA-256 {found}, expected {}",
                 download.wanted_by, download.digest
             );
-            return Err(Problem::new("F007", Exit::Fetch, message));
+            return Err(Problem::of(Code::OtherCommit, message));
         }
     }
     Ok(())
@@ -139,7 +139,7 @@ fn archive(
     let (workplace, store) = (project.workplace, project.store);
     let local = local_repository(address, commit)?;
     let environment = crate::source::tools::locked_tool(project, &GIT).ok_or_else(|| {
-        Problem::new("L001", Exit::Usage, "osier.lock lacks the packages of git")
+        Problem::of(Code::MissingPin, "osier.lock lacks the packages of git")
             .hint("run `osier fetch` for what you build; it pins them")
     })?;
     crate::source::tools::fetch_tool(project, &environment, network)?;
@@ -187,7 +187,7 @@ fn local_repository(address: &str, commit: &str) -> Outcome<Option<PathBuf>> {
 
 fn unfetched(address: &str, commit: &str, reason: &str) -> Problem {
     let message = format!("commit {commit} of {address} could not be fetched");
-    let mut problem = Problem::new("F001", Exit::Fetch, message);
+    let mut problem = Problem::of(Code::NotFetched, message);
     for line in reason.lines().filter(|line| !line.trim().is_empty()) {
         problem.body.push_str(&format!("    | {line}\n"));
     }
@@ -227,7 +227,7 @@ impl Git<'_> {
             fs::write(&place, content).at("write", &place)?;
         }
         self.run(&["init", "--quiet", "--bare", "."])?
-            .map_err(|said| Problem::new("M005", Exit::Machine, said.trim()))?;
+            .map_err(|said| Problem::of(Code::NoSandbox, said.trim()))?;
         let place = folder.join("repository/info/attributes");
         Ok(fs::write(&place, ATTRIBUTES).at("write", &place)?)
     }
@@ -310,7 +310,7 @@ impl Git<'_> {
         let stdio =
             Stdio { stdout: Some(file.into()), stderr: Some(again.into()), ..Stdio::default() };
         let broken = |error: &dyn std::fmt::Display| {
-            Problem::new("M005", Exit::Machine, format!("git could not be run: {error}"))
+            Problem::of(Code::NoSandbox, format!("git could not be run: {error}"))
         };
         let _looking = Looking::begin();
         let mut running = self.launcher.spawn(&spec, stdio).map_err(|error| broken(&error))?;

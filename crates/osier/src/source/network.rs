@@ -11,7 +11,7 @@ use osier_sandbox::Launcher;
 use osier_store::{Digest, Store};
 
 use crate::report::problem::chain;
-use crate::report::problem::{Exit, Outcome, Problem};
+use crate::report::problem::{Code, Outcome, Problem};
 use crate::report::reporter::{Reporter, bytes};
 use crate::session::RESERVE;
 
@@ -81,7 +81,7 @@ impl<'a> Network<'a> {
     pub(crate) fn launcher(&self) -> Outcome<&'a Launcher> {
         self.launcher.ok_or_else(|| {
             let message = "a git commit has to be fetched, which needs a sandbox";
-            Problem::new("M005", Exit::Machine, message)
+            Problem::of(Code::NoSandbox, message)
                 .hint("`osier fetch NAME` fetches it; `osier doctor` tries what this machine gives")
         })
     }
@@ -120,7 +120,7 @@ impl<'a> Network<'a> {
         }
         let configured = std::env::var("OSIER_DEBIAN_MIRROR").ok();
         let found = discover(Path::new("/etc/apt"), configured.as_deref()).map_err(|error| {
-            Problem::new("F002", Exit::Fetch, error)
+            Problem::of(Code::NoMirror, error)
                 .hint("set OSIER_DEBIAN_MIRROR to the base address of a Debian mirror")
         })?;
         Ok(self.mirrors.get_or_init(|| found))
@@ -133,7 +133,7 @@ impl<'a> Network<'a> {
         let (proxy, extra_ca_file) = (self.proxy(), self.extra_certificates());
         let settings = Settings { proxy, extra_ca_file, ..Settings::default() };
         let fetcher =
-            Fetcher::new(settings).map_err(|error| Problem::new("F001", Exit::Fetch, error))?;
+            Fetcher::new(settings).map_err(|error| Problem::of(Code::NotFetched, error))?;
         Ok(self.fetcher.get_or_init(|| fetcher))
     }
 
@@ -143,12 +143,11 @@ impl<'a> Network<'a> {
             let message = format!(
                 "the index of Debian's suite {suite} is needed to make pins, and --offline was given"
             );
-            return Err(Problem::new("F003", Exit::Fetch, message));
+            return Err(Problem::of(Code::Offline, message));
         }
         self.mirrors()?;
         self.fetcher()?;
-        let keyring =
-            Keyring::debian().map_err(|error| Problem::new("F004", Exit::Fetch, error))?;
+        let keyring = Keyring::debian().map_err(|error| Problem::of(Code::Untrusted, error))?;
         Archive::open(self, suite, architecture, &keyring, SystemTime::now())
             .map_err(|error| archive_problem(&error))
     }
@@ -249,7 +248,7 @@ impl<'a> Network<'a> {
         if free < needed {
             let message =
                 format!("{} of disk are needed and {} are free", bytes(needed), bytes(free));
-            return Err(Problem::new("F006", Exit::Machine, message)
+            return Err(Problem::of(Code::NoRoom, message)
                 .hint("make room, or name another place by --store DIR"));
         }
         if missing.is_empty() {
@@ -257,11 +256,7 @@ impl<'a> Network<'a> {
         }
         let folder = self.parts();
         std::fs::create_dir_all(&folder).map_err(|error| {
-            Problem::new(
-                "M001",
-                Exit::Machine,
-                format!("cannot make {}: {error}", folder.display()),
-            )
+            Problem::of(Code::File, format!("cannot make {}: {error}", folder.display()))
         })?;
         let wants =
             missing.iter().map(|download| self.want(download)).collect::<Outcome<Vec<_>>>()?;
@@ -383,7 +378,7 @@ fn not_fetched(missing: &[&Download]) -> Problem {
     let more =
         if missing.len() > 5 { format!(" and {} more", missing.len() - 5) } else { String::new() };
     let message = format!("not fetched yet, and --offline was given: {}{more}", names.join(", "));
-    Problem::new("F003", Exit::Fetch, message).hint("run `osier fetch` with a network first")
+    Problem::of(Code::Offline, message).hint("run `osier fetch` with a network first")
 }
 
 /// Says which files could not be fetched, and what to do.
@@ -397,14 +392,14 @@ fn unfetched(missing: &[&Download], problems: &[(usize, FetchError)]) -> Problem
         // The pins of packages move together.
         let names = recipes.into_iter().flatten().fold(String::new(), |all, name| all + " " + name);
         let message = format!("{} pinned file(s) are on no mirror any more", problems.len());
-        Problem::new("F005", Exit::Fetch, message)
+        Problem::of(Code::NotServed, message)
             .hint(format!("run `osier update{names}` to move the pins to versions that are served"))
     } else {
         let message = format!("{} of {} files could not be fetched", problems.len(), missing.len());
         let moved = |(index, error): &&(usize, FetchError)| {
             error.is_not_found() && matches!(missing[*index].from, Place::Urls(_))
         };
-        let problem = Problem::new("F001", Exit::Fetch, message);
+        let problem = Problem::of(Code::NotFetched, message);
         match problems.iter().find(moved) {
             Some((index, _)) => problem.hint(moved_away(&missing[*index].wanted_by)),
             None => problem.hint("what has arrived is kept; run the same command again to go on"),
@@ -426,10 +421,10 @@ fn moved_away(recipe: &str) -> String {
 /// Tells an archive that cannot be reached from one that cannot be trusted.
 pub(super) fn archive_problem(error: &ArchiveError) -> Problem {
     let code = match error {
-        ArchiveError::Transport(_) => "F001",
-        _ => "F004",
+        ArchiveError::Transport(_) => Code::NotFetched,
+        _ => Code::Untrusted,
     };
-    let problem = Problem::new(code, Exit::Fetch, chain(error));
+    let problem = Problem::of(code, chain(error));
     match error {
         ArchiveError::Transport(TransportError::NotFound { .. }) => problem.hint(OTHER_MIRROR),
         _ => problem,
@@ -437,7 +432,7 @@ pub(super) fn archive_problem(error: &ArchiveError) -> Problem {
 }
 
 fn failed(error: &FetchError) -> Problem {
-    Problem::new("F001", Exit::Fetch, error)
+    Problem::of(Code::NotFetched, error)
 }
 
 impl Transport for Network<'_> {

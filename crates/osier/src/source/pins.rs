@@ -13,7 +13,7 @@ use osier_store::Digest;
 use super::network;
 use crate::project::Project;
 use crate::report::problem::chain;
-use crate::report::problem::{Exit, Outcome, Problem};
+use crate::report::problem::{Code, Outcome, Problem};
 use crate::source::network::{Download, Network, Place};
 
 /// Says where a pinned file of a source is to be had.
@@ -47,9 +47,8 @@ pub(crate) fn add(
     network: &Network<'_>,
 ) -> Outcome<()> {
     if project.workplace.global.locked {
-        let mut problem = Problem::new(
-            "L001",
-            Exit::Usage,
+        let mut problem = Problem::of(
+            Code::MissingPin,
             format!("osier.lock lacks {} pin(s), and --locked was given", missing.len()),
         )
         .hint("run the same command without --locked, and keep the change of osier.lock");
@@ -131,7 +130,7 @@ fn pin_environment(
     let packages = loop {
         let packages = closure_without(index, &wanted, &unserved).map_err(|error| {
             if unserved.is_empty() {
-                Problem::new("L003", Exit::Usage, chain(&error))
+                Problem::of(Code::Unsatisfiable, chain(&error))
             } else {
                 none_served(suite, &unserved)
             }
@@ -178,7 +177,7 @@ fn package_download(package: &PackageEntry) -> Option<Download> {
 fn none_served(suite: &str, unserved: &BTreeSet<(String, String)>) -> Problem {
     let message =
         format!("the suite {suite} lists packages that no mirror serves, and no others that fit");
-    let mut problem = Problem::new("F005", Exit::Fetch, message).hint(network::OTHER_MIRROR);
+    let mut problem = Problem::of(Code::NotServed, message).hint(network::OTHER_MIRROR);
     for (package, version) in unserved {
         problem.body.push_str(&format!("  {package} {version} (listed, not served)\n"));
     }
@@ -206,9 +205,8 @@ fn debian_source(
     network: &Network<'_>,
 ) -> Outcome<LockedSource> {
     let SourceKind::Debian { package, version: exact, .. } = &source.kind else {
-        return Err(Problem::new(
-            "L002",
-            Exit::Usage,
+        return Err(Problem::of(
+            Code::NoSuchPackage,
             format!("`{}` is no Debian source", source.name),
         ));
     };
@@ -217,9 +215,8 @@ fn debian_source(
     if candidates.is_empty() {
         let known: Vec<String> =
             index.entries().iter().map(|entry| entry.package.clone()).collect();
-        let mut problem = Problem::new(
-            "L002",
-            Exit::Usage,
+        let mut problem = Problem::of(
+            Code::NoSuchPackage,
             format!(
                 "the suite {suite} has no source package `{}`, which `{recipe}` names",
                 package.value
@@ -271,7 +268,7 @@ fn debian_source(
         package.value,
         listed.join(", ")
     );
-    Err(Problem::new("F005", Exit::Fetch, message).hint(network::OTHER_MIRROR))
+    Err(Problem::of(Code::NotServed, message).hint(network::OTHER_MIRROR))
 }
 
 /// Gives the name of the file that an address leads to: without a query, as in `a.tar.gz?inline=false`.
@@ -298,10 +295,10 @@ fn url_source(
     network: &Network<'_>,
 ) -> Outcome<LockedSource> {
     let SourceKind::Url { urls, sha256, size, .. } = &source.kind else {
-        return Err(Problem::new("L002", Exit::Usage, format!("`{}` has no address", source.name)));
+        return Err(Problem::of(Code::NoSuchPackage, format!("`{}` has no address", source.name)));
     };
     let digest: Digest =
-        sha256.parse().map_err(|error| Problem::new("R006", Exit::Usage, error))?;
+        sha256.parse().map_err(|error| Problem::of(osier_recipe::Code::WrongForm, error))?;
     let places = source.urls(version);
     let name = file_name(places.first().map_or("", String::as_str)).to_owned();
     let size = match size {

@@ -3,8 +3,7 @@
 use osier_store::Damage;
 use serde_json::json;
 
-use crate::compose::DAMAGED;
-use crate::report::problem::{Exit, Outcome, Problem};
+use crate::report::problem::{Code, Outcome, Problem};
 use crate::report::reporter::bytes;
 use crate::session::Workplace;
 
@@ -53,7 +52,7 @@ pub(crate) fn run(workplace: &Workplace) -> Outcome<()> {
         return Ok(());
     }
     let message = format!("{} damaged things are in the store", report.damages.len());
-    Err(Problem::new(DAMAGED, Exit::Failed, message).hint(if set_aside {
+    Err(Problem::of(Code::DamageFound, message).hint(if set_aside {
         "they were set aside; the next build makes again what it needs of them"
     } else {
         "nothing was changed, because another osier uses the store, or it can only be read; run this again when it is free"

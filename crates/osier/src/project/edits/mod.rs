@@ -8,7 +8,7 @@ use osier_build::{ComponentId, Edits, Graph, SourceEdit};
 use osier_store::{Store, Tree, TreeNode};
 
 use crate::project::Project;
-use crate::report::problem::{Exit, Outcome, Problem};
+use crate::report::problem::{Code, Outcome, Problem};
 use crate::session::Workplace;
 use state::Edit;
 
@@ -56,7 +56,7 @@ pub(crate) fn is_the_same(graph: &Graph, id: ComponentId, edit: &Edit) -> Outcom
         component.name,
         edit.folder.display()
     );
-    Err(Problem::new("E004", Exit::Usage, message)
+    Err(Problem::of(Code::EditStale, message)
         .hint(format!(
             "take the change of its pins, sources or patches back until `osier edit --finish {}` has made a patch",
             edit.recipe
