@@ -7,8 +7,8 @@ use crate::project::library::Shelf;
 use crate::project::{BUILD, Project};
 use crate::report::problem::diagnosed;
 use crate::report::problem::{Code, Outcome, Problem};
+use crate::source;
 use crate::source::network::Network;
-use crate::source::pins;
 
 impl Project<'_> {
     /// Plans one component for one target; gives its place in the graph as well.
@@ -55,7 +55,7 @@ impl Project<'_> {
                 Err(PlanError::MissingPins(missing)) => missing,
                 Err(error) => return Err(self.plan_problem(error)),
             };
-            pins::add(self, &missing, network)?;
+            source::add(self, &missing, network)?;
         }
         Err(Problem::defect("pins that were just made do not fit the recipes"))
     }

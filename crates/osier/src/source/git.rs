@@ -9,16 +9,17 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use osier_recipe::{LockedFile, LockedSource, Pin, Source, SourceKind};
+use osier_recipe::{LockedFile, LockedSource, Pin, SourceKind};
 use osier_sandbox::{Launcher, Mount, Network as Reach, Root, Spec, Status, Stdio};
 use osier_store::{Digest, IoContext, Scratch, Store};
 
+use super::Asked;
+use super::network::{Download, Network, Place};
+use super::tools::Tool;
 use crate::project::Project;
 use crate::report::problem::{Code, Outcome, Problem};
 use crate::report::reporter::bytes;
 use crate::signals::{INTERRUPTED, Looking, interrupted};
-use crate::source::network::{Download, Network, Place};
-use crate::source::tools::Tool;
 
 /// The packages that fetch commits.
 const GIT: Tool<'static> = Tool { suite: None, packages: &["ca-certificates", "dash", "git"] };
@@ -52,15 +53,14 @@ struct Git<'a> {
 }
 
 /// Pins a commit: fetches it, since the digest of its archive enters the lock.
-pub(crate) fn pin(
+pub(super) fn pin(
     project: &mut Project<'_>,
-    recipe: &str,
-    source: &Source,
+    asked: &Asked<'_>,
     network: &Network<'_>,
 ) -> Outcome<LockedSource> {
+    let Asked { recipe, source, .. } = *asked;
     let SourceKind::Git { address, commit } = &source.kind else {
-        let message = format!("`{}` is no git source", source.name);
-        return Err(Problem::of(Code::NoSuchPackage, message));
+        return Err(Problem::defect("a source of another kind was taken for a commit of git"));
     };
     if network.is_offline() {
         let message = format!(
@@ -70,7 +70,7 @@ pub(crate) fn pin(
     }
     // Before anything is fetched that would be of no use.
     local_repository(address, commit)?;
-    crate::source::tools::pinned_tool(project, &GIT, network)?;
+    super::tools::pinned_tool(project, &GIT, network)?;
     let (digest, size) = archive(project, network, address, commit)?;
     Ok(LockedSource {
         recipe: recipe.to_owned(),
@@ -92,7 +92,7 @@ pub(crate) fn prepare(
     network: &Network<'_>,
 ) -> Outcome<()> {
     if missing(project.store, downloads).next().is_some() && !network.is_offline() {
-        crate::source::tools::pinned_tool(project, &GIT, network)?;
+        super::tools::pinned_tool(project, &GIT, network)?;
     }
     Ok(())
 }
@@ -138,11 +138,11 @@ fn archive(
 ) -> Outcome<(Digest, u64)> {
     let (workplace, store) = (project.workplace, project.store);
     let local = local_repository(address, commit)?;
-    let environment = crate::source::tools::locked_tool(project, &GIT).ok_or_else(|| {
+    let environment = super::tools::locked_tool(project, &GIT).ok_or_else(|| {
         Problem::of(Code::MissingPin, "osier.lock lacks the packages of git")
             .hint("run `osier fetch` for what you build; it pins them")
     })?;
-    crate::source::tools::fetch_tool(project, &environment, network)?;
+    super::tools::fetch_tool(project, &environment, network)?;
     let launcher = network.launcher()?;
     let events = |event| workplace.reporter.event(event);
     let root = crate::engine::engine(workplace, store, launcher, &events)
