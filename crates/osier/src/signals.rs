@@ -94,7 +94,7 @@ fn leave(terminal: Option<&Termios>) -> ! {
     }
     // The streams' own locks may be held by what is interrupted.
     if JSON.load(Ordering::Relaxed) {
-        let event = format!("{}\n", problem.event());
+        let event = serde_json::to_string(&problem.event()).unwrap_or_default() + "\n";
         let _ = rustix::io::write(std::io::stdout().as_fd(), event.as_bytes());
     }
     let _ = rustix::io::write(std::io::stderr().as_fd(), problem.render().as_bytes());

@@ -44,7 +44,7 @@ use news::{Ended, StepEnd, StepUse, Wire};
 
 pub use clean_check::CleanCheck;
 pub use error::{BuildError, EnterError};
-pub use event::Event;
+pub use event::{Event, EventDoc};
 pub use executor::{
     Desk, DeskError, End, ExecuteError, Executed, Executor, Order, OrderFile, Sized, Stop,
 };

@@ -6,8 +6,8 @@ use osier_build::{Engine, Local};
 use osier_sandbox::Launcher;
 use osier_store::Store;
 
+use crate::report::failure::failure_screen;
 use crate::report::problem::{Code, Problem};
-use crate::report::reporter::failure_screen;
 use crate::session::Workplace;
 use crate::signals::INTERRUPTED;
 use provision::DebianPackages;

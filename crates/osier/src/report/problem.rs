@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use osier_recipe::Diagnostic;
 
 pub(crate) use super::codes::{Code, Exit};
+use super::event::Event;
 
 /// An error as it reaches the person.
 #[derive(Debug)]
@@ -39,12 +40,15 @@ impl Problem {
         self
     }
 
-    /// Tells it in JSON.
-    pub(crate) fn event(&self) -> serde_json::Value {
-        let Self { code, message, body, hints, .. } = self;
-        serde_json::json!({
-            "event": "error", "code": code.as_str(), "message": message, "body": body, "hints": hints,
-        })
+    /// Gives the event that it is.
+    pub(crate) fn event(&self) -> Event {
+        Event::Error {
+            code: self.code.to_string(),
+            status: self.code.exit() as u8,
+            message: self.message.clone(),
+            body: self.body.clone(),
+            hints: self.hints.clone(),
+        }
     }
 
     /// Renders it for a terminal or a pipe.

@@ -17,8 +17,8 @@ use super::Asked;
 use super::network::{Download, Network, Place};
 use super::tools::Tool;
 use crate::project::Project;
+use crate::report::event::Event;
 use crate::report::problem::{Code, Outcome, Problem};
-use crate::report::reporter::bytes;
 use crate::signals::{INTERRUPTED, Looking, interrupted};
 
 /// The packages that fetch commits.
@@ -148,7 +148,9 @@ fn archive(
     let root = crate::engine::engine(workplace, store, launcher, &events)
         .root(&environment)
         .map_err(crate::engine::build_problem)?;
-    workplace.reporter.say(format!("   fetch  commit {} of {address} by git", &commit[..12]));
+    workplace
+        .reporter
+        .tell(&Event::CommitStarted { address: address.to_owned(), commit: commit.to_owned() });
     let scratch = store.scratch("git")?;
     let mut git = Git { launcher, network, root, scratch, local, calls: 0 };
     git.set_up()?;
@@ -156,15 +158,13 @@ fn archive(
     let out = format!("--output={FOLDER}/archive.tar");
     git.must(&["archive", "--format=tar", "--prefix=source/", &out, commit], address, commit)?;
     for path in git.submodules(address, commit)? {
-        workplace.reporter.say(format!(
-            "    note  {path} of {address} is a submodule, which is not fetched: its folder is empty"
-        ));
+        workplace.reporter.tell(&Event::SubmoduleLeftOut { address: address.to_owned(), path });
     }
     let made = git.folder().join("archive.tar");
     let mut file = File::open(&made).at("open", &made)?;
     let (digest, size) = Digest::of_reader(&mut file).at("read", &made)?;
     store.adopt_file(&made, &digest)?;
-    workplace.reporter.say(format!("    done  commit {}, {}", &commit[..12], bytes(size)));
+    workplace.reporter.tell(&Event::CommitFinished { commit: commit.to_owned(), bytes: size });
     Ok((digest, size))
 }
 

@@ -14,6 +14,7 @@ use osier_build::MissingPin;
 use osier_recipe::{LockedFile, LockedSource, Pin, Source, SourceKind};
 
 use crate::project::Project;
+use crate::report::event::Event;
 use crate::report::problem::{Code, Outcome, Problem, unknown};
 use debian::Archives;
 use network::{Network, Place};
@@ -79,19 +80,18 @@ pub(crate) fn add(
                 let archive = archives.open(suite)?;
                 let lock = &mut project.lock;
                 let packages = debian::pin_environment(lock, &archive, suite, request, None)?;
-                project.workplace.reporter.say(format!(
-                    "     pin  build environment of {packages} packages from {suite}"
-                ));
+                let suite = suite.clone();
+                project.workplace.reporter.tell(&Event::EnvironmentPinned { suite, packages });
             }
             MissingPin::Source { recipe, suite, version, source } => {
                 let version = version.as_deref().unwrap_or_default();
                 let asked = Asked { recipe, source, suite, version };
                 let Some(locked) = pin(project, &asked, &mut archives, network)? else { continue };
-                project.workplace.reporter.say(format!(
-                    "     pin  {recipe}:{} {}",
-                    source.name,
-                    pinned(&locked)
-                ));
+                project.workplace.reporter.tell(&Event::SourcePinned {
+                    recipe: recipe.clone(),
+                    source: source.name.value.clone(),
+                    pin: pinned(&locked),
+                });
                 project.lock.add_source(locked);
             }
         }

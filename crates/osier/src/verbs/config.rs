@@ -14,6 +14,7 @@ use crate::beside;
 use crate::project::library::{BesideKind, Shelf};
 use crate::project::own_recipe;
 use crate::project::{Project, split_target};
+use crate::report::event::Event;
 use crate::report::problem::{Code, Outcome, Problem};
 use crate::session::{Workplace, launcher};
 use crate::source::network::Network;
@@ -82,7 +83,10 @@ pub(crate) fn run(workplace: &Workplace, component: &str, fragment: Option<&Path
     let source = graph.component(id).variables.get("SOURCE").map_or("/build", String::as_str);
     let path = Path::new(source.trim_start_matches('/')).join(&*editor.config);
     let before = read(&edited_layers[1..], &path)?;
-    workplace.reporter.say(format!("    edit  {component}: {}", *editor.run));
+    workplace.reporter.tell(&Event::EditorOpened {
+        component: component.to_owned(),
+        command: editor.run.value.clone(),
+    });
     shell::ended(terminal::run(&launcher, entered.spec)?)?;
     let after = read(&edited_layers, &path)?;
     let difference = osier_kconfig::difference(&before, &after);

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use osier_sandbox::{Feature, Outcome as Found, probe};
 
+use crate::report::figures::bytes;
 use crate::report::problem::{Code, Outcome, Problem};
-use crate::report::reporter::bytes;
 use crate::session::Workplace;
 
 fn label(feature: Feature) -> &'static str {

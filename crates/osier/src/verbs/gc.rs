@@ -4,8 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use osier_store::{GcLimits, Left, Store};
 
+use crate::report::figures::bytes;
 use crate::report::problem::{Code, Outcome, Problem};
-use crate::report::reporter::bytes;
 use crate::session::Workplace;
 
 /// Reads a size such as `20G` or `500M`.

@@ -9,6 +9,7 @@ use osier_store::{Key, KeyBuilder, Store};
 use crate::cli::Then;
 use crate::engine;
 use crate::project::Project;
+use crate::report::event::Event;
 use crate::report::problem::{Code, Outcome, Problem};
 use crate::report::screen;
 use crate::session::{Workplace, launcher};
@@ -127,7 +128,7 @@ pub(crate) fn run(
     let command: Vec<OsString> =
         if command.is_empty() { shell() } else { command.iter().map(OsString::from).collect() };
     let interactive = command == shell();
-    workplace.reporter.say(format!("   enter  {label}"));
+    workplace.reporter.tell(&Event::StepEntered { step: label.clone() });
     let (status, state) = run_in_step(&launcher, &engine, &graph, step, command)?;
     let then = match (then, state) {
         (Some(then), _) => then,

@@ -8,6 +8,7 @@ use osier_build::{ComponentId, Edits, Graph, SourceEdit};
 use osier_store::{Store, Tree, TreeNode};
 
 use crate::project::Project;
+use crate::report::event::Event;
 use crate::report::problem::{Code, Outcome, Problem};
 use crate::session::Workplace;
 use state::Edit;
@@ -157,6 +158,7 @@ pub(crate) fn remind(workplace: &Workplace) {
 pub(crate) fn begin_afresh(project: &Project<'_>, recipe: &str, why: &str) -> Outcome<()> {
     let Some(edit) = state::find(project, recipe)? else { return Ok(()) };
     edit.begin_afresh(&edit.now(project.store, &edit.source()?)?)?;
-    project.workplace.reporter.say(format!("   again  {recipe} afresh: {why}"));
+    let (recipe, reason) = (recipe.to_owned(), why.to_owned());
+    project.workplace.reporter.tell(&Event::EditRestarted { recipe, reason });
     Ok(())
 }

@@ -21,8 +21,9 @@ use crate::engine;
 use crate::project::library::Entry;
 use crate::project::tune::Demand;
 use crate::project::{BUILD, Goal, Project};
+use crate::report::event::Event;
+use crate::report::figures::duration;
 use crate::report::problem::{Code, Outcome, Problem};
-use crate::report::reporter::duration;
 use crate::session::{Workplace, launcher};
 use crate::source::network::Network;
 use crate::source::tools::Tool;
@@ -187,22 +188,18 @@ fn boot_target(
         return Ok(());
     }
     let show = |event: BootEvent<'_>| match event {
-        BootEvent::Started { boot, .. } => workplace.reporter.say(format!(
-            "    boot  {} on {} ({}), boot {boot}",
-            system.name,
-            file.name,
-            accelerator.name()
-        )),
-        BootEvent::Proved { seconds } => workplace
-            .reporter
-            .say(format!("  proved  process 1 answered after {}", duration(seconds))),
-        BootEvent::Retrying => workplace
-            .reporter
-            .say("   again  the emulated timer failed, which says nothing about the system"),
+        BootEvent::Started { boot, .. } => workplace.reporter.tell(&Event::BootStarted {
+            system: system.name.value.clone(),
+            machine: file.name.value.clone(),
+            accelerator: accelerator.name().to_owned(),
+            boot,
+        }),
+        BootEvent::Proved { seconds } => workplace.reporter.tell(&Event::BootProved { seconds }),
+        BootEvent::Retrying => workplace.reporter.tell(&Event::BootRetried {}),
         _ => {}
     };
     let report = osier_boot::boot(&plan, &emulator, &show).map_err(unbooted)?;
-    workplace.reporter.json(&serde_json::to_value(&report).unwrap_or_default());
+    workplace.reporter.json(&report);
     let log = report.boots.last().map(|boot| boot.serial_log.clone()).unwrap_or_default();
     let lines = [
         format!("kernel  {}", Workplace::shown(&kernel)),
@@ -240,7 +237,7 @@ fn boot_target(
         });
     }
     for note in report.boots.iter().flat_map(|boot| &boot.diagnosis.notes) {
-        workplace.reporter.say(format!("    note  {note}"));
+        workplace.reporter.tell(&Event::BootNoted { note: note.clone() });
     }
     let seconds: f64 = report.boots.iter().map(|boot| boot.seconds).sum();
     workplace.reporter.result(format!(
@@ -323,7 +320,7 @@ fn accelerator(
     let scratch = store.scratch("kvm")?;
     let probe = osier_boot::kvm::probe(Path::new("/dev/kvm"), scratch.path(), emulator);
     if probe.accelerator == Accelerator::Tcg {
-        workplace.reporter.say(format!("    note  KVM is not used: {}", probe.reason));
+        workplace.reporter.tell(&Event::KvmUnused { reason: probe.reason.clone() });
     }
     store.put_note(&known, format!("{} {}\n", boot.trim(), probe.accelerator.name()).as_bytes())?;
     Ok(probe.accelerator)

@@ -8,11 +8,11 @@ use std::path::Path;
 use osier_build::{ComponentId, Graph, copy_out};
 use osier_sandbox::Launcher;
 use osier_store::{LayerStack, Tree, TreeNode};
-use serde_json::json;
 
 use crate::engine;
 use crate::project::edits::{self, state, state::Edit};
 use crate::project::{Project, split_target};
+use crate::report::event::{EditEntry, Event};
 use crate::report::problem::{Code, Outcome, Problem};
 use crate::session::{Workplace, launcher};
 use crate::source::network::Network;
@@ -231,10 +231,12 @@ fn list(project: &Project<'_>) -> Outcome<()> {
     let reporter = &project.workplace.reporter;
     let edits = state::all(project)?;
     if project.workplace.global.json {
-        let values = edits.iter().map(|edit| {
-            json!({ "component": edit.component, "recipe": edit.recipe, "folder": edit.folder.to_str() })
+        let edits = edits.into_iter().map(|edit| EditEntry {
+            component: edit.component,
+            recipe: edit.recipe,
+            folder: edit.folder.display().to_string(),
         });
-        reporter.json(&json!({ "event": "edits", "edits": values.collect::<Vec<_>>() }));
+        reporter.tell(&Event::Edits { edits: edits.collect() });
         return Ok(());
     }
     if edits.is_empty() {
