@@ -146,7 +146,7 @@ codes! {
         "The archive is damaged or cut short although its SHA-256 is right, is of a form that osier does not read or not what its name or `format` says, has files outside the leading folders that `strip` leaves off, or holds an entry that is refused: an absolute path, `..`, a device, a way through a symbolic link of its own, a name that is too long for Linux. The message names the file, the entry and what to do; docs/reference/archives.md lists what is read. What osier does not unpack a step can: write `unpack = false`.";
     StepDiskFull = "S007", Failed, "the disk is full",
         "Nothing half-written counts as done. Make room (`osier gc --size 20G`) and build again: it goes on where it stopped.";
-    SandboxFailed = "S008", Machine, "the sandbox or the store failed",
+    SandboxFailed = "S008", Failed, "the sandbox or the store failed in a step",
         "The message names the call that failed. `osier doctor` tries what this machine gives.";
     CleanDiffers = "S009", Failed, "a clean build gives other bytes",
         "A component was built from the objects of an earlier build, as its kind allows, and `--clean-check` found that a clean build differs: its makefile did not notice a changed file. The clean result is in the store now. Take `reuse` off the step until its kind says the truth.";

@@ -25,12 +25,12 @@ pub(crate) fn tell(text: &str) {
     let _ = out.write_all(escape::printable(text).as_bytes()).and_then(|()| out.flush());
 }
 
-/// Prints one event as JSON on a line of standard output.
+/// Prints one event as JSON on a line of standard output, its fields in the order of their names.
 pub(crate) fn json(event: &impl Serialize) {
-    match serde_json::to_string(event) {
-        Ok(text) => {
+    match serde_json::to_value(event) {
+        Ok(value) => {
             let mut out = std::io::stdout().lock();
-            let _ = writeln!(out, "{}", escape::json(text));
+            let _ = writeln!(out, "{}", escape::json(value.to_string()));
         }
         Err(error) => tell(&format!("error[X070]: an event cannot be said in JSON: {error}\n")),
     }

@@ -78,7 +78,7 @@ impl Bench<'_> {
             ..Stdio::default()
         };
         let sandbox = |error: &dyn std::error::Error| {
-            Problem::of(Code::SandboxFailed, crate::report::problem::chain(error))
+            Problem::of(Code::NoSandbox, crate::report::problem::chain(error))
         };
         let _looking = Looking::begin();
         let mut running = self.launcher.spawn(&spec, stdio).map_err(|error| sandbox(&error))?;

@@ -27,13 +27,10 @@ pub(crate) fn is_there() -> bool {
 /// Runs a command in its sandbox to the end: with a terminal of its own where a person sits at one, else on osier's own streams.
 pub(crate) fn run(launcher: &Launcher, mut spec: Spec) -> Outcome<Status> {
     let not_set_up = |error: &dyn std::fmt::Display| {
-        Problem::of(Code::SandboxFailed, format!("the sandbox could not be set up: {error}"))
+        Problem::of(Code::NoSandbox, format!("the sandbox could not be set up: {error}"))
     };
     let ended = |running: Running| {
-        running
-            .wait()
-            .map(|exit| exit.status)
-            .map_err(|error| Problem::of(Code::SandboxFailed, error))
+        running.wait().map(|exit| exit.status).map_err(|error| Problem::of(Code::NoSandbox, error))
     };
     let broken =
         |error: Errno| Problem::of(Code::File, format!("the terminal cannot be used: {error}"));
