@@ -27,6 +27,6 @@ pub use plan::{
 pub use run::{
     BuildError, CleanCheck, ComponentResult, Desk, DeskError, End, Engine, EnterError, Entered,
     EnteredState, Event, EventDoc, ExecuteError, Executed, Executor, Local, Order, OrderFile,
-    Provision, Results, Settings, Sized, StepLimits, Stop, Survey, Time, Timing, Took,
-    machine_memory,
+    Provision, ProvisionError, Results, Settings, Sized, StepLimits, Stop, Survey, Time, Timing,
+    Took, machine_memory,
 };

@@ -62,10 +62,18 @@ const MOST_AREAS: usize = 50;
 /// How many results are so many that they are looked up together.
 const MANY: usize = 64;
 
+/// Why a build environment could not be unpacked: whatever the one who does it says.
+pub type ProvisionError = Box<dyn std::error::Error + Send + Sync>;
+
 /// Unpacks build environments; the program gives the one for Debian packages.
 pub trait Provision: Sync {
     /// Unpacks an environment into an existing empty folder, from blobs of the store.
-    fn unpack(&self, environment: &Environment, store: &Store, into: &Path) -> Result<(), String>;
+    fn unpack(
+        &self,
+        environment: &Environment,
+        store: &Store,
+        into: &Path,
+    ) -> Result<(), ProvisionError>;
 }
 
 /// How a build goes about its work; nothing here enters a key.
@@ -578,6 +586,18 @@ impl Engine<'_> {
     }
 }
 
+/// Tells an error with its causes, each once.
+fn told(error: &dyn std::error::Error) -> String {
+    let mut said = error.to_string();
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    for cause in causes.map(ToString::to_string) {
+        if !said.ends_with(&cause) {
+            said = format!("{said}: {cause}");
+        }
+    }
+    said
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
@@ -601,7 +621,8 @@ impl Engine<'_> {
         let scratch = self.store.scratch("root")?;
         let base = scratch.path().join("root");
         fs::create_dir(&base).at("make", &base)?;
-        self.provision.unpack(environment, self.store, &base).map_err(|message| {
+        self.provision.unpack(environment, self.store, &base).map_err(|error| {
+            let message = told(&*error);
             BuildError::Failed(vec![Failure {
                 component: "build environment".into(),
                 step: "unpack".into(),
