@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use osier_boot::console::Cleaner;
-use osier_boot::verdict::{Observation, Outcome, classify};
+use osier_boot::classify;
+use osier_boot::verdict::{Observation, Outcome};
 use osier_boot::{GuestEnding, GuestStatus, MachineEnd};
 
 fuzz_target!(|bytes: &[u8]| {

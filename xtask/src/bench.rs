@@ -1,4 +1,4 @@
-//! What osier costs on generated projects: `cargo xtask bench`. Figures are processor seconds, user and system, of the
+//! What osier costs on generated projects: `cargo xtask bench`. Figures are CPU seconds, user and system, of the
 //! whole process tree, as getrusage(2) counts them.
 
 use std::process::{Command, Stdio};

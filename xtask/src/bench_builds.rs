@@ -1,6 +1,6 @@
 //! What real builds cost through osier, beside the same commands by hand: `cargo xtask bench builds`.
 //!
-//! Figures are processor seconds, user and system, of the whole process tree.
+//! Figures are CPU seconds, user and system, of the whole process tree.
 
 use std::fs;
 use std::path::Path;
@@ -164,7 +164,7 @@ done
     Ok(())
 }
 
-/// Compresses all files of a folder, one behind the other, as `find` gives them; gives bytes and processor seconds.
+/// Compresses all files of a folder, one behind the other, as `find` gives them; gives bytes and CPU seconds.
 fn zstd_alone(folder: &Path) -> Result<(u64, f64)> {
     let mut folders = vec![folder.to_path_buf()];
     let mut files = Vec::new();

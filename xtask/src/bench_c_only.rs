@@ -1,6 +1,6 @@
 //! What a system costs whose C compiler is built with it: `cargo xtask bench c-only`.
 //!
-//! The system is that of `examples/c-only`. Figures are processor seconds, user and system, of osier's whole process tree;
+//! The system is that of `examples/c-only`. Figures are CPU seconds, user and system, of osier's whole process tree;
 //! the sources are fetched before. By hand means what it means in `bench_pair`.
 
 use std::fs;
@@ -30,7 +30,7 @@ const MAKES: [(&str, &str, &str); 6] = [
 struct Build {
     wall: f64,
     cpu: f64,
-    /// The label of each step that ran, with its processor seconds.
+    /// The label of each step that ran, with its CPU seconds.
     steps: Vec<(String, f64)>,
     utilisation: f64,
 }

@@ -1,7 +1,7 @@
 //! One make step through osier and by hand, at the same time.
 //!
 //! By hand means: the same root as a plain folder, entered by `unshare` and `chroot`, with the same command and environment.
-//! Both run side by side with one job each, so that whatever slows the machine slows both: by turns, the processor seconds of
+//! Both run side by side with one job each, so that whatever slows the machine slows both: by turns, the CPU seconds of
 //! one and the same command by hand differed by a quarter.
 
 use std::fs;
@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::bench::seconds_of_children;
 use crate::workshop::Workshop;
 
-/// What a make step cost, in processor seconds.
+/// What a make step cost, in CPU seconds.
 pub(crate) struct Pair {
     /// In osier's sandbox.
     pub(crate) step: f64,
@@ -59,7 +59,7 @@ pub(crate) fn pair(shop: &Workshop, step: &MakeStep<'_>, number: usize) -> Resul
     Ok(Pair { step, osier: spent - hand - (all - step), hand })
 }
 
-/// Gives the label of each step that ran in a build with `--json`, with its processor seconds.
+/// Gives the label of each step that ran in a build with `--json`, with its CPU seconds.
 pub(crate) fn step_costs(built: &Output) -> Vec<(String, f64)> {
     let text = String::from_utf8_lossy(&built.stdout);
     let events = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -71,7 +71,7 @@ pub(crate) fn step_costs(built: &Output) -> Vec<(String, f64)> {
     steps.collect()
 }
 
-/// Gives the processor seconds of a step, which has to have run.
+/// Gives the CPU seconds of a step, which has to have run.
 pub(crate) fn cost_of(steps: &[(String, f64)], label: &str) -> Result<f64> {
     let step = steps.iter().find(|(step, cpu)| step == label && *cpu > 0.0);
     Ok(step.with_context(|| format!("{label} did not run"))?.1)
@@ -118,7 +118,7 @@ fn copy_root(shop: &Workshop, component: &str, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Runs a command in a folder as root; gives what it cost, in processor seconds.
+/// Runs a command in a folder as root; gives what it cost, in CPU seconds.
 fn by_hand(folder: &Path, command: &str, environment: &[String]) -> Result<f64> {
     let enter = r#"
 root=$1; command=$2; shift 2

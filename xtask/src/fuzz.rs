@@ -12,7 +12,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 use crate::cargo_tools::FUZZ;
 use crate::{literals, root};
 
-/// How much processor time each target is given where nothing else is said, in seconds.
+/// How much CPU time each target is given where nothing else is said, in seconds.
 const SECONDS: u64 = 900;
 
 /// The longest input, in bytes.
@@ -47,7 +47,7 @@ const TARGETS: &[Target] = &[
     },
 ];
 
-/// Fuzzes some targets or all, each for so many seconds of processor time, and prints a row of figures for each.
+/// Fuzzes some targets or all, each for so many seconds of CPU time, and prints a row of figures for each.
 ///
 /// Every target starts from its seeds ([`Target::seeds`]) and from what earlier runs have found in `target/fuzz/corpus`.
 pub(crate) fn all(words: &[&str]) -> Result<()> {
@@ -88,7 +88,7 @@ impl Target {
         root().join("target/fuzz").join(what).join(self.name)
     }
 
-    /// Runs the target until it has had its processor time, or has crashed. On a busy machine that takes longer, a third
+    /// Runs the target until it has had its CPU time, or has crashed. On a busy machine that takes longer, a third
     /// at most.
     fn fuzz(&self, program: &Path, time: Duration) -> Result<Figures> {
         for folder in [
@@ -105,7 +105,7 @@ impl Target {
         let status = self.cargo_fuzz(program, "build").status().context("cannot run cargo fuzz")?;
         ensure!(status.success(), "the target {} could not be built", self.name);
         println!(
-            "fuzz {}: {} s of processor time, output in {}",
+            "fuzz {}: {} s of CPU time, output in {}",
             self.name,
             time.as_secs(),
             self.place("log").display()
@@ -234,7 +234,7 @@ impl Target {
     }
 }
 
-/// The processor time of all programs that this one has run so far.
+/// The CPU time of all programs that this one has run so far.
 fn cpu() -> Result<Duration> {
     let used = getrusage(UsageWho::RUSAGE_CHILDREN)?;
     let of = |time: nix::sys::time::TimeVal| {
@@ -245,7 +245,7 @@ fn cpu() -> Result<Duration> {
     Ok(of(used.user_time()) + of(used.system_time()))
 }
 
-const HEAD: &str = "| target | seconds | processor seconds | inputs | edges | features | corpus | crash |\n\
+const HEAD: &str = "| target | seconds | CPU seconds | inputs | edges | features | corpus | crash |\n\
     | --- | --- | --- | --- | --- | --- | --- | --- |";
 
 /// What runs of libFuzzer came to.

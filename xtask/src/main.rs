@@ -22,7 +22,6 @@ mod prove_disks;
 mod prove_edit;
 mod prove_fragments;
 mod prove_git;
-mod prove_graph;
 mod prove_jobs;
 mod prove_kill;
 mod prove_kill_random;

@@ -11,7 +11,6 @@ use crate::prove_disks::{disks, images};
 use crate::prove_edit::edit;
 use crate::prove_fragments::fragments;
 use crate::prove_git;
-use crate::prove_graph::graph;
 use crate::prove_jobs::jobs;
 use crate::prove_kill;
 use crate::prove_kill_random;
@@ -38,7 +37,6 @@ pub(crate) const NAMES: &[&str] = &[
     "shell",
     "config",
     "fragments",
-    "graph",
     "git",
     "jobs",
     "store",
@@ -72,7 +70,6 @@ fn proofs(name: &str) -> Result<&'static [Proof]> {
         "shell" => &[shell],
         "config" => &[config],
         "fragments" => &[fragments],
-        "graph" => &[graph],
         "git" => &[prove_git::run],
         "jobs" => &[jobs],
         "patches" => &[prove_patches::patches],
@@ -101,7 +98,6 @@ fn proofs(name: &str) -> Result<&'static [Proof]> {
             shell,
             config,
             fragments,
-            graph,
             prove_git::run,
             jobs,
             prove_patches::patches,

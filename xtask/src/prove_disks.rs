@@ -99,7 +99,7 @@ const TOOLS: &str = "d proc 0755 root root\nd sys 0755 root root\nd mnt 0755 roo
     c dev/console 0600 root root 5 1\nf init 0755 root root\nf bin/busybox 0755 root root\ns bin/*\ns sbin/reboot\n";
 
 /// Machines with disks: another system's image, kept and fresh ones, and a root file system without an initramfs.
-/// It compiles a kernel of its own, some four minutes of processor time.
+/// It compiles a kernel of its own, some four minutes of CPU time.
 pub(crate) fn disks(store: &Path) -> Result<()> {
     let shop = Workshop::new("disks", store)?;
     std::fs::copy(root().join("osier.lock"), shop.project.join("osier.lock"))?;

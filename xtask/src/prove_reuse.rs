@@ -129,7 +129,7 @@ impl Kernel {
         }
 
         println!(
-            "prove reuse: {SYMBOLS} symbols there and back, the dearest for {most:.1} s of processor time"
+            "prove reuse: {SYMBOLS} symbols there and back, the dearest for {most:.1} s of CPU time"
         );
         Ok(())
     }

@@ -18,7 +18,7 @@ pub(crate) fn read<E: From<ReadError>>(
     }
     let mut long = Vec::new();
     while let Some(header) = header(&mut reader)? {
-        let bad = || ReadError::from(wrong("a member has a number that is none"));
+        let bad = || ReadError::from(wrong("a member has a number that cannot be read"));
         let text = |from: usize, to: usize| header[from..to].trim_ascii();
         let value = |from: usize, to: usize, radix: u32| -> Result<u64, ReadError> {
             let text = std::str::from_utf8(text(from, to)).map_err(|_| bad())?;

@@ -183,7 +183,7 @@ fn too_much_memory(error: io::Error) -> io::Error {
     let found = error.get_ref().and_then(|inner| inner.downcast_ref());
     match found {
         Some(liblzma::stream::Error::MemLimit) => {
-            wrong("to unpack it takes more than 1 GiB of memory")
+            wrong("unpacking it takes more than 1 GiB of memory")
         }
         _ => error,
     }
@@ -371,7 +371,7 @@ pub(crate) mod tests {
         let mut bytes = compress(Compression::Lzma, b"text");
         bytes[1..5].fill(0xff);
         let error = read(Compression::Lzma, &bytes).unwrap_err();
-        assert_eq!(error.to_string(), "to unpack it takes more than 1 GiB of memory");
+        assert_eq!(error.to_string(), "unpacking it takes more than 1 GiB of memory");
         // What `xz -9` asks for is far less.
         bytes[1..5].copy_from_slice(&(64_u32 << 20).to_le_bytes());
         assert_eq!(read(Compression::Lzma, &bytes).unwrap(), b"text");

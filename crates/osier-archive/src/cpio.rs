@@ -85,7 +85,7 @@ fn fill(reader: &mut impl Read, length: u64, align: u64) -> io::Result<()> {
 
 fn name(reader: &mut impl Read, header: &Header) -> io::Result<Vec<u8>> {
     if header.name == 0 || header.name > MOST_NAME {
-        return Err(wrong("a name has no length that is possible"));
+        return Err(wrong("a name has an impossible length"));
     }
     let mut name = bytes(reader, header.name)?;
     fill(reader, header.length + header.name, header.align)?;

@@ -51,8 +51,10 @@ impl Extended {
     }
 
     fn record(&mut self, key: &[u8], value: &[u8]) -> io::Result<()> {
-        let number =
-            || decimal(value).ok_or_else(|| wrong("an extended header has a number that is none"));
+        let number = || {
+            decimal(value)
+                .ok_or_else(|| wrong("an extended header has a number that cannot be read"))
+        };
         // An empty value takes back what an earlier header said.
         let text = (!value.is_empty()).then(|| value.to_vec());
         match key {
@@ -80,7 +82,7 @@ impl Extended {
                 self.sparse_map = numbers
                     .map(|text| {
                         decimal(text).ok_or_else(|| {
-                            wrong("the list of a file's holes has a number that is none")
+                            wrong("the list of a file's holes has a number that cannot be read")
                         })
                     })
                     .collect::<io::Result<_>>()?;

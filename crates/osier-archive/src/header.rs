@@ -71,17 +71,17 @@ impl<'b> Header<'b> {
     }
 
     pub(crate) fn mode(&self) -> io::Result<u32> {
-        let mode = number(self.field(100, 8)).ok_or_else(|| wrong("the mode is no number"))?;
+        let mode = number(self.field(100, 8)).ok_or_else(|| wrong("the mode is not a number"))?;
         Ok(u32::try_from(mode & 0o7777).unwrap_or(0))
     }
 
     pub(crate) fn size(&self) -> io::Result<u64> {
         let size = number(self.field(124, 12)).and_then(|size| u64::try_from(size).ok());
-        size.ok_or_else(|| wrong("the size is no number"))
+        size.ok_or_else(|| wrong("the size is not a number"))
     }
 
     pub(crate) fn mtime(&self) -> io::Result<i64> {
-        number(self.field(136, 12)).ok_or_else(|| wrong("the time is no number"))
+        number(self.field(136, 12)).ok_or_else(|| wrong("the time is not a number"))
     }
 }
 

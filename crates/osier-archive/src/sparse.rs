@@ -37,7 +37,7 @@ pub(crate) fn check(pieces: &Pieces, size: u64, stored: u64) -> io::Result<()> {
 
 /// Reads the list of GNU's old form: in the header, and in blocks behind it. Gives the file's size too.
 pub(crate) fn old(header: &Header<'_>, reader: &mut impl Read) -> io::Result<(u64, Pieces)> {
-    let bad = || wrong("the list of a file's holes has a number that is none");
+    let bad = || wrong("the list of a file's holes has a number that cannot be read");
     let value =
         |field: &[u8]| number(field).and_then(|value| u64::try_from(value).ok()).ok_or_else(bad);
     let size = value(header.field(483, 12))?;
@@ -102,6 +102,6 @@ impl<R: Read> Lines<'_, R> {
             }
         }
         decimal(&digits)
-            .ok_or_else(|| wrong("the list of a file's holes has a number that is none"))
+            .ok_or_else(|| wrong("the list of a file's holes has a number that cannot be read"))
     }
 }

@@ -170,7 +170,7 @@ fn entry<R: Read, E: From<ReadError>>(
     let target =
         || said.link.clone().or_else(|| said.long_link.clone()).unwrap_or_else(|| header.link());
     if said.continues || header.kind() == b'M' {
-        let problem = "continues a file of another volume; join the volumes to one archive first";
+        let problem = "continues a file of another volume; join the volumes into one archive first";
         return Err(ReadError::Refused { entry: path, problem }.into());
     }
     // What has no content: whatever stands as the size, no bytes follow.

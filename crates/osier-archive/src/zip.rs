@@ -52,7 +52,7 @@ fn entry(archive: &mut ZipArchive<BufReader<File>>, index: usize) -> Result<Entr
         return refused("is encrypted");
     }
     if !matches!(member.compression(), CompressionMethod::Stored | CompressionMethod::Deflated) {
-        return refused("is compressed in another way than deflate, the usual one of zip");
+        return refused("is not compressed with deflate, the usual method of zip");
     }
     let mode = if member.system() == System::Unix { member.unix_mode() } else { None };
     let kind = match mode.unwrap_or(0) & 0o170_000 {

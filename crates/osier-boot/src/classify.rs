@@ -134,7 +134,7 @@ fn qemu_fault(seen: &Observation<'_>) -> Option<Found> {
         Outcome::EmulatorFailed { message } => (
             message.clone(),
             "QEMU could not be started",
-            "look at the message; `osier doctor` tries QEMU by itself",
+            "read the message; `osier doctor` tries QEMU by itself",
         ),
         Outcome::GuestEnded { status: GuestStatus::Code(code), .. }
             if *code != 0 && !seen.messages.trim().is_empty() =>
@@ -150,7 +150,7 @@ fn qemu_fault(seen: &Observation<'_>) -> Option<Found> {
                 text if text.is_empty() => format!("killed by signal {signal}"),
                 text => format!("killed by signal {signal}: {text}"),
             },
-            "QEMU crashed, or something on this host killed it (no memory left, say)",
+            "QEMU crashed, or something on this host killed it, for example for lack of memory",
             "try again; look at the host's kernel log",
         ),
         _ => return None,
@@ -238,17 +238,17 @@ fn init_errno(errno: Option<i32>, everything: bool) -> (&'static str, &'static s
             "put the interpreter into the manifest, link init statically, or take the carriage returns out",
         ),
         Some(13) => (
-            "it may not be executed (error 13, EACCES)",
+            "it is not executable (error 13, EACCES)",
             "the file's mode has no x bit, or it is not a regular file",
             "give init mode 755 in the manifest",
         ),
         Some(40) => (
-            "its symbolic links lead nowhere (error 40, ELOOP)",
+            "its symbolic links form a loop (error 40, ELOOP)",
             "a symbolic link points to itself",
             "look at the links on the path of init",
         ),
         Some(26) => (
-            "it is not finished (error 26, ETXTBSY)",
+            "its file is not complete (error 26, ETXTBSY)",
             "the initramfs ends in the middle of this file, so that the kernel still holds it open for writing",
             "write the image again; look at the size of the initramfs",
         ),
@@ -318,7 +318,7 @@ fn panicked(seen: &Observation<'_>, lines: &Lines<'_>) -> Option<Found> {
         return Some(Found::new(
             Verdict::TimerFlake,
             &[panic],
-            "the translator did not deliver timer ticks in time to a kernel that tests for them",
+            "QEMU's emulation did not deliver timer ticks in time to a kernel that tests for them",
             "try again; `no_timer_check` on the command line switches the test off",
         ));
     }
@@ -340,7 +340,7 @@ fn panicked(seen: &Observation<'_>, lines: &Lines<'_>) -> Option<Found> {
         if memory {
             "the machine has too little memory for this kernel and initramfs"
         } else {
-            "the kernel met a state that it cannot go on from"
+            "the kernel met an error that it cannot recover from"
         },
         if memory {
             "give the machine more memory"
@@ -368,12 +368,12 @@ fn init_ended(status: i32, before: &[&str], panic: &str) -> Found {
             "look at the line before the panic; deliver what it names",
         ),
         (Some(_), _) => (
-            "process 1 returned; it must run until it switches the machine off",
+            "process 1 ended; it must run until it switches the machine off",
             "let init end with reboot or poweroff, or wait for its children for ever",
         ),
         (_, Some(4)) => (
             "the program uses instructions that this machine's processor does not have",
-            "build for a plainer processor, or set the machine's cpu",
+            "build for a lower processor level, or set the machine's cpu",
         ),
         _ => (
             "the program crashed: a damaged binary, a wrong C library, or too little memory",
@@ -440,7 +440,7 @@ fn no_root(lines: &Lines<'_>, panic: &str) -> Found {
                     .trim()
                     .to_owned(),
             },
-            "the device is there, but its file system is none that the kernel has a driver for, or it is damaged",
+            "the device is there, but the kernel has no driver for its file system, or the file system is damaged",
             "compare the image's file system with the kernel's (EXT4_FS, SQUASHFS, ...)",
         ),
         (Some(_), None) => {
@@ -510,7 +510,7 @@ fn from_outcome(seen: &Observation<'_>, lines: &Lines<'_>) -> Found {
             Verdict::NoConsoleOutput,
             evidence,
             if ended {
-                "the guest ran and ended unseen: console= names another port, or the kernel has no driver for it (TTY, SERIAL_8250_CONSOLE, SERIAL_AMBA_PL011_CONSOLE), or it failed before it had one"
+                "the guest ran and ended, but nothing was seen of it: console= names another port, or the kernel has no driver for it (TTY, SERIAL_8250_CONSOLE, SERIAL_AMBA_PL011_CONSOLE), or it failed before it had one"
             } else {
                 "the kernel did not start, or console= names a port that the machine does not have"
             },
@@ -534,7 +534,7 @@ fn from_outcome(seen: &Observation<'_>, lines: &Lines<'_>) -> Found {
                 limit.as_secs()
             );
             if seen.proved.is_some() {
-                let cause = "the guest did something else than the script expects";
+                let cause = "the guest did not do what the script expects";
                 return Found::new(
                     Verdict::ExpectationFailed { waiting_for },
                     evidence,
@@ -576,7 +576,7 @@ fn from_outcome(seen: &Observation<'_>, lines: &Lines<'_>) -> Found {
                 evidence,
                 match how {
                     Some(_) => "something in the guest ended it",
-                    None => "the processor was reset without a word from the kernel",
+                    None => "the processor was reset, and the kernel printed nothing",
                 },
                 "look at the end of the console log",
             )
@@ -611,9 +611,13 @@ fn no_progress(seen: &Observation<'_>, lines: &Lines<'_>, waiting_for: &str, qui
         Verdict::NoProgress { last_line: last.to_owned() },
         &[last],
         if asks {
-            format!("the guest waits for input; for {quiet} s it neither printed nor computed")
+            format!(
+                "the guest waits for input; for {quiet} s it printed nothing and used no CPU time"
+            )
         } else {
-            format!("the guest sleeps or hangs; for {quiet} s it neither printed nor computed")
+            format!(
+                "the guest sleeps or hangs; for {quiet} s it printed nothing and used no CPU time"
+            )
         },
         format!("the script was waiting for {waiting_for}"),
     )
@@ -629,7 +633,7 @@ fn root_wait(lines: &Lines<'_>) -> Option<Found> {
         Verdict::NoRoot { fault: RootFault::Waiting { root } },
         &[line],
         "rootwait is given and the device never appears: no such device on the machine, or no driver for it",
-        "take rootwait off to see the reason; behind mptsas a disk needs a wwn",
+        "remove rootwait to see the reason; behind mptsas a disk needs a wwn",
     ))
 }
 

@@ -90,7 +90,7 @@ fn each_fault_has_its_verdict() {
             format!("{START}[    0.7] Failed to execute /init (error -13)\n{FALLBACK}"),
             settled(),
             "B103",
-            "init could not be run: /init: it may not be executed (error 13, EACCES)",
+            "init could not be run: /init: it is not executable (error 13, EACCES)",
             "mode 755",
         ),
         (
@@ -114,7 +114,7 @@ fn each_fault_has_its_verdict() {
             format!("{START}[    0.7] Failed to execute /init (error -26)\n{NO_INIT}\n"),
             ended(),
             "B103",
-            "init could not be run: /init: it is not finished (error 26, ETXTBSY)",
+            "init could not be run: /init: its file is not complete (error 26, ETXTBSY)",
             "ends in the middle",
         ),
         (
@@ -135,7 +135,7 @@ fn each_fault_has_its_verdict() {
             ended(),
             "B104",
             "init ended with exit code 3",
-            "process 1 returned",
+            "process 1 ended",
         ),
         (
             "init ends with 127",
@@ -283,7 +283,7 @@ fn each_fault_has_its_verdict() {
             format!("{START}[    1.1] Waiting for root device /dev/sda1...\n"),
             stuck(),
             "B105",
-            "the kernel found no root file system: it waits for /dev/sda1 for ever",
+            "the kernel found no root file system: it waits forever for /dev/sda1",
             "wwn",
         ),
         (
@@ -338,7 +338,7 @@ fn each_fault_has_its_verdict() {
             format!("{START}busy\n"),
             timed_out(),
             "B108",
-            "the time limit passed in waiting for the proof that process 1 runs",
+            "the time limit passed while waiting for the proof that process 1 runs",
             "limit was 60 s",
         ),
         (
@@ -346,8 +346,8 @@ fn each_fault_has_its_verdict() {
             START.to_owned(),
             ended(),
             "B110",
-            "the guest ended in waiting for the proof that process 1 runs",
-            "without a word",
+            "the guest ended while the script was waiting for the proof that process 1 runs",
+            "printed nothing",
         ),
         (
             "an init that ends the guest without the proof",

@@ -1,6 +1,6 @@
 //! Which instructions a machine's processor has, by the levels that compilers know.
 
-use crate::{Accelerator, Architecture};
+use crate::board::{Accelerator, Architecture};
 
 /// The processor of a machine.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,7 +11,8 @@ use rustix::io::Errno;
 
 use crate::challenge::Challenge;
 use crate::emulator::{Emulator, EmulatorError, Guest, GuestExit};
-use crate::runner::{BootError, BootPlan, pipes, prepare};
+use crate::plan::BootPlan;
+use crate::runner::{BootError, pipes, prepare};
 use crate::terminal::{RawMode, read};
 
 /// The key that leaves the console: Ctrl-].

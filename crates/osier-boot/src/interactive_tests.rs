@@ -8,7 +8,8 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, tcgetattr};
 
 use super::*;
-use crate::machine::{Accelerator, Architecture, Board, Machine};
+use crate::board::{Accelerator, Architecture, Board};
+use crate::machine::Machine;
 use crate::script::Script;
 use crate::shell_guest::ShellEmulator;
 

@@ -14,9 +14,10 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use crate::board::Accelerator;
 use crate::console::Console;
 use crate::emulator::{Emulator, GuestStatus, QemuCall, QemuFile};
-use crate::machine::{Accelerator, common};
+use crate::machine::common;
 use crate::runner::pipes;
 
 /// How long the probe's guest may take, QEMU's start included.
@@ -119,7 +120,7 @@ pub fn probe(device: &Path, scratch: &Path, emulator: &dyn Emulator) -> KvmProbe
 
 fn try_kvm(device: &Path, scratch: &Path, emulator: &dyn Emulator) -> Result<(), String> {
     if std::env::consts::ARCH != "x86_64" {
-        return Err("KVM is used on x86_64 hosts only so far".to_owned());
+        return Err("so far osier uses KVM only on x86_64 hosts".to_owned());
     }
     OpenOptions::new().read(true).write(true).open(device).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => format!("{} does not exist", device.display()),

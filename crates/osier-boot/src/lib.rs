@@ -21,6 +21,7 @@
 //! ended as the script says. QEMU's exit status proves nothing: a panic, a silent
 //! reboot and a success all end with 0.
 
+mod board;
 pub mod challenge;
 mod classify;
 pub mod console;
@@ -32,20 +33,24 @@ mod kernel_lines;
 pub mod kvm;
 pub mod machine;
 pub mod machine_end;
+mod plan;
 mod playing;
 pub mod runner;
 pub mod script;
 pub mod terminal;
 pub mod verdict;
 
+pub use board::{Accelerator, Architecture, Board};
 pub use challenge::Challenge;
+pub use classify::classify;
 pub use disk::{Bus, Disk};
 pub use emulator::{
     ConsoleEnds, Emulator, EmulatorError, Guest, GuestExit, GuestStatus, QemuCall, QemuFile,
 };
-pub use machine::{Accelerator, Architecture, Board, Machine, MachineError};
+pub use machine::{Machine, MachineError};
 pub use machine_end::MachineEnd;
-pub use runner::{BootError, BootEvent, BootPlan, BootRecord, BootReport, boot};
+pub use plan::{BootEvent, BootPlan, InitrdSource};
+pub use runner::{BootError, BootRecord, BootReport, boot};
 pub use script::{Action, BootScript, GuestEnding, Pattern, Script, ScriptError};
 pub use verdict::{Diagnosis, Verdict};
 

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use crate::board::{Accelerator, Architecture, Board};
 use crate::challenge::{CHALLENGE_FW_CFG, Challenge};
 use crate::cpu::default_model;
 use crate::disk::{Bus, Disk};
@@ -19,89 +20,6 @@ const INITRD: &str = "/boot/initrd";
 const DISKS: &str = "/disk";
 /// Where SAS addresses begin for disks without one of their own (NAA 5, then any number).
 const FIRST_WWN: u64 = 0x5000_c500_0000_0001;
-
-/// The processor family of the guest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Architecture {
-    /// 64-bit x86.
-    #[serde(rename = "x86_64")]
-    X86_64,
-    /// 64-bit ARM.
-    Aarch64,
-}
-
-impl Architecture {
-    /// The name in QEMU's program, and in [`std::env::consts::ARCH`].
-    pub fn name(self) -> &'static str {
-        match self {
-            Architecture::X86_64 => "x86_64",
-            Architecture::Aarch64 => "aarch64",
-        }
-    }
-}
-
-/// QEMU's `-machine`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Board {
-    /// x86 with PCI Express and AHCI.
-    Q35,
-    /// x86 with PCI and IDE.
-    Pc,
-    /// x86 with virtio-mmio only, described on the command line (Linux:
-    /// `VIRTIO_MMIO_CMDLINE_DEVICES`) as there is no ACPI; so it cannot power off, but reboot.
-    Microvm,
-    /// ARM with PCI Express and virtio.
-    Virt,
-}
-
-impl Board {
-    /// QEMU's name of it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Board::Q35 => "q35",
-            Board::Pc => "pc",
-            Board::Microvm => "microvm",
-            Board::Virt => "virt",
-        }
-    }
-
-    fn architecture(self) -> Architecture {
-        match self {
-            Board::Q35 | Board::Pc | Board::Microvm => Architecture::X86_64,
-            Board::Virt => Architecture::Aarch64,
-        }
-    }
-}
-
-/// What runs the guest's instructions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Accelerator {
-    /// The host's processor, by `/dev/kvm`.
-    Kvm,
-    /// QEMU's translator; works everywhere, some ten times slower.
-    Tcg,
-}
-
-impl Accelerator {
-    /// QEMU's name of it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Accelerator::Kvm => "kvm",
-            Accelerator::Tcg => "tcg",
-        }
-    }
-
-    /// By what time limits written for KVM are multiplied.
-    pub fn slowness(self) -> u32 {
-        match self {
-            Accelerator::Kvm => 1,
-            Accelerator::Tcg => 10,
-        }
-    }
-}
 
 /// An emulated machine; there is no network card.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -155,7 +73,7 @@ pub enum MachineError {
         architecture: &'static str,
     },
     /// Memory or processors out of range.
-    #[error("machine {machine}: {what} = {value} is not within {least} to {most}")]
+    #[error("machine {machine}: {what} = {value} is not between {least} and {most}")]
     Range {
         /// The machine's name.
         machine: String,
@@ -169,9 +87,7 @@ pub enum MachineError {
         most: u32,
     },
     /// A name that would mean something else in QEMU's or the kernel's arguments.
-    #[error(
-        "machine {machine}: {what} {value:?} has characters that it cannot have, or a wrong length"
-    )]
+    #[error("machine {machine}: {what} {value:?} has a forbidden character or a wrong length")]
     Name {
         /// The machine's name.
         machine: String,
@@ -223,7 +139,7 @@ pub enum MachineError {
         bus: Bus,
     },
     /// KVM runs the host's own instructions only.
-    #[error("machine {machine}: kvm on this host does not run {architecture}")]
+    #[error("machine {machine}: KVM on this host does not run {architecture}")]
     ForeignKvm {
         /// The machine's name.
         machine: String,

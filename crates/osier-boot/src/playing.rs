@@ -9,7 +9,7 @@ use crate::classify::KVM_BROKEN;
 use crate::console::{Console, Record};
 use crate::emulator::{Guest, GuestExit, GuestStatus};
 use crate::kernel_lines::Lines;
-use crate::runner::{BootEvent, BootPlan, rounded};
+use crate::plan::{BootEvent, BootPlan, rounded};
 use crate::script::{Action, BootScript, GuestEnding, Matcher};
 use crate::verdict::Outcome;
 

@@ -160,7 +160,7 @@ fn the_script_that_was_not_kept_is_the_verdict_where_nothing_broke() {
         let with = |rest: &[&'static str]| [&start[..], rest].concat();
         told(&with(&["y\n"]), timed_out(), "B109", "this did not come: the text \"x\"");
         told(&with(&["/ # "]), stuck(), "B107", "the guest stopped making progress after: / #");
-        let early = "the guest ended (reboot) in waiting for the text \"x\"";
+        let early = "the guest ended (reboot) while the script was waiting for the text \"x\"";
         told(&with(&[REBOOT]), ended(), "B110", early);
         // A program prints the words of a panic, and then the guest ends in an orderly way.
         told(&with(&[FORGED, REBOOT]), ended(), "B110", early);
@@ -187,7 +187,7 @@ fn the_script_that_was_not_kept_is_the_verdict_where_nothing_broke() {
             &with(&["[    9.0] reboot: System halted\n"]),
             settled(),
             "B110",
-            "the guest ended (halt) in waiting for the text \"x\"",
+            "the guest ended (halt) while the script was waiting for the text \"x\"",
         );
     }
     // The last words of a guest that ended without another word of the kernel.
@@ -197,7 +197,7 @@ fn the_script_that_was_not_kept_is_the_verdict_where_nothing_broke() {
 
 #[test]
 fn without_a_proof_what_init_prints_is_not_what_the_kernel_says() {
-    let no_code = "the guest ended (reboot) in waiting for the text \"x\"";
+    let no_code = "the guest ended (reboot) while the script was waiting for the text \"x\"";
     for words in ["Failed to execute /init (error -2)\n", FORGED, DUMP] {
         // Init prints it; and ends, hangs, switches off, or does not finish.
         told(&[START, RUN, words, RETURNED], ended(), "B104", "init ended with exit code 3");
@@ -248,7 +248,7 @@ fn without_a_proof_what_init_prints_is_not_what_the_kernel_says() {
                 &[&start],
                 timed_out(),
                 "B108",
-                "the time limit passed in waiting for the text \"x\"",
+                "the time limit passed while waiting for the text \"x\"",
             );
             told(&[&start, PROOF, words], timed_out(), "B109", "this did not come: the text \"x\"");
         }

@@ -3,81 +3,24 @@
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::pipe::{PipeFlags, pipe_with};
 use serde::Serialize;
 
+use crate::board::Accelerator;
 use crate::challenge::Challenge;
+use crate::classify::classify;
 use crate::console::Console;
 use crate::emulator::{ConsoleEnds, Emulator, QemuCall};
-use crate::machine::{Accelerator, Machine, MachineError, Payload};
+use crate::machine::{Machine, MachineError, Payload};
 use crate::machine_end;
+use crate::plan::{BootEvent, BootPlan, rounded};
 use crate::playing::Playing;
-use crate::script::{Action, BootScript, GuestEnding, Script, ScriptError};
-use crate::verdict::{Diagnosis, Observation, Outcome, Verdict, classify};
-
-/// Makes the initramfs of one boot: the system's own with the challenge appended as the file
-/// [`crate::challenge::CHALLENGE_FILE`] of a further cpio. Called once for each start of QEMU.
-pub type InitrdSource<'a> = &'a (dyn Fn(&Challenge) -> io::Result<PathBuf> + Sync);
-
-/// What is booted, where, and what must happen.
-pub struct BootPlan<'a> {
-    /// The machine.
-    pub machine: Machine,
-    /// What runs its instructions; see [`crate::kvm::probe`].
-    pub accelerator: Accelerator,
-    /// The kernel; without it the firmware boots from the disks.
-    pub kernel: Option<PathBuf>,
-    /// The kernel command line as the system wants it.
-    pub append: String,
-    /// The initramfs; without it the challenge is given by `fw_cfg`.
-    pub initrd: Option<InitrdSource<'a>>,
-    /// Makes the files of the machine's disks as the guest must find them; called once before each
-    /// start of QEMU.
-    pub renew_disks: Option<&'a (dyn Fn() -> io::Result<()> + Sync)>,
-    /// What must happen.
-    pub script: Script,
-    /// Multiplies all time limits, on top of the accelerator's own factor; 1.0 for an idle host.
-    /// What is not a positive number counts as 1.0.
-    pub patience: f64,
-    /// After how long without console output and CPU use a guest counts as stuck (times
-    /// `patience`). It must be longer than any sleep of the guest.
-    pub no_progress: Duration,
-    /// The folder for the console logs: `serial.log`, `serial-2.log` for the second boot.
-    pub folder: PathBuf,
-}
-
-/// News while a plan is played.
-#[derive(Debug, Clone, PartialEq)]
-pub enum BootEvent<'a> {
-    /// QEMU has been started.
-    Started {
-        /// Counted from 1.
-        boot: usize,
-        /// Where the console is recorded.
-        log: &'a Path,
-    },
-    /// An action begins.
-    Waiting {
-        /// What is waited for, or sent.
-        action: &'a Action,
-    },
-    /// Process 1 has proved itself.
-    Proved {
-        /// Seconds since QEMU's start.
-        seconds: f64,
-    },
-    /// The boot is tried once more because of the translator's timer fault.
-    Retrying,
-    /// The boot is over.
-    Ended {
-        /// What became of it.
-        diagnosis: &'a Diagnosis,
-    },
-}
+use crate::script::{Action, BootScript, GuestEnding, ScriptError};
+use crate::verdict::{Diagnosis, Observation, Outcome, Verdict};
 
 /// What became of a plan.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -299,10 +242,6 @@ fn log_name(number: usize, again: bool) -> String {
     let number = if number == 1 { String::new() } else { format!("-{number}") };
     let again = if again { "-again" } else { "" };
     format!("serial{number}{again}.log")
-}
-
-pub(crate) fn rounded(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 1000.0).round() / 1000.0
 }
 
 /// Our ends of the three pipes.

@@ -3,8 +3,8 @@
 use std::sync::Mutex;
 
 use super::*;
-use crate::machine::{Architecture, Board};
-use crate::script::Pattern;
+use crate::board::{Architecture, Board};
+use crate::script::{Pattern, Script};
 use crate::shell_guest::ShellEmulator;
 
 /// What a Linux prints first, so that the console is not empty.

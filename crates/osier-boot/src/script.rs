@@ -222,7 +222,7 @@ impl Action {
                     || text.contains("osier/challenge")
                 {
                     return Some(
-                        "the text to send has to do with the proof of boot; only process 1 may give it",
+                        "the text to send contains the proof of boot; only process 1 may give it",
                     );
                 }
                 (text.len() > LONGEST_TEXT).then_some("the text to send is longer than 1024 bytes")

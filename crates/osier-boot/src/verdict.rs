@@ -9,8 +9,6 @@ use crate::emulator::GuestStatus;
 use crate::machine_end::MachineEnd;
 use crate::script::GuestEnding;
 
-pub use crate::classify::classify;
-
 /// Everything that a verdict is drawn from.
 #[derive(Debug, Clone)]
 pub struct Observation<'a> {
@@ -255,16 +253,16 @@ impl fmt::Display for Verdict {
                 write!(f, "the guest stopped making progress after: {last_line}")
             }
             Verdict::TimeOut { waiting_for } => {
-                write!(f, "the time limit passed in waiting for {waiting_for}")
+                write!(f, "the time limit passed while waiting for {waiting_for}")
             }
             Verdict::ExpectationFailed { waiting_for } => {
                 write!(f, "this did not come: {waiting_for}")
             }
             Verdict::GuestEndedEarly { waiting_for, how: Some(how) } => {
-                write!(f, "the guest ended ({how}) in waiting for {waiting_for}")
+                write!(f, "the guest ended ({how}) while the script was waiting for {waiting_for}")
             }
             Verdict::GuestEndedEarly { waiting_for, how: None } => {
-                write!(f, "the guest ended in waiting for {waiting_for}")
+                write!(f, "the guest ended while the script was waiting for {waiting_for}")
             }
             Verdict::EmulatorFailed { message } => write!(f, "QEMU failed: {message}"),
             Verdict::TimerFlake => {
@@ -296,7 +294,7 @@ impl fmt::Display for RootFault {
             RootFault::NoFileSystem { device: (major, minor), .. } => {
                 write!(f, "no file system driver could mount the device {major}:{minor}")
             }
-            RootFault::Waiting { root } => write!(f, "it waits for {root} for ever"),
+            RootFault::Waiting { root } => write!(f, "it waits forever for {root}"),
             RootFault::Other { device: Some((major, minor)) } => {
                 write!(f, "it could not mount the device {major}:{minor}")
             }

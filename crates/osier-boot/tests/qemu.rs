@@ -292,8 +292,8 @@ fn a_damaged_initramfs_and_a_guest_with_ticks_have_their_verdicts() {
     let compressed = bench.gzip(&whole);
     let half = compressed[..compressed.len() / 2].to_vec();
     let cases: &[(&str, &str, Vec<u8>, &str)] = &[
-        ("truncated", "", truncated, "init could not be run: /init: it is not finished"),
-        ("truncated gzip", "", half, "init could not be run: /init: it is not finished"),
+        ("truncated", "", truncated, "init could not be run: /init: its file is not complete"),
+        ("truncated gzip", "", half, "init could not be run: /init: its file is not complete"),
         (
             "sleeps with ticks",
             "nohz=off highres=off",

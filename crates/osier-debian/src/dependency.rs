@@ -158,7 +158,7 @@ impl FromStr for Relation {
             return Err(error("no valid package name"));
         }
         if qualifier.is_some_and(|qualifier| !is_name(qualifier)) {
-            return Err(error("no valid architecture behind the colon"));
+            return Err(error("no valid architecture after the colon"));
         }
         let mut relation = Self::named(package);
         relation.qualifier = qualifier.map(str::to_owned);
@@ -169,7 +169,7 @@ impl FromStr for Relation {
                 '(' => ')',
                 '[' => ']',
                 '<' => '>',
-                _ => return Err(error("text behind the name that is no bound")),
+                _ => return Err(error("the text after the name is not a version bound")),
             };
             let Some((inside, after)) = rest[1..].split_once(close) else {
                 return Err(error("a bracket is not closed"));
@@ -210,7 +210,7 @@ fn constraint(inside: &str) -> Result<VersionConstraint, &'static str> {
         .find_map(|(sign, operator)| inside.strip_prefix(sign).map(|rest| (rest, *operator)))
         .ok_or("no comparison before the version")?;
     if rest.trim().is_empty() {
-        return Err("no version behind the comparison");
+        return Err("no version after the comparison");
     }
     Ok(VersionConstraint { operator, version: Version::new(rest) })
 }

@@ -13,7 +13,7 @@ use crate::control::Paragraphs;
 pub enum MirrorError {
     /// Neither the configuration nor apt names a Debian mirror.
     #[error(
-        "no Debian mirror is known: none configured and none in {}; set OSIER_DEBIAN_MIRROR to the base URL of one \
+        "no Debian mirror is known: none is configured and none is named in {}; set OSIER_DEBIAN_MIRROR to the base URL of one \
          (the folder that holds `dists` and `pool`)",
         .apt_folder.display()
     )]
@@ -23,7 +23,7 @@ pub enum MirrorError {
     },
     /// A configured address is no URL.
     #[error(
-        "the configured Debian mirror `{address}` is no URL; OSIER_DEBIAN_MIRROR wants one such as http://HOST/debian"
+        "the configured Debian mirror `{address}` is not a URL; set OSIER_DEBIAN_MIRROR to one such as http://HOST/debian"
     )]
     NotAUrl {
         /// The address as given.

@@ -228,28 +228,28 @@ fn hostile_entries_are_refused() {
         ),
         (
             &[(FILE, "./a", 0o644, "x"), (FILE, "./a/b", 0o644, "x")],
-            "`a` is there already as something else",
+            "`a` already exists as something else",
         ),
         (
             &[(FOLDER, "./a/", 0o755, ""), (FILE, "./a", 0o644, "x")],
-            "`a` is there already as something else",
+            "`a` already exists as something else",
         ),
-        (&[(FILE, "./bin", 0o644, "x")], "`bin` is there already as something else"),
+        (&[(FILE, "./bin", 0o644, "x")], "`bin` already exists as something else"),
         (
             &[(LINK, "./a", 0o644, "/etc/passwd")],
-            "the hard link's target `/etc/passwd` is no file unpacked before",
+            "the hard link's target `/etc/passwd` is not a file that was unpacked earlier",
         ),
         (
             &[(LINK, "./a", 0o644, "../outside")],
-            "the hard link's target `../outside` is no file unpacked before",
+            "the hard link's target `../outside` is not a file that was unpacked earlier",
         ),
         (
             &[(SYMLINK, "./s", 0o777, "../.."), (LINK, "./a", 0o644, "./s/outside")],
-            "the hard link's target `./s/outside` is no file unpacked before",
+            "the hard link's target `./s/outside` is not a file that was unpacked earlier",
         ),
         (
             &[(LINK, "./a", 0o644, "./later"), (FILE, "./later", 0o644, "x")],
-            "the hard link's target `./later` is no file unpacked before",
+            "the hard link's target `./later` is not a file that was unpacked earlier",
         ),
     ];
     for (lines, message) in table {

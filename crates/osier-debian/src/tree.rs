@@ -39,13 +39,13 @@ pub enum EntryError {
     #[error("the path goes through more than {MOST_LINKS} symbolic links")]
     LinkLoop,
     /// A part of its path is no folder, or it would replace a folder.
-    #[error("`{path}` is there already as something else")]
+    #[error("`{path}` already exists as something else")]
     Clash {
         /// The part that is in the way, below the root.
         path: String,
     },
     /// A hard link names no file that was unpacked before.
-    #[error("the hard link's target `{target}` is no file unpacked before")]
+    #[error("the hard link's target `{target}` is not a file that was unpacked earlier")]
     HardLink {
         /// The target as written.
         target: String,

@@ -21,11 +21,6 @@ impl Version {
     pub fn as_str(&self) -> &str {
         &self.0
     }
-
-    /// Returns the version without its epoch, as it stands in the names of files.
-    pub fn without_epoch(&self) -> &str {
-        split(&self.0).1
-    }
 }
 
 impl fmt::Display for Version {
@@ -157,7 +152,6 @@ mod tests {
         {
             assert_eq!(Version::new(one), Version::new(other));
         }
-        assert_eq!(Version::new("1:2.3-4").without_epoch(), "2.3-4");
     }
 
     fn version() -> impl Strategy<Value = Version> {

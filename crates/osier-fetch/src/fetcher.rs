@@ -1,207 +1,22 @@
 //! The fetcher: which place is asked, how often, and when a file counts as fetched.
 
 use std::cell::Cell;
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use crate::cause::{Cause, Hex};
+use crate::cause::Cause;
+use crate::error::FetchError;
 use crate::location;
 use crate::part::{self, Part};
-use crate::proxy::Proxy;
 use crate::run::{self, Run};
+use crate::settings::{Settings, SettingsError};
+use crate::want::{Fetched, Progress, Want};
 use crate::web::Web;
-
-/// Names the bytes that are wanted.
-#[derive(Debug, Clone)]
-pub struct Want {
-    /// Name for messages, such as a file name.
-    pub name: String,
-    /// `http`, `https` or `file` URLs that hold the same bytes, best first.
-    pub places: Vec<String>,
-    /// SHA-256 of the bytes. Without it the file is only as good as its place.
-    pub sha256: Option<[u8; 32]>,
-    /// Size in bytes.
-    pub size: Option<u64>,
-    /// Bytes taken at most when `size` is not known.
-    pub limit: u64,
-}
-
-/// Settings of a [`Fetcher`].
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// Files fetched at once by [`Fetcher::fetch_all`].
-    pub parallel: usize,
-    /// Proxies.
-    pub proxy: Proxy,
-    /// PEM file of further trusted roots, beside those of the host.
-    pub extra_ca_file: Option<PathBuf>,
-    /// Limit for resolving a name, and again for connecting with the TLS handshake.
-    pub connect_timeout: Duration,
-    /// Limit for one read: how long a place may send nothing at all.
-    pub stall_timeout: Duration,
-    /// Failures that move almost nothing before a place is given up.
-    pub tries_per_place: u32,
-    /// Name told to servers.
-    pub user_agent: String,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            parallel: 4,
-            proxy: Proxy::default(),
-            extra_ca_file: None,
-            connect_timeout: Duration::from_secs(15),
-            stall_timeout: Duration::from_secs(30),
-            tries_per_place: 3,
-            user_agent: concat!("osier/", env!("CARGO_PKG_VERSION")).into(),
-        }
-    }
-}
-
-/// Says which setting a [`Fetcher`] cannot work with.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum SettingsError {
-    /// Not a proxy URL of scheme `http` or `https`.
-    #[error("{0:?} is not an http proxy")]
-    Proxy(String),
-    /// The file of roots cannot be read or holds none.
-    #[error("certificate file {}: {reason}", path.display())]
-    CaFile {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// The user agent cannot be sent in a header.
-    #[error("user agent {0:?} has characters that a header cannot hold")]
-    UserAgent(String),
-}
-
-/// Says why a file was not fetched. What had come stays in the part file.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum FetchError {
-    /// The want names no place.
-    #[error("{name}: no place to fetch it from")]
-    NoPlace {
-        /// Name of the want.
-        name: String,
-    },
-    /// Each place failed; in the order of the places.
-    #[error("{}", listed(name, failures))]
-    AllPlacesFailed {
-        /// Name of the want.
-        name: String,
-        /// Each place with its last failure.
-        failures: Vec<(String, Cause)>,
-    },
-    /// Every place gave a whole file with another content; the first is told here.
-    #[error("{name}: sha256 of {place} is {}, expected {}", Hex(found), Hex(expected))]
-    HashMismatch {
-        /// Name of the want.
-        name: String,
-        /// URL or path of the file.
-        place: String,
-        /// SHA-256 expected.
-        expected: [u8; 32],
-        /// SHA-256 found.
-        found: [u8; 32],
-    },
-    /// The disk or the quota is full.
-    #[error("no space left to write {}", path.display())]
-    NoSpace {
-        /// File being written.
-        path: PathBuf,
-    },
-    /// A file may not be read or written.
-    #[error("no permission for {}: {source}", path.display())]
-    NoPermission {
-        /// The file or folder.
-        path: PathBuf,
-        /// The system's error.
-        source: io::Error,
-    },
-    /// Another failure of a local file.
-    #[error("{}: {source}", path.display())]
-    File {
-        /// The file or folder.
-        path: PathBuf,
-        /// The system's error.
-        source: io::Error,
-    },
-}
-
-impl FetchError {
-    /// Says whether every place answered that it has no such file.
-    pub fn is_not_found(&self) -> bool {
-        matches!(self, Self::AllPlacesFailed { failures, .. }
-            if failures.iter().all(|(_, cause)| matches!(cause, Cause::NotFound)))
-    }
-
-    /// Says whether a place has a file of more bytes than are taken where the size is not known.
-    pub fn is_too_big(&self) -> bool {
-        matches!(self, Self::AllPlacesFailed { failures, .. }
-            if failures.iter().any(|(_, cause)| matches!(cause, Cause::TooBig { .. })))
-    }
-}
-
-fn listed(name: &str, failures: &[(String, Cause)]) -> String {
-    match failures {
-        [(place, cause)] if place == name => format!("{place}: {cause}"),
-        [(place, cause)] => format!("{name}: {place}: {cause}"),
-        _ => {
-            let lines = failures.iter().map(|(place, cause)| format!("\n  {place}: {cause}"));
-            format!("{name}: no place could give it{}", lines.collect::<String>())
-        }
-    }
-}
-
-/// Tells what a fetch is doing. Sent once for each piece of data, so the receiver should thin it out.
-#[derive(Debug, Clone, Copy)]
-#[non_exhaustive]
-pub enum Progress<'a> {
-    /// Another thread or process is fetching the same file.
-    Waiting,
-    /// `held` bytes of the file are there.
-    Held {
-        /// Bytes held, those of earlier runs included.
-        held: u64,
-        /// Size of the file where known.
-        total: Option<u64>,
-        /// URL that is being asked.
-        place: &'a str,
-    },
-    /// A place failed; another try or another place follows, if one is left.
-    Failed {
-        /// URL that failed.
-        place: &'a str,
-        /// Why.
-        cause: &'a Cause,
-    },
-}
-
-/// Tells how a file came.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fetched {
-    /// Bytes that came from places in this run, thrown-away ones included.
-    pub bytes_moved: u64,
-    /// Bytes of earlier runs that are part of the file.
-    pub resumed_at: u64,
-    /// URL that gave the last byte; empty if the file was already there.
-    pub place: String,
-    /// SHA-256 of the file.
-    pub sha256: [u8; 32],
-    /// Size in bytes.
-    pub size: u64,
-}
 
 /// Fetches files. Its threads share connections.
 pub struct Fetcher {

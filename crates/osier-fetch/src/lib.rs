@@ -19,21 +19,28 @@
 //! | `forward.rs` | plain-HTTP proxying, which ureq lacks |
 //! | `location.rs` | URLs: redirect targets, `file://` paths, what may be shown |
 //! | `proxy.rs` | which proxy serves which host |
-//! | `cause.rs` | why one place failed |
+//! | `cause.rs`, `error.rs` | why one place failed, and why a file was not fetched |
+//! | `want.rs`, `settings.rs` | what is wanted and how it came; proxies, roots and limits |
 //!
 //! Nothing here prints, reads the environment or knows a default address.
 
 mod cause;
+mod error;
 mod fetcher;
 mod forward;
 mod location;
 mod part;
 mod proxy;
 mod run;
+mod settings;
+mod want;
 mod web;
 
 pub use cause::Cause;
-pub use fetcher::{FetchError, Fetched, Fetcher, Progress, Settings, SettingsError, Want};
+pub use error::FetchError;
+pub use fetcher::Fetcher;
 pub use location::local as local_path;
 pub use part::hash_file;
 pub use proxy::Proxy;
+pub use settings::{Settings, SettingsError};
+pub use want::{Fetched, Progress, Want};

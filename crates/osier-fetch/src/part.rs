@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::cause::Hex;
-use crate::fetcher::FetchError;
+use crate::error::FetchError;
 
 pub(crate) const BUFFER: usize = 128 * 1024;
 
@@ -52,7 +52,7 @@ impl Part {
         let mut waited = false;
         // What it leads to is somebody's.
         if fs::symlink_metadata(&path).is_ok_and(|found| found.is_symlink()) {
-            let link = io::Error::other("a symbolic link is in its place; move it away");
+            let link = io::Error::other("a symbolic link lies there; move it away");
             return Err(local(&path, link));
         }
         let file = loop {

@@ -7,9 +7,10 @@ use std::thread;
 use std::time::Duration;
 
 use crate::cause::Cause;
-use crate::fetcher::{FetchError, Progress, Want};
+use crate::error::FetchError;
 use crate::location;
 use crate::part::{BUFFER, Origin, Part};
+use crate::want::{Progress, Want};
 use crate::web::{Answer, Resume, Web};
 
 /// A try that brings the file this many bytes further than ever does not count against its place: a

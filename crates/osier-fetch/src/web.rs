@@ -11,10 +11,10 @@ use ureq::unversioned::transport::{Connector, DefaultConnector};
 use ureq::{Agent, Body, Error, ProxyProtocol, Timeout};
 
 use crate::cause::Cause;
-use crate::fetcher::{Settings, SettingsError};
 use crate::forward::{self, Forward, ProxyAddress};
 use crate::location;
 use crate::proxy::Proxy;
+use crate::settings::{Settings, SettingsError};
 
 /// Redirects followed before a place is taken for a loop.
 const REDIRECTS: usize = 10;
@@ -188,7 +188,7 @@ impl Web {
         {
             return Err(Cause::Proxy {
                 proxy: proxied.name.clone(),
-                reason: "wants a name and a password".into(),
+                reason: "asks for a name and a password".into(),
             });
         }
         Ok(Answer { status, url, headers: parts.headers, body })

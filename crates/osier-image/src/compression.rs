@@ -32,7 +32,7 @@ pub enum Compression {
 
 /// A compression level that is out of range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{format} has no level {level} that the kernel reads; possible are {lowest} to {highest}")]
+#[error("{format} has no level {level} that the kernel reads; choose {lowest} to {highest}")]
 pub struct CompressionLevelError {
     /// The format's name.
     pub format: &'static str,
@@ -261,19 +261,19 @@ mod tests {
         let table = [
             (
                 Compression::Gzip { level: 10 },
-                "gzip has no level 10 that the kernel reads; possible are 0 to 9",
+                "gzip has no level 10 that the kernel reads; choose 0 to 9",
             ),
             (
                 Compression::Xz { level: 10 },
-                "xz has no level 10 that the kernel reads; possible are 0 to 9",
+                "xz has no level 10 that the kernel reads; choose 0 to 9",
             ),
             (
                 Compression::Zstd { level: 0 },
-                "zstd has no level 0 that the kernel reads; possible are 1 to 19",
+                "zstd has no level 0 that the kernel reads; choose 1 to 19",
             ),
             (
                 Compression::Zstd { level: 20 },
-                "zstd has no level 20 that the kernel reads; possible are 1 to 19",
+                "zstd has no level 20 that the kernel reads; choose 1 to 19",
             ),
         ];
         for (compression, message) in table {

@@ -54,10 +54,10 @@ pub enum Problem {
     #[error("symbol `{0}` lacks the prefix `CONFIG_`")]
     Prefix(String),
     /// A symbol has other characters than letters, digits and `_`, or none.
-    #[error("`{0}` is no name of a symbol")]
+    #[error("`{0}` is not the name of a symbol")]
     Symbol(String),
     /// A value is none of the forms.
-    #[error("`{0}` is no value")]
+    #[error("`{0}` is not a value")]
     Value(String),
     /// A comment looks like a setting but has other blanks, so Kconfig would skip it.
     #[error("a comment that only looks like a setting")]
@@ -156,11 +156,11 @@ fn read(text: &str) -> Result<Said<'_>, Fault> {
             let hint = Some(format!("write `CONFIG_{left}={value}`"));
             return Err(fault(Problem::Prefix(left.to_owned()), hint));
         }
-        let hint = (left != left.trim_end()).then(|| "no blanks before `=`".to_owned());
+        let hint = (left != left.trim_end()).then(|| "remove the spaces before `=`".to_owned());
         return Err(fault(Problem::Symbol(left.to_owned()), hint));
     };
     if !is_symbol(symbol) {
-        let hint = (left != left.trim_end()).then(|| "no blanks before `=`".to_owned());
+        let hint = (left != left.trim_end()).then(|| "remove the spaces before `=`".to_owned());
         return Err(fault(Problem::Symbol(left.to_owned()), hint));
     }
     match Value::parse(value) {
@@ -199,7 +199,7 @@ fn value_hint(symbol: &str, value: &str) -> String {
     let trimmed = value.trim();
     let before_comment = trimmed.split('#').next().unwrap_or_default().trim();
     if value != trimmed && Value::parse(trimmed).is_some() {
-        return "no blanks after `=`".to_owned();
+        return "remove the spaces after `=`".to_owned();
     }
     if Value::parse(before_comment).is_some() {
         return "a comment needs a line of its own".to_owned();
@@ -247,21 +247,26 @@ mod tests {
         let table: &[(&str, Range<usize>, &str, &str)] = &[
             ("CONFIG_A", 0..8, "not a setting", form),
             (" A=y", 1..4, "symbol `A` lacks the prefix `CONFIG_`", "write `CONFIG_A=y`"),
-            ("CONFIG_A =y", 0..11, "`CONFIG_A ` is no name of a symbol", "no blanks before `=`"),
-            ("CONFIG_=y", 0..9, "`CONFIG_` is no name of a symbol", ""),
-            ("CONFIG_A-B=y", 0..12, "`CONFIG_A-B` is no name of a symbol", ""),
-            ("CONFIG_A= y", 9..11, "` y` is no value", "no blanks after `=`"),
-            ("CONFIG_A=", 9..9, "`` is no value", value),
-            ("CONFIG_A=abc", 9..12, "`abc` is no value", value),
-            ("CONFIG_A=\"abc", 9..13, "`\"abc` is no value", value),
+            (
+                "CONFIG_A =y",
+                0..11,
+                "`CONFIG_A ` is not the name of a symbol",
+                "remove the spaces before `=`",
+            ),
+            ("CONFIG_=y", 0..9, "`CONFIG_` is not the name of a symbol", ""),
+            ("CONFIG_A-B=y", 0..12, "`CONFIG_A-B` is not the name of a symbol", ""),
+            ("CONFIG_A= y", 9..11, "` y` is not a value", "remove the spaces after `=`"),
+            ("CONFIG_A=", 9..9, "`` is not a value", value),
+            ("CONFIG_A=abc", 9..12, "`abc` is not a value", value),
+            ("CONFIG_A=\"abc", 9..13, "`\"abc` is not a value", value),
             (
                 "CONFIG_A=y # why",
                 9..16,
-                "`y # why` is no value",
+                "`y # why` is not a value",
                 "a comment needs a line of its own",
             ),
-            ("CONFIG_A=Y", 9..10, "`Y` is no value", "write `CONFIG_A=y`"),
-            ("CONFIG_A=no", 9..11, "`no` is no value", "# CONFIG_A is not set"),
+            ("CONFIG_A=Y", 9..10, "`Y` is not a value", "write `CONFIG_A=y`"),
+            ("CONFIG_A=no", 9..11, "`no` is not a value", "# CONFIG_A is not set"),
             (
                 "#CONFIG_A is not set",
                 0..20,
@@ -280,7 +285,7 @@ mod tests {
                 "a NUL byte: this is not plain text",
                 "save the file as plain text in UTF-8",
             ),
-            ("\u{a0}CONFIG_A=y", 0..12, "`\u{a0}CONFIG_A` is no name of a symbol", ""),
+            ("\u{a0}CONFIG_A=y", 0..12, "`\u{a0}CONFIG_A` is not the name of a symbol", ""),
         ];
         for (text, span, message, hint) in table {
             let errors = Config::parse("c", &format!("CONFIG_B=y\n{text}\n")).unwrap_err();

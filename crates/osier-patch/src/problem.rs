@@ -15,7 +15,7 @@ pub struct ParseError {
 pub enum Problem {
     /// No diff is in it.
     #[error(
-        "it holds no change: there is no line `--- a/FILE` with `+++ b/FILE` behind it, and no `diff --git`"
+        "it holds no change: there is no line `--- a/FILE` followed by `+++ b/FILE`, and no `diff --git`"
     )]
     Empty,
     /// It is in UTF-16.
@@ -30,13 +30,13 @@ pub enum Problem {
     #[error("its lines end in CR alone; turn them into LF with `tr '\\r' '\\n'`")]
     LoneReturns,
     /// It is packed.
-    #[error("it is packed by {by}; unpack it, and name the file that comes out")]
+    #[error("it is compressed with {by}; decompress it, and name the resulting file")]
     Packed {
         /// By what.
         by: &'static str,
     },
     /// It is packed, and what comes out cannot be had.
-    #[error("it is packed by {by}, and cannot be unpacked: {why}")]
+    #[error("it is compressed with {by} and cannot be decompressed: {why}")]
     Damaged {
         /// By what.
         by: &'static str,
@@ -45,12 +45,12 @@ pub enum Problem {
     },
     /// It is a web page.
     #[error(
-        "this is a web page and not a patch; save the patch itself: many forges give it at the page's address with `.patch` behind it"
+        "this is a web page and not a patch; save the patch itself: many forges serve it at the page's address followed by `.patch`"
     )]
     Page,
     /// A line of a diff does not stand at the beginning of its line.
     #[error(
-        "`{text}` is a line of a diff, and {before} before it; take them away from every line of the diff"
+        "`{text}` is a line of a diff, and {before} before it; remove them from every line of the diff"
     )]
     Moved {
         /// The line, without what stands before.
@@ -60,7 +60,7 @@ pub enum Problem {
     },
     /// A line of git's header that nothing introduces.
     #[error(
-        "`{text}` is a line of git's header, and no `diff --git` introduces it; put that line back above it, or take this one out"
+        "`{text}` is a line of git's header, and no `diff --git` introduces it; put that line back above it, or remove this one"
     )]
     Orphan {
         /// The line.
@@ -68,12 +68,12 @@ pub enum Problem {
     },
     /// The change of a submodule.
     #[error(
-        "this changes which commit a submodule is at, and a source has no submodules; move the pin of the source in question"
+        "this moves a submodule to another commit, and a source has no submodules; move the pin of that source instead"
     )]
     Submodule,
     /// A header of git with no change behind it.
     #[error(
-        "git's header of a file ends here, and the change that it tells of does not follow: is the patch cut short?"
+        "git's header of a file ends here without the change that it announces; the patch may be cut short"
     )]
     NoChange,
     /// Bytes of git's binary form that are none.
@@ -94,7 +94,7 @@ pub enum Problem {
     },
     /// Nothing is left of a name.
     #[error(
-        "nothing is left of the name `{name}` when {strip} leading folder(s) are taken off; a list named `series` can say another number, as in `a.patch -p0`"
+        "nothing is left of the name `{name}` when {strip} leading folder(s) are taken off; write another number into a list named `series`, as in `a.patch -p0`"
     )]
     TooShort {
         /// The name as it stands there.
@@ -137,24 +137,24 @@ pub enum Problem {
     },
     /// A header of git whose file cannot be told.
     #[error(
-        "git's header ends here, and which file it is about cannot be told; made without `a/` and `b/`, it belongs into a list named `series`, as `x.patch -p0`"
+        "git's header ends here and does not say which file it is about; if the patch was made without `a/` and `b/`, name it in a list `series`, as `x.patch -p0`"
     )]
     NoName,
     /// A hunk without the header of a file.
-    #[error("a hunk begins here, and no header says of which file")]
+    #[error("a hunk begins here, but no header says which file it changes")]
     HunkOfNoFile,
     /// The header of a file without a hunk.
-    #[error("the header of a file has no hunk behind it")]
+    #[error("no hunk follows this header of a file")]
     NoHunk,
     /// The header of a hunk that is none.
-    #[error("`{text}` is no header of a hunk")]
+    #[error("`{text}` is not a header of a hunk")]
     HunkHeader {
         /// The line.
         text: String,
     },
     /// A hunk that has fewer lines than its header says.
     #[error(
-        "the hunk ends here, and its header counts {old} more line(s) before and {new} after the change"
+        "the hunk ends here, but its header counts {old} more line(s) before and {new} more after the change"
     )]
     Short {
         /// How many lines of the old file are missing.
@@ -163,7 +163,7 @@ pub enum Problem {
         new: usize,
     },
     /// A hunk that has more lines than its header says.
-    #[error("the hunk goes on behind the lines that its header counts")]
+    #[error("the hunk has more lines than its header counts")]
     Long,
     /// A line that no hunk can have.
     #[error("a line of a hunk begins with a blank, `-` or `+`, and this one does not: `{text}`")]

@@ -146,7 +146,7 @@ pub struct Mismatch {
     pub expected: Vec<String>,
     /// The lines that are there; fewer where the file ends.
     pub found: Vec<String>,
-    /// Whether they differ in nothing but blanks and ends of lines.
+    /// Whether they differ only in spaces and line ends.
     pub blanks: bool,
     /// How many further lines differ.
     pub left_out: usize,
@@ -192,7 +192,7 @@ impl PatchReport {
         let waived = match &self.waived {
             None => String::new(),
             Some(Waived { needed: false, .. }) => {
-                ", and the recipe waives a conflict that it does not have".to_owned()
+                "; the recipe waives a conflict of it, but there is none".to_owned()
             }
             Some(Waived { what_fits: true, reason, .. }) => {
                 format!(", waived, what fits is applied: {reason}")
@@ -248,22 +248,24 @@ impl FileProblem {
         match self {
             Self::Missing { near: None } => "there is no such file".into(),
             Self::Missing { near: Some(near) } => format!(
-                "there is no such file; there is {near}: is another number of leading folders to be taken off? A list named `series` can say so, as in `a.patch -p0`"
+                "there is no such file; there is {near}: if another number of leading folders must be taken off, write it into a list named `series`, as in `a.patch -p0`"
             ),
-            Self::Exists { already: true } => "is there already, as the patch makes it".into(),
+            Self::Exists { already: true } => "already exists, as the patch makes it".into(),
             Self::Exists { already: false } => {
-                "is there already, and holds other things than the patch puts into it".into()
+                "already exists, with other content than the patch gives it".into()
             }
-            Self::LeftOver => "holds more than the patch takes away, and so is not removed".into(),
+            Self::LeftOver => "holds more than the patch removes, so it stays".into(),
             Self::NotFile => "is not the kind of file that the patch changes".into(),
             Self::Binary => {
                 format!("is binary, and the patch does not say how it changes: {BINARY}")
             }
-            Self::OtherBytes => "is binary, and another file than the patch was made from".into(),
+            Self::OtherBytes => {
+                "is binary, and differs from the file that the patch was made from".into()
+            }
             Self::Blocked { by, link: true } => {
                 format!("{by} is a symbolic link, and no patch is applied through one")
             }
-            Self::Blocked { by, link: false } => format!("{by} is no folder"),
+            Self::Blocked { by, link: false } => format!("{by} is not a folder"),
         }
     }
 }
@@ -298,7 +300,7 @@ impl HunkReport {
                     self.line
                 );
                 if *already {
-                    text.push_str("; what it puts in is there");
+                    text.push_str("; what it adds is already there");
                 }
                 text.push('\n');
                 mismatch.write(text, most);
@@ -326,7 +328,7 @@ impl Mismatch {
             let _ = writeln!(text, "            and {} more", count(left as u64, "line"));
         }
         if self.blanks {
-            text.push_str("            they differ in nothing but blanks and ends of lines\n");
+            text.push_str("            they differ only in spaces and line ends\n");
         }
     }
 }

@@ -29,7 +29,7 @@ pub struct SeriesError {
 /// have, is an error.
 pub fn series(text: &[u8]) -> Result<Vec<SeriesEntry>, SeriesError> {
     if text.contains(&0) {
-        let problem = "the list is no plain text; save it in UTF-8".to_owned();
+        let problem = "the list is not plain text; save it as UTF-8".to_owned();
         return Err(SeriesError { line: 1, problem });
     }
     let text = String::from_utf8_lossy(text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text));
@@ -65,14 +65,14 @@ pub fn series(text: &[u8]) -> Result<Vec<SeriesEntry>, SeriesError> {
                 _ => {
                     let number = option.strip_prefix("-p").and_then(|number| number.parse().ok());
                     entry.strip = number.ok_or_else(|| {
-                        wrong(format!("`{option}` is no option of a patch; there are -pN and -R"))
+                        wrong(format!("`{option}` is not an option of a patch; use -pN or -R"))
                     })?;
                 }
             }
         }
         if let Some(first) = entries.iter().find(|first| first.name == entry.name) {
             let line = first.line;
-            return Err(wrong(format!("`{name}` stands in line {line} already")));
+            return Err(wrong(format!("`{name}` is already in line {line}")));
         }
         entries.push(entry);
     }
@@ -110,10 +110,10 @@ mod tests {
             ("a.patch\n../b.patch\n", 2, "leaves"),
             ("/etc/passwd\n", 1, "leaves"),
             ("a\0.\0p\0\n\0", 1, "UTF-8"),
-            ("a.patch -z\n", 1, "no option"),
-            ("a.patch -px\n", 1, "no option"),
+            ("a.patch -z\n", 1, "not an option"),
+            ("a.patch -px\n", 1, "not an option"),
             ("a.patch -p\n", 1, "needs a number"),
-            ("a.patch\nb.patch\na.patch\n", 3, "line 1 already"),
+            ("a.patch\nb.patch\na.patch\n", 3, "already in line 1"),
         ] {
             let error = series(text.as_bytes()).unwrap_err();
             assert!(error.line == line && error.problem.contains(word), "{text}: {error}");

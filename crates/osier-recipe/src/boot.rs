@@ -125,8 +125,8 @@ fn script(walk: &mut Walk, node: &Node<'_>) -> Vec<Spanned<Action>> {
             Action::Send { .. } => {}
         }
         if matches!(script.last().map(|last| &last.value), Some(Action::End { .. })) {
-            let error = walk.error(Code::Conflict, &span, "an action follows the end of the guest");
-            error.hints.push("put it in a `[[boot.run]]` of its own".into());
+            let error = walk.error(Code::Conflict, &span, "no action can follow `end`");
+            error.hints.push("put it into another `[[boot.run]]`".into());
         }
         script.push(Spanned::new(action, span));
     }

@@ -140,7 +140,7 @@ impl Diagnostic {
                 error.related(origin, span, format!("`{}` asks for `{}` here", pair[0], pair[1]));
         }
         Some(error.hint(
-            "take one of these out of `needs` or `tools`, or start a step `from` the other's step",
+            "remove one of these from `needs` or `tools`, or start a step `from` a step of the other component",
         ))
     }
 
@@ -152,7 +152,7 @@ impl Diagnostic {
         (first_origin, first_span): (&Origin, &Range<usize>),
     ) -> Self {
         origin
-            .error(Code::DuplicateName, span, format!("{what} {} is there already", quoted(name)))
+            .error(Code::DuplicateName, span, format!("{what} {} already exists", quoted(name)))
             .related(first_origin, first_span, "first here")
     }
 
@@ -231,6 +231,34 @@ impl Diagnostic {
     }
 }
 
+impl Origin {
+    /// Makes an error about a place in this file.
+    pub fn error(&self, code: Code, span: &Range<usize>, message: impl Into<String>) -> Diagnostic {
+        let (line, column) = self.line_column(span);
+        Diagnostic {
+            code,
+            file: self.file().to_owned(),
+            span: span.clone(),
+            line,
+            column,
+            message: message.into(),
+            hints: Vec::new(),
+            related: Vec::new(),
+        }
+    }
+}
+
+/// Takes a file's bytes for text; fails with [`Code::NotText`] at the first wrong byte.
+pub fn utf8<'b>(file: &str, bytes: &'b [u8]) -> Result<&'b str, Vec<Diagnostic>> {
+    std::str::from_utf8(bytes).map_err(|error| {
+        let good = error.valid_up_to();
+        let text = std::str::from_utf8(&bytes[..good]).unwrap_or_default();
+        let message = format!("byte {good} of the file is not UTF-8");
+        let error = Origin::new(file, text).error(Code::NotText, &(good..good), message);
+        vec![error.hint("save the file as UTF-8 text")]
+    })
+}
+
 impl fmt::Display for Diagnostic {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { code, file, line, column, message, .. } = self;
@@ -260,4 +288,16 @@ pub(crate) fn quoted(text: &str) -> String {
     let shown: String = text.chars().take(LONGEST).map(printable).collect();
     let dots = if text.chars().nth(LONGEST).is_some() { "..." } else { "" };
     format!("`{shown}{dots}`")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_that_are_not_utf8_are_placed() {
+        let error = utf8("f.toml", b"name = 'x'\nsummary = '\xff'\n").unwrap_err().remove(0);
+        assert_eq!((error.code, error.line, error.column), (Code::NotText, 2, 12));
+        assert_eq!(utf8("f.toml", b"ok"), Ok("ok"));
+    }
 }

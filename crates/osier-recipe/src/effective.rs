@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::ops::Deref;
 
+use crate::component_ref::ComponentRef;
 use crate::diagnostic::quoted;
 use crate::jobs::asks_for_a_number;
-use crate::recipe::ComponentRef;
 use crate::{
     AFTER_SOURCES, Check, Code, Diagnostic, Jobs, Kind, Named, Origin, Part, Recipe, Reuse,
-    Setting, Spanned, Step, StepRef, Value, Waiver,
+    Setting, Spanned, Step, StepRef, Target, Value, Waiver,
 };
 
 /// A recipe for one target in one profile.
@@ -90,7 +90,7 @@ pub struct EffectiveStep<'r> {
     pub jobs: Jobs,
     /// Most bytes of memory that all processes of the step use together; nothing where the recipe does not say.
     pub memory: Option<u64>,
-    /// Minutes of processor time without a word after which the step is ended; 0 for none.
+    /// Minutes of CPU time without a word after which the step is ended; 0 for none.
     pub silence: Option<u64>,
     /// Whether what the steps before left is copied into the step's own layer first.
     pub flat: bool,
@@ -100,6 +100,17 @@ pub struct EffectiveStep<'r> {
     pub reuse: Option<Located<'r, Reuse>>,
     /// The step behind which the recipe placed this one.
     after: Option<&'r str>,
+}
+
+impl Recipe {
+    /// Applies the tables of a target and then of a profile; a profile that the recipe lacks changes nothing.
+    pub fn effective<'r>(&'r self, target: Target, profile: Option<&str>) -> EffectiveRecipe<'r> {
+        EffectiveRecipe::new(
+            self,
+            self.target_parts.get(&target),
+            profile.and_then(|name| self.profiles.get(name)),
+        )
+    }
 }
 
 impl<'r> EffectiveRecipe<'r> {
@@ -197,7 +208,7 @@ impl<'r> EffectiveRecipe<'r> {
                     let place =
                         self.recipe.kind.as_ref().map_or(&self.recipe.name.span, |kind| &kind.span);
                     let error = origin.error(Code::MissingVariable, place, message);
-                    let error = error.hint(format!("give it in `[with]`: {}", variable.doc));
+                    let error = error.hint(format!("set it in `[with]`: {}", variable.doc));
                     wrong.push(error.related(&kind.origin, &variable.name.span, "declared here"));
                 }
             }
@@ -217,8 +228,10 @@ impl<'r> EffectiveRecipe<'r> {
         };
         if let Some(at) = steps.iter().position(|known| known.name.value.value == step.name.value) {
             if let Some(after) = &step.after {
-                let message =
-                    format!("the step `{}` is there already; `after` places new steps", step.name);
+                let message = format!(
+                    "the kind has a step `{}` already, and `after` places only new steps",
+                    step.name
+                );
                 return Err(Box::new(origin.error(Code::Conflict, &after.span, message)));
             }
             if step.skip {
@@ -287,11 +300,11 @@ impl<'r> EffectiveStep<'r> {
             return None;
         }
         let message = format!(
-            "the script of `{}` uses $JOBS, and the step has no fixed number of jobs: it takes them as they become free",
+            "the script of `{}` uses $JOBS, which is set only with `jobs = \"share\"`",
             self.name.value
         );
         let error = self.run.origin.error(Code::UnknownName, &self.run.value.span, message);
-        Some(error.hint("call make without `-j`, or give the step `jobs = \"share\"`"))
+        Some(error.hint("call make without `-j`, or write `jobs = \"share\"`"))
     }
 
     fn change(&mut self, origin: &'r Origin, step: &'r Step) {

@@ -3,6 +3,9 @@
 use crate::schema::Form;
 use crate::{Code, Target, Tune, nearest, parse_size};
 
+/// The steps that osier does itself before all others: their names can be used in `from` and are taken.
+pub const BUILT_IN_STEPS: [&str; 2] = ["unpack", "patch"];
+
 /// Most bytes of a name. Files are called after names, with more behind them, and a file's name has 255 bytes at most.
 const LONGEST_NAME: usize = 128;
 
@@ -33,7 +36,7 @@ pub(crate) static NAME: Form = Form {
     },
     ..form(
         "a name",
-        "at most 128 lower-case letters, digits and `+ . _ -`, a letter or digit first",
+        "at most 128 lower-case letters, digits and `+ . _ -`, beginning with a letter or digit",
         "^[a-z0-9][a-z0-9+._-]{0,127}$",
         is_name,
     )
@@ -42,26 +45,28 @@ pub(crate) static NAME: Form = Form {
 /// The name of a step.
 pub(crate) static STEP_NAME: Form = Form {
     advice: |text| {
-        crate::BUILT_IN_STEPS
-            .contains(&text)
-            .then(|| format!("`{text}` is a step that osier does itself"))
+        BUILT_IN_STEPS.contains(&text).then(|| {
+            format!("`{text}` is the name of a step that osier does itself; choose another")
+        })
     },
     ..form(
         "a name for a step",
-        "at most 128 lower-case letters, digits and `+ . _ -`, a letter or digit first; not `unpack`, not `patch`",
+        "at most 128 lower-case letters, digits and `+ . _ -`, beginning with a letter or digit; not `unpack`, not `patch`",
         "^[a-z0-9][a-z0-9+._-]{0,127}$",
-        |text| is_name(text) && !crate::BUILT_IN_STEPS.contains(&text),
+        |text| is_name(text) && !BUILT_IN_STEPS.contains(&text),
     )
 };
 
 /// The name of a named output.
 pub(crate) static OUTPUT: Form = Form {
     advice: |text| {
-        (text == "main").then(|| "`main` is what no other output takes; leave it out".into())
+        (text == "main").then(|| {
+            "leave it out: `main` always exists, and holds what no other output takes".into()
+        })
     },
     ..form(
         "a name for an output",
-        "at most 128 lower-case letters, digits and `+ . _ -`, a letter or digit first; not `main`",
+        "at most 128 lower-case letters, digits and `+ . _ -`, beginning with a letter or digit; not `main`",
         "^[a-z0-9][a-z0-9+._-]{0,127}$",
         |text| is_name(text) && text != "main",
     )
@@ -102,7 +107,7 @@ pub(crate) static INSTALLED: Form = form(
 /// The name of a Debian package, source or binary.
 pub(crate) static DEBIAN_NAME: Form = form(
     "the name of a Debian package",
-    "at most 128 lower-case letters, digits and `+ . -`, a letter or digit first",
+    "at most 128 lower-case letters, digits and `+ . -`, beginning with a letter or digit",
     "^[a-z0-9][a-z0-9+.-]{0,127}$",
     |text| is_name(text) && !text.contains('_'),
 );
@@ -126,7 +131,7 @@ pub(crate) static ARCHITECTURE: Form = form(
 /// A version.
 pub(crate) static VERSION: Form = form(
     "a version",
-    "at most 128 letters, digits and `. + - ~ : _`, a letter or digit first",
+    "at most 128 letters, digits and `. + - ~ : _`, beginning with a letter or digit",
     "^[A-Za-z0-9][A-Za-z0-9.+~:_-]{0,127}$",
     |text| {
         text.len() <= LONGEST_NAME
@@ -149,7 +154,7 @@ pub(crate) static PINNED: Form = form(
 /// The name of an environment variable.
 pub(crate) static ENVIRONMENT: Form = form(
     "the name of an environment variable",
-    "letters, digits and `_`, no digit first",
+    "letters, digits and `_`, not beginning with a digit",
     "^[A-Za-z_][A-Za-z0-9_]*$",
     is_variable,
 );
@@ -157,7 +162,7 @@ pub(crate) static ENVIRONMENT: Form = form(
 /// The name of a kind's variable.
 pub(crate) static VARIABLE: Form = form(
     "the name of a variable",
-    "lower-case letters, digits and `_`, a letter first",
+    "lower-case letters, digits and `_`, beginning with a letter",
     "^[a-z][a-z0-9_]*$",
     |text| {
         is_variable(text) && !text.starts_with('_') && !text.bytes().any(|b| b.is_ascii_uppercase())
@@ -170,7 +175,7 @@ pub(crate) static SHA256: Form =
 
 /// A git commit.
 pub(crate) static COMMIT: Form = Form {
-    advice: |_| Some("name the commit itself; branches and tags move".into()),
+    advice: |_| Some("write the commit's full hash; branches and tags can move".into()),
     ..form("a git commit", "40 of the digits `0-9a-f`", "^[0-9a-f]{40}$", |text| is_hex(text, 40))
 };
 
@@ -179,7 +184,7 @@ pub(crate) static URL: Form = Form {
     advice: |text| (!text.contains("://")).then(|| format!("write `https://{text}`")),
     ..form(
         "the address of a file",
-        "`https://` or `http://`, a host, a path to a file, no blanks",
+        "`https://` or `http://`, a host and the path of a file, without spaces",
         "^https?://[^/\\s]+/\\S*[^/\\s]$",
         |text| {
             let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
@@ -197,7 +202,7 @@ pub(crate) static GIT: Form = Form {
     code: Code::GitAddress,
     ..form(
         "the address of a git repository",
-        "a scheme (`https`, `http`, `git`, `ssh` or `file`), `://` and the place of the repository",
+        "a scheme (`https`, `http`, `git`, `ssh` or `file`), `://` and the repository",
         "^(https?|git|ssh|file)://\\S+$",
         |text| git_advice(text).is_none() && text.contains("://") && is_address(text),
     )
@@ -213,13 +218,13 @@ fn git_advice(text: &str) -> Option<String> {
         });
     };
     if !["https", "http", "git", "ssh", "file"].contains(&scheme) {
-        return Some("git fetches by `https`, `http`, `git`, `ssh` or `file`".into());
+        return Some("git fetches over `https`, `http`, `git`, `ssh` or `file`".into());
     }
     if rest.trim_start_matches('/').is_empty() {
-        return Some("name the repository after the host".into());
+        return Some("add the repository's path after the host".into());
     }
     if rest.contains(['?', '#']) {
-        return Some("leave out what follows `?` or `#`".into());
+        return Some("remove everything from `?` or `#` on".into());
     }
     for page in ["/-/", "/tree/", "/blob/", "/commit/", "/commits/", "/releases/", "/archive/"] {
         if let Some(end) = rest.find(page) {
@@ -240,7 +245,7 @@ pub(crate) static PATH: Form = Form {
     code: Code::LeavesFolder,
     ..form(
         "a path inside the folder",
-        "a relative path with no `..`, no empty part and no control character, each part of at most 255 bytes",
+        "a relative path without `..`, empty parts or control characters, each part at most 255 bytes long",
         "^[^/].*$",
         stays_below,
     )
@@ -249,7 +254,7 @@ pub(crate) static PATH: Form = Form {
 /// The name of a file.
 pub(crate) static FILE_NAME: Form = form(
     "a file's name",
-    "one part of a path, with no `/` and no control character, of at most 200 bytes",
+    "one name without `/` and control characters, at most 200 bytes long",
     "^[^/]+$",
     |text| stays_below(text) && !text.contains('/') && text.len() <= LONGEST_FILE_NAME,
 );
@@ -259,7 +264,7 @@ pub(crate) static GLOB: Form = Form {
     code: Code::LeavesFolder,
     ..form(
         "a pattern inside the folder",
-        "a relative path with no `..`; `*`, `?` and, as a whole part, `**`",
+        "a relative path without `..`; it may use `*`, `?` and, as a whole part, `**`",
         "^[^/].*$",
         stays_below,
     )
@@ -268,7 +273,7 @@ pub(crate) static GLOB: Form = Form {
 /// Words for a kernel.
 pub(crate) static KERNEL_WORDS: Form = form(
     "words for a kernel's command line",
-    "at most 1,900 bytes in one line: a kernel cuts off what is behind the 2,047th, and osier adds words of its own",
+    "one line of at most 1,900 bytes: a kernel reads no more than 2,047, and osier adds words of its own",
     "^[^\\x00-\\x1f\\x7f]*$",
     |text| text.len() <= 1900 && !text.chars().any(char::is_control),
 );
@@ -281,9 +286,12 @@ pub(crate) static SIZE: Form = Form {
         let size = format!("{digits}{suffix}");
         parse_size(&size).map(|_| format!("write `{size}`"))
     },
-    ..form("a size", "a whole number and `K`, `M`, `G` or `T`", "^[1-9][0-9]*[KMGT]$", |text| {
-        parse_size(text).is_some()
-    })
+    ..form(
+        "a size",
+        "a whole number followed by `K`, `M`, `G` or `T`",
+        "^[1-9][0-9]*[KMGT]$",
+        |text| parse_size(text).is_some(),
+    )
 };
 
 /// A target.
@@ -305,7 +313,7 @@ pub(crate) static TARGET: Form = Form {
 pub(crate) static TUNE: Form = Form {
     advice: |text| nearest(text, Tune::names()).map(|found| format!("did you mean `{found}`?")),
     ..form(
-        "a level of a processor",
+        "a processor level",
         "`native`; `x86-64`, `x86-64-v2`, `x86-64-v3` or `x86-64-v4`; or `armv8-a`, `armv8.1-a` and so on to `armv8.6-a`",
         "^(native|x86-64(-v[234])?|armv8(\\.[1-6])?-a)$",
         |text| Tune::parse(text).is_some(),
@@ -314,7 +322,7 @@ pub(crate) static TUNE: Form = Form {
 
 /// A licence as SPDX writes it.
 pub(crate) static LICENCE: Form = form(
-    "a licence in the form of SPDX",
+    "an SPDX licence",
     "an identifier or expression, such as `GPL-2.0-only` or `MIT OR Apache-2.0`",
     "^[A-Za-z0-9.+:() -]+$",
     |text| {

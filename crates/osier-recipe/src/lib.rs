@@ -25,6 +25,7 @@
 
 mod boot;
 mod code;
+mod component_ref;
 mod diagnostic;
 mod effective;
 mod forms;
@@ -59,8 +60,10 @@ mod words;
 
 pub use boot::{Action, Boot, BootRun, End};
 pub use code::{CODES, Code};
-pub use diagnostic::{Diagnostic, Related};
+pub use component_ref::ComponentRef;
+pub use diagnostic::{Diagnostic, Related, utf8};
 pub use effective::{EffectiveRecipe, EffectiveStep, EffectiveSteps, Located};
+pub use forms::BUILT_IN_STEPS;
 pub use glob::{glob_matches, glob_reaches_below};
 pub use jobs::Jobs;
 pub use json_schema::json_schema;
@@ -69,16 +72,17 @@ pub use lock::{Lock, LockedEnvironment, LockedFile, LockedPackage, LockedSource,
 pub use machine::{Backing, Disk, MachineFile};
 pub use named::Named;
 pub use nearest::nearest;
-pub use origin::{Origin, Spanned, utf8};
+pub use origin::{Origin, Spanned};
 pub use part::{Part, Setting};
 pub use project::Project;
-pub use recipe::{ComponentRef, Recipe, Role, Toolchain};
-pub use reference::{codes_markdown, reference_markdown};
+pub use recipe::{Recipe, Role, Toolchain};
+pub use reference::reference_markdown;
 pub use schema::FileKind;
 pub use size::parse_size;
-pub use source::{SOURCE_FORMATS, Source, SourceKind};
-pub use step::{AFTER_SOURCES, BUILT_IN_STEPS, Check, Reuse, Step, StepRef};
+pub use source::{Source, SourceKind};
+pub use step::{AFTER_SOURCES, Check, Reuse, Step, StepRef};
 pub use system::{Compression, EffectiveSystem, Format, Image, KernelRef, System, SystemPart};
+pub use tables::SOURCE_FORMATS;
 pub use target::Target;
 pub use tune::{Level, Tune};
 pub use value::{Value, ValueType};

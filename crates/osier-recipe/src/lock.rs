@@ -137,13 +137,13 @@ impl Lock {
         {
             walk.forget();
             let message = format!(
-                "the lock is of version {}; this osier knows {}",
+                "the lock has version {}; this osier reads version {}",
                 version.value,
                 Self::VERSION
             );
             let error = walk.error(Code::LockVersion, &version.span, message);
             error.hints.push(
-                "use the osier that wrote it, or take the file away and run `osier update`".into(),
+                "use the osier that wrote it, or remove the file and run `osier update`".into(),
             );
         }
         read.check_environments(&mut walk);
@@ -232,11 +232,6 @@ impl Lock {
         for package in used {
             self.add_package(package);
         }
-    }
-
-    /// Keeps the sources that `keep` takes.
-    pub fn retain_sources(&mut self, mut keep: impl FnMut(&LockedSource) -> bool) {
-        self.sources.retain(|_, source| keep(source));
     }
 }
 
@@ -380,7 +375,7 @@ impl Reading {
                     );
                     let error = walk.error(Code::LockBroken, &text.span, message);
                     error.hints.push(
-                        "take the environment out and run osier again; it adds what is missing"
+                        "remove this `[[environment]]` and run osier again; it adds what is missing"
                             .into(),
                     );
                 }
@@ -403,7 +398,7 @@ fn files(walk: &mut Walk, node: &Node<'_>) -> Vec<LockedFile> {
                 "name" => file.name = string(node),
                 "path" => file.place = Place::Pool(string(node)),
                 "urls" if matches!(file.place, Place::Pool(_)) => {
-                    walk.error(Code::Conflict, &span, "`path` and `urls` exclude one another");
+                    walk.error(Code::Conflict, &span, "`path` and `urls` cannot be used together");
                 }
                 "urls" => file.place = Place::Urls(strings(node)),
                 "size" => file.size = walk::unsigned(node),

@@ -145,9 +145,9 @@ fn disks(walk: &mut Walk, node: &Node<'_>) -> Vec<Disk> {
             && *size > crate::system::LARGEST_DISK
         {
             let place = table.get("blank").map_or(span.clone(), toml::Spanned::span);
-            walk.error(Code::TooLarge, &place, "a disk can have at most 8T")
+            walk.error(Code::TooLarge, &place, "a disk can be at most 8T large")
                 .hints
-                .push("write a size that a file can have: an empty disk takes no room".into());
+                .push("write a smaller size".into());
         }
         if let Some(system) = system {
             disk.backing = Backing::System { system, image };
@@ -158,9 +158,11 @@ fn disks(walk: &mut Walk, node: &Node<'_>) -> Vec<Disk> {
             (Backing::System { .. }, false) => None,
         };
         if let Some(idle) = idle.filter(|_| disk.read_only) {
-            let message = format!("`{idle}` and `read_only` exclude one another");
+            let message = format!("`{idle}` and `read_only` cannot be used together");
             let error = walk.error(Code::Conflict, &span, message);
-            error.hints.push("nothing is ever written to a disk that is read-only".into());
+            error.hints.push(
+                "nothing is ever written to a read-only disk; remove one of the two keys".into(),
+            );
         }
         disks.push(disk);
     }

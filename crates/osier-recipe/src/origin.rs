@@ -4,8 +4,6 @@ use std::fmt;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
-use crate::{Code, Diagnostic};
-
 /// A value and the bytes of the file that it was read from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spanned<T> {
@@ -74,38 +72,12 @@ impl Origin {
         let start = if line == 0 { 0 } else { self.0.starts[line - 1] as usize };
         (line + 1, span.start - start + 1)
     }
-
-    /// Makes an error about a place in this file.
-    pub fn error(&self, code: Code, span: &Range<usize>, message: impl Into<String>) -> Diagnostic {
-        let (line, column) = self.line_column(span);
-        Diagnostic {
-            code,
-            file: self.file().to_owned(),
-            span: span.clone(),
-            line,
-            column,
-            message: message.into(),
-            hints: Vec::new(),
-            related: Vec::new(),
-        }
-    }
 }
 
 impl fmt::Debug for Origin {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "Origin({:?})", self.file())
     }
-}
-
-/// Takes a file's bytes for text; fails with [`Code::NotText`] at the first wrong byte.
-pub fn utf8<'b>(file: &str, bytes: &'b [u8]) -> Result<&'b str, Vec<Diagnostic>> {
-    std::str::from_utf8(bytes).map_err(|error| {
-        let good = error.valid_up_to();
-        let text = std::str::from_utf8(&bytes[..good]).unwrap_or_default();
-        let message = format!("byte {good} of the file is not UTF-8");
-        let error = Origin::new(file, text).error(Code::NotText, &(good..good), message);
-        vec![error.hint("save the file as UTF-8 text")]
-    })
 }
 
 #[cfg(test)]
@@ -120,12 +92,5 @@ mod tests {
         {
             assert_eq!(origin.line_column(&(at..at)), expected, "{at}");
         }
-    }
-
-    #[test]
-    fn bytes_that_are_not_utf8_are_placed() {
-        let error = utf8("f.toml", b"name = 'x'\nsummary = '\xff'\n").unwrap_err().remove(0);
-        assert_eq!((error.code, error.line, error.column), (Code::NotText, 2, 12));
-        assert_eq!(utf8("f.toml", b"ok"), Ok("ok"));
     }
 }

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
+use crate::component_ref::ComponentRef;
 use crate::diagnostic::quoted;
-use crate::recipe::ComponentRef;
 use crate::walk::{self, Node, NodeKey, Walk};
 use crate::{Code, Named, Spanned, Step, Value, Waiver, step, tables, waive};
 
@@ -92,10 +92,11 @@ fn settings(walk: &mut Walk, node: &Node<'_>) -> Named<Setting> {
 pub(crate) fn no_blanks(walk: &mut Walk, value: &Value) {
     let Value::List(list) = value else { return };
     for text in list.iter().filter(|text| text.is_empty() || text.contains(char::is_whitespace)) {
-        let message = format!("{} cannot stand in a list", quoted(text));
+        let message = format!("{} cannot be an element of a list", quoted(text));
         let error = walk.error(Code::WrongForm, &text.span, message);
         error.hints.push(
-            "steps see a list joined by blanks, so no element can hold one or be empty".into(),
+            "steps see the list joined by spaces, so no element can contain a space or be empty"
+                .into(),
         );
     }
 }

@@ -23,7 +23,7 @@ pub struct Project {
     pub tune: Vec<Spanned<Tune>>,
     /// Processors used at once; none for all.
     pub jobs: Option<usize>,
-    /// Minutes of processor time without a word after which a step is ended that does not say itself; 0 for none.
+    /// Minutes of CPU time without a word after which a step is ended that does not say itself; 0 for none.
     pub silence: Option<u64>,
 }
 

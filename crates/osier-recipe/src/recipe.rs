@@ -1,14 +1,13 @@
 //! A recipe: the description of one component.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
+use crate::component_ref::ComponentRef;
 use crate::part::{environment, part};
 use crate::schema::FileKind;
 use crate::walk::{self, Node, Walk};
 use crate::{
-    Code, Diagnostic, EffectiveRecipe, Named, Origin, Part, Source, SourceKind, Spanned, Target,
-    source, tables,
+    Code, Diagnostic, Named, Origin, Part, Source, SourceKind, Spanned, Target, source, tables,
 };
 
 /// One parsed recipe; no defaults are applied to it.
@@ -76,36 +75,6 @@ impl Toolchain {
     /// The name of a target's programs: `aarch64-linux-musl`.
     pub fn triple(&self, target: Target) -> String {
         format!("{target}-{}", self.system.value)
-    }
-}
-
-/// A component, or one of its outputs: `zlib`, `musl:dev`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ComponentRef {
-    /// The component.
-    pub name: String,
-    /// The output; none for what the one who asks takes for all or for `main`.
-    pub output: Option<String>,
-}
-
-impl ComponentRef {
-    /// Reads `NAME` or `NAME:OUTPUT`.
-    pub fn parse(text: &str) -> Option<Self> {
-        let (name, output) = match text.split_once(':') {
-            Some((name, output)) => (name, Some(output.to_owned())),
-            None => (text, None),
-        };
-        Some(Self { name: name.to_owned(), output })
-    }
-}
-
-impl fmt::Display for ComponentRef {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(&self.name)?;
-        match &self.output {
-            Some(output) => write!(out, ":{output}"),
-            None => Ok(()),
-        }
     }
 }
 
@@ -216,15 +185,6 @@ impl Recipe {
     pub fn supports(&self, target: Target) -> bool {
         self.targets.is_empty() || self.targets.iter().any(|supported| supported.value == target)
     }
-
-    /// Applies the tables of a target and then of a profile; a profile that the recipe lacks changes nothing.
-    pub fn effective<'r>(&'r self, target: Target, profile: Option<&str>) -> EffectiveRecipe<'r> {
-        EffectiveRecipe::new(
-            self,
-            self.target_parts.get(&target),
-            profile.and_then(|name| self.profiles.get(name)),
-        )
-    }
 }
 
 fn toolchain(walk: &mut Walk, node: &Node<'_>) -> Option<Toolchain> {
@@ -260,7 +220,7 @@ pub(crate) fn by_target<T>(
     for (target, key, node) in known {
         let part = read(walk, node);
         if parts.insert(target, part).is_some() {
-            let message = format!("the target `{target}` is there already, under its other name");
+            let message = format!("the target `{target}` is already given, under its other name");
             walk.error(Code::DuplicateName, &key.span(), message);
         }
     }

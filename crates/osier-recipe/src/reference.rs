@@ -2,13 +2,14 @@
 
 use std::fmt::Write;
 
-use crate::CODES;
 use crate::schema::{FileKind, Key, Table, Type};
 use crate::words::{list, words};
 
 /// The page of all files and keys, as Markdown.
 pub fn reference_markdown() -> String {
-    let mut out = String::from("# Files and keys\n\nMade from the tables that osier reads by.\n");
+    let mut out = String::from(
+        "# Files and keys\n\nGenerated from the tables that osier reads files with.\n",
+    );
     for kind in FileKind::ALL {
         let mut tables = Vec::new();
         nested(kind.table(), &mut tables);
@@ -21,15 +22,6 @@ pub fn reference_markdown() -> String {
             let _ = write!(out, "\n### {}: {}\n\n{}\n\n", name, table.name, table.doc);
             keys(&mut out, table);
         }
-    }
-    out
-}
-
-/// The page of all codes, as Markdown.
-pub fn codes_markdown() -> String {
-    let mut out = String::from("| code | meaning |\n| --- | --- |\n");
-    for (code, meaning) in CODES {
-        let _ = writeln!(out, "| {code} | {meaning} |");
     }
     out
 }
@@ -62,9 +54,9 @@ fn keys(out: &mut String, table: &Table) {
     for key in table.keys {
         let needed = match (key.required, key.beside) {
             (true, []) => " **Needed.**".to_owned(),
-            (true, beside) => format!(" **Needed beside {}.**", list(beside, "or")),
+            (true, beside) => format!(" **Required with {}.**", list(beside, "or")),
             (false, []) => String::new(),
-            (false, beside) => format!(" Beside {} alone.", list(beside, "or")),
+            (false, beside) => format!(" Only with {}.", list(beside, "or")),
         };
         let example = key.example.replace('|', "\\|");
         let _ = writeln!(

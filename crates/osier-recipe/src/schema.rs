@@ -140,21 +140,4 @@ impl FileKind {
     /// All kinds of files, in the order of the reference page.
     pub const ALL: [Self; 6] =
         [Self::Recipe, Self::Kind, Self::System, Self::Machine, Self::Project, Self::Lock];
-
-    /// The word for such a file: `recipe`, `kind`, `system`, `machine`, `project` or `lock`.
-    pub fn as_str(self) -> &'static str {
-        self.table().name
-    }
-
-    /// The file's outermost table.
-    pub fn table(self) -> &'static Table {
-        match self {
-            Self::Recipe => &crate::tables::RECIPE,
-            Self::Kind => &crate::tables::KIND,
-            Self::System => &crate::tables::SYSTEM,
-            Self::Machine => &crate::tables::MACHINE,
-            Self::Project => &crate::tables::PROJECT,
-            Self::Lock => &crate::tables::LOCK,
-        }
-    }
 }

@@ -6,12 +6,6 @@ use crate::diagnostic::quoted;
 use crate::walk::{self, Node, Walk};
 use crate::{Code, Spanned, tables};
 
-/// What a recipe can say of how the file of an address is packed.
-pub const SOURCE_FORMATS: &[&str] = &[
-    "tar", "tar.gz", "tar.xz", "tar.bz2", "tar.zst", "tar.lz", "tar.lzma", "tar.Z", "zip", "cpio",
-    "ar", "deb", "rpm", "gz", "xz", "bz2", "zst", "lz", "lzma", "Z",
-];
-
 /// One source of a recipe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
@@ -137,17 +131,17 @@ pub(crate) fn sources(walk: &mut Walk, node: &Node<'_>) -> Vec<Source> {
                 &span,
                 "every source but the first needs the key `name`",
             );
-            error.hints.push("name the folder that it is unpacked in".into());
+            error.hints.push("the name is also the folder that the source is unpacked into".into());
         }
         if keys.urls.is_empty() && node_is_empty_list(table.get("url")) {
-            walk.error(Code::WrongForm, &span, "`url` names no place");
+            walk.error(Code::WrongForm, &span, "`url` names no address");
         }
         for url in &keys.urls {
             placeholders(walk, url);
         }
         if keys.unpack == Some(false) && keys.format.is_some() {
             let message =
-                "`format` says how the file is unpacked, and `unpack = false` that it is not";
+                "`format` says how to unpack the file, and `unpack = false` says not to unpack it";
             walk.error(Code::WrongForm, &span, message).hints.push("leave one of them out".into());
         }
         let name = keys.name.take().unwrap_or_else(|| Spanned::new(String::new(), span.clone()));
@@ -167,7 +161,7 @@ fn placeholders(walk: &mut Walk, url: &Spanned<String>) {
     let rest = url.replace("{version}", "");
     if let Some(at) = rest.find(['{', '}']) {
         let shown = rest[at..].split_inclusive('}').next().unwrap_or_default();
-        let message = format!("{} in an address stands for nothing", quoted(shown));
+        let message = format!("{} means nothing in an address", quoted(shown));
         walk.error(Code::WrongForm, &url.span, message)
             .hints
             .push("only `{version}` is replaced".into());

@@ -7,9 +7,6 @@ use crate::schema::Table;
 use crate::walk::{self, Node, Walk};
 use crate::{Code, Jobs, Spanned, parse_size, tables};
 
-/// The steps that osier does itself before all others: their names can be used in `from` and are taken.
-pub const BUILT_IN_STEPS: [&str; 2] = ["unpack", "patch"];
-
 /// What `after` names to place a step before all of the kind's.
 pub const AFTER_SOURCES: &str = "patch";
 
@@ -34,7 +31,7 @@ pub struct Step {
     pub jobs: Option<Jobs>,
     /// Most bytes of memory that all processes of the step use together.
     pub memory: Option<u64>,
-    /// Minutes of processor time without a word after which the step is ended; 0 for none.
+    /// Minutes of CPU time without a word after which the step is ended; 0 for none.
     pub silence: Option<u64>,
     /// Whether what the steps before left is copied into the step's own layer first.
     pub flat: Option<bool>,
@@ -131,14 +128,22 @@ pub(crate) fn steps(walk: &mut Walk, node: &Node<'_>, schema: &'static Table) ->
         let mut step = Step::new(span.clone());
         walk.table(table, &span, schema, &mut step, Step::read);
         if let Some(number) = table.get("jobs").filter(|jobs| jobs.get_ref().is_integer()) {
-            let hint = "write `parallel = false` for a step that is safe with one job alone; how many there are else says `-j`";
+            let hint = "write `parallel = false` for a step that must run one job at a time; the number of jobs for all others comes from `-j`";
             walk.hint(&number.span(), hint);
         }
         if step.skip && (step.run.is_some() || step.after.is_some()) {
-            walk.error(Code::Conflict, &span, "`skip` and `run` or `after` exclude one another");
+            walk.error(
+                Code::Conflict,
+                &span,
+                "`skip` and `run` or `after` cannot be used together",
+            );
         }
         if step.jobs.is_some() && step.parallel == Some(false) {
-            walk.error(Code::Conflict, &span, "`jobs` and `parallel = false` exclude one another");
+            walk.error(
+                Code::Conflict,
+                &span,
+                "`jobs` and `parallel = false` cannot be used together",
+            );
         }
         if !step.name.is_empty() {
             steps.push(step);

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::boot::boot;
-use crate::recipe::{ComponentRef, by_target};
+use crate::component_ref::ComponentRef;
+use crate::recipe::by_target;
 use crate::schema::FileKind;
 use crate::walk::{self, Node, Walk};
 use crate::words::list;
@@ -220,8 +221,7 @@ impl System {
                 )),
                 Some(image) if image.format != Format::Initramfs => {
                     let message = format!("the image `{name}` is not an initramfs");
-                    let hint =
-                        "a disk image is attached by the machine: name it as a `[[disk]]` there";
+                    let hint = "add a disk image to the machine, as a `[[disk]]`";
                     walk.error(Code::Conflict, &name.span, message).hints.push(hint.into());
                 }
                 Some(_) => {}
@@ -370,7 +370,7 @@ impl Image {
         if !known.contains(&self.compression) {
             let (format, wrong) = (self.format.as_str(), self.compression.as_str());
             let message =
-                format!("an image of the format {format} cannot be compressed by {wrong}");
+                format!("an image of the format {format} cannot be compressed with {wrong}");
             let error = walk.error(Code::Conflict, &node.span(), message);
             error.hints.push(match known {
                 [Compression::None] => "leave `compression` out".to_owned(),
@@ -399,13 +399,16 @@ impl Image {
 
     fn check_size(&self, walk: &mut Walk, size: u64, node: &Node<'_>) {
         if !matches!(self.format, Format::Ext4 | Format::Btrfs) {
-            let message =
-                format!("an image of the format {} is as large as its files", self.format.as_str());
+            let message = format!(
+                "an image of the format {} is always as large as its files need",
+                self.format.as_str()
+            );
             let error = walk.error(Code::Conflict, &node.span(), message);
             error.hints.push("leave `size` out".into());
         } else if size > LARGEST_DISK {
-            let error = walk.error(Code::TooLarge, &node.span(), "an image can have at most 8T");
-            error.hints.push("write the size that the system needs".into());
+            let error =
+                walk.error(Code::TooLarge, &node.span(), "an image can be at most 8T large");
+            error.hints.push("write a smaller size".into());
         } else if !size.is_multiple_of(DISK_BLOCK) {
             let error =
                 walk.error(Code::WrongForm, &node.span(), "the size is not a multiple of 4K");

@@ -8,8 +8,7 @@ use crate::jobs;
 use crate::schema::Type::{
     Array, Boolean, Choice, Form, Integer, Map, OneOrMore, Set, Table as Nested, Text, True, Value,
 };
-use crate::schema::{Key, Table};
-use crate::source::SOURCE_FORMATS;
+use crate::schema::{FileKind, Key, Table};
 
 mod lock;
 mod system;
@@ -19,12 +18,37 @@ pub use system::{
     ACCOUNTS, ACTION, BOOT_RUN, BOOT_TABLE, DISK, IMAGE, MACHINE, PROJECT, SYSTEM, SYSTEM_PART,
 };
 
+impl FileKind {
+    /// The word for such a file: `recipe`, `kind`, `system`, `machine`, `project` or `lock`.
+    pub fn as_str(self) -> &'static str {
+        self.table().name
+    }
+
+    /// The file's outermost table.
+    pub fn table(self) -> &'static Table {
+        match self {
+            Self::Recipe => &RECIPE,
+            Self::Kind => &KIND,
+            Self::System => &SYSTEM,
+            Self::Machine => &MACHINE,
+            Self::Project => &PROJECT,
+            Self::Lock => &LOCK,
+        }
+    }
+}
+
+/// What a recipe can say of how the file of an address is packed.
+pub const SOURCE_FORMATS: &[&str] = &[
+    "tar", "tar.gz", "tar.xz", "tar.bz2", "tar.zst", "tar.lz", "tar.lzma", "tar.Z", "zip", "cpio",
+    "ar", "deb", "rpm", "gz", "xz", "bz2", "zst", "lz", "lzma", "Z",
+];
+
 const NO_NETWORK: (&str, &str) =
     ("network", "steps never have the network; declare a `source` instead");
 
 // Keys that several tables share.
 
-static SUMMARY: Key = Key::new("summary", Text, "One line that says what it is.", "\"one line\"");
+static SUMMARY: Key = Key::new("summary", Text, "A one-line description.", "\"one line\"");
 static PACKAGES: Key = Key::new(
     "packages",
     Set(&Form(&DEBIAN_NAME)),
@@ -34,51 +58,51 @@ static PACKAGES: Key = Key::new(
 static ENV: Key = Key::new(
     "env",
     Map(&ENVIRONMENT, &Text),
-    "Environment variables of all steps. A variable that the kind declares is set in `with` instead.",
+    "Environment variables for every step. Set a variable that the kind declares in `with` instead.",
     "{ CFLAGS = \"-O2\" }",
 );
 static TOOLS: Key = Key::new(
     "tools",
     Set(&Form(&COMPONENT)),
-    "Other components that run in the build.",
+    "Components whose programs run during the build.",
     "[\"flexer\", \"bison:main\"]",
 );
 static NEEDS: Key = Key::new(
     "needs",
     Set(&Form(&COMPONENT)),
-    "Other components that are linked for the target; the steps see nothing else of the target.",
+    "Components to link with. Steps see no other headers and libraries of the target.",
     "[\"zlib\", \"musl:dev\"]",
 );
 static FILES: Key = Key::new(
     "files",
     Set(&Form(&GLOB)),
-    "Files beside the recipe that steps see below `/files`.",
+    "Files beside the recipe. Steps find them below `/files`.",
     "[\"busybox.config\", \"conf/*\"]",
 );
 static PATCHES: Key = Key::new(
     "patches",
     Set(&Form(&GLOB)),
-    "Patches beside the recipe, applied in this order; what one pattern matches is sorted by name. A file `series` is a \
-     quilt list: it names the patches of its folder, with options such as `-p0`. `SOURCE:PATTERN` is patches in a source of \
-     the recipe; they come before those beside it.",
+    "Patches beside the recipe, applied in this order; the matches of one pattern are sorted by name. A file `series` is a quilt \
+     list: it names the patches of its folder, with options such as `-p0`. `SOURCE:PATTERN` names patches in a source of the \
+     recipe; they are applied before those beside the recipe.",
     "[\"patches/*.patch\"]",
 );
 static WAIVERS: Key = Key::new(
     "waive",
     Array(&Nested(&WAIVE)),
-    "Patches whose conflict does not stop the build, each with a reason.",
+    "Patches that may conflict without stopping the build, each with a reason.",
     "[{ patch = \"patches/*.patch\", reason = \"why\" }]",
 );
 static WITH: Key = Key::new(
     "with",
     Map(&VARIABLE, &Value),
-    "Values of the variables that the kind declares.",
+    "Values for the variables that the kind declares.",
     "{ defconfig = \"allnoconfig\", fragments = [\"busybox.config\"] }",
 );
 static STEPS: Key = Key::new(
     "step",
     Array(&Nested(&STEP_TABLE)),
-    "Steps added to those of the kind, or changes to the kind's step of the same name.",
+    "Steps to add to those of the kind. A step with the name of one of the kind's changes that step.",
     "[{ name = \"build\", run = \"make\" }]",
 );
 
@@ -87,69 +111,70 @@ static STEP_KEY_NAME: Key =
 static RUN: Key = Key::new(
     "run",
     Text,
-    "The script, run by `/bin/sh -eux`: it ends at the first command that fails and at a variable that is not set, and \
-     every command is in the log. A new step must have it; for a step of the kind it replaces the kind's.",
+    "The script, run by `/bin/sh -eux`: it stops at the first command that fails and at any variable that is not set, and the \
+     log shows every command. A new step needs one. In a step of the kind it replaces the kind's script.",
     "'make'",
 );
 static FROM: Key = Key::new(
     "from",
     Form(&STEP),
-    "The step of another component on whose layer this one starts, instead of the step before it.",
+    "A step of another component to start from, instead of the step before this one.",
     "\"linux:patch\"",
 );
 static FOLDER: Key = Key::new(
     "folder",
     Text,
-    "The working folder; variables of the environment may stand in it. Without it `$SOURCE`.",
+    "The working folder. It may contain environment variables. Default: `$SOURCE`.",
     "\"$SOURCE/build\"",
 );
 static PARALLEL: Key = Key::new(
     "parallel",
     Boolean,
-    "Whether the step may use several processors. Without it `true`.",
+    "Whether the step may run several jobs at once. Default: `true`.",
     "false",
 );
 static JOBS: Key = Key::new(
     "jobs",
     Choice(jobs::CHOICES),
-    "How the step gets its jobs, of which the whole build has as many as `-j` says. `jobserver`: it has one, and takes \
-     further ones as they become free, as make (called without `-j`), cargo and gcc's link-time optimisation do by \
-     themselves. `share`: for tools that cannot, it gets a number of them for as long as it runs, in `$JOBS`, which make, \
-     `cmake --build`, cargo, go and nproc know; ninja needs `-j\"$JOBS\"`. Without it `jobserver`.",
+    "How the step gets its jobs. The whole build has as many as `-j` says. `jobserver`: the step has one job and takes more as \
+     they become free; make (called without `-j`), cargo and gcc's link-time optimisation do that by themselves. `share`: the \
+     step gets a fixed number of jobs for as long as it runs, in `$JOBS`. make, `cmake --build`, cargo, go and nproc see that \
+     number; pass `-j\"$JOBS\"` to ninja. Default: `jobserver`.",
     "\"share\"",
 );
 static MEMORY: Key = Key::new(
     "memory",
     Form(&SIZE),
-    "Most memory that the step's processes use together, with what they write to /tmp. Where osier can make control groups a step that \
-     takes more is ended. osier starts no step beside others when the sum of these is more than the machine, or its control \
-     group, has; one that needs more than that by itself runs alone. Without it all but a sixteenth of the machine's.",
+    "The most memory that the step's processes may use together, including what they write to /tmp. Where osier can make control \
+     groups, it ends a step that uses more. osier runs steps at the same time only if the sum of these numbers fits into the \
+     machine, or into its control group; a step that needs more than that runs alone. Default: all but a sixteenth of the \
+     machine's memory.",
     "\"2G\"",
 );
 pub(crate) static SILENCE: Key = Key::new(
     "silence",
     Integer(0, 1_000_000),
-    "Minutes of processor time that a step may use without printing anything, all its processes together; then it is ended. \
-     0 for any number. Without it what the project's `silence` says, and 120 where that says nothing.",
+    "Minutes of CPU time that the step's processes together may use without printing anything; then osier ends the step. 0 means \
+     no limit. Default: the project's `silence`, or else 120.",
     "600",
 );
 static FLAT: Key = Key::new(
     "flat",
     Boolean,
-    "`true`: before the step starts, what the steps before it left in /build and /output is copied into its own layer, so that \
-     it can rename folders that they made. The copy costs time and disk space. Without it `false`.",
+    "`true`: before the step starts, osier copies what earlier steps left in /build and /output into this step's own layer, so \
+     that the step can rename folders that they made. The copy costs time and disk space. Default: `false`.",
     "true",
 );
 static CHECKS: Key = Key::new(
     "checks",
     Array(&Nested(&CHECK)),
-    "Built-in checks after the script. Those of the kind stay when the recipe changes the step.",
+    "Built-in checks that run after the script. The kind's checks still run when the recipe changes the step.",
     "[{ check = \"kconfig-honoured\", config = \".config\" }]",
 );
 static REUSE: Key = Key::new(
     "reuse",
     Nested(&REUSE_TABLE),
-    "The step may start from what it made in an earlier build. Without it every run of the step starts clean.",
+    "Lets the step start from what it made in an earlier build. Default: every run of the step starts clean.",
     "{ files = [\".config\"], variables = [\"fragments\"], edits = true }",
 );
 
@@ -158,16 +183,16 @@ pub static STEP_TABLE: Table = Table {
     refused: &[NO_NETWORK],
     ..Table::new(
         "step",
-        "One stage of a component. A step with the name of one of the kind's changes that one: `packages` and \
-         `checks` are added, every other key replaces. A new step needs `run` and comes last, or behind the step \
-         that `after` names. osier itself does `unpack` and `patch` before all others.",
+        "One stage of a component. A step with the name of one of the kind's changes that step: `packages` and `checks` are \
+         added, every other key replaces the kind's. A new step needs `run`. It comes last, or after the step that `after` \
+         names. osier itself does `unpack` and `patch` before all others.",
         &[
             STEP_KEY_NAME,
             RUN,
             Key::new(
                 "after",
                 Form(&NAME),
-                "The step behind which a new one is placed; `patch` places it first.",
+                "The step after which a new one is placed; `patch` places it first.",
                 "\"build\"",
             ),
             FROM,
@@ -194,7 +219,7 @@ pub static KIND_STEP: Table = Table {
     ],
     ..Table::new(
         "step",
-        "One stage of every component of the kind, in the order of the file.",
+        "One stage of every component of the kind. Steps run in the order of the file.",
         &[
             STEP_KEY_NAME,
             RUN.required(),
@@ -215,9 +240,9 @@ pub static KIND_STEP: Table = Table {
 /// From which earlier builds a step may start.
 pub static REUSE_TABLE: Table = Table::new(
     "reuse",
-    "The step may start from what it made in an earlier build whose sources, script and inputs are the same, where the \
-     step below left the same but for a few files. It must notice by itself what follows from other content of \
-     these: they get a new time. The result is marked until `osier build --clean-check` has compared it with a clean build.",
+    "Lets the step start from what it made in an earlier build with the same sources, script and inputs, if the step before it \
+     left the same files but for a few. The step must notice by itself that these few have changed; they get a new time. The \
+     result stays marked until `osier build --clean-check` has compared it with a clean build.",
     &[
         Key::new(
             "files",
@@ -228,14 +253,14 @@ pub static REUSE_TABLE: Table = Table::new(
         Key::new(
             "variables",
             Set(&Form(&VARIABLE)),
-            "Variables that may differ, and with them the files beside the recipe that they name: only steps below use them.",
+            "Variables that may differ, and the files beside the recipe that they name. No later step may use them.",
             "[\"fragments\"]",
         ),
         Key::new(
             "edits",
             Boolean,
-            "While somebody edits the source (`osier edit`), the steps before this one are not run again and this one goes on \
-             from what it made of the source as it was: it must notice changed files by their times. Without it `false`.",
+            "While the source is being edited (`osier edit`), the steps before this one do not run again, and this one goes on \
+             from what it made of the unedited source. It must notice changed files by their times. Default: `false`.",
             "true",
         ),
     ],
@@ -244,25 +269,26 @@ pub static REUSE_TABLE: Table = Table::new(
 /// What a recipe lets pass.
 pub static WAIVE: Table = Table::new(
     "waive",
-    "Lets patches pass that do not fit the source. Each is reported as waived wherever patches are, with the reason.",
+    "Lets the build go on without patches that do not fit the source. Every report of patches shows them as waived, with the \
+     reason.",
     &[
         Key::new(
             "patch",
             Form(&GLOB),
-            "Which patches: their paths beside the recipe, and `debian/patches/NAME` for Debian's own. `**` is all.",
+            "Which patches: their paths beside the recipe, or `debian/patches/NAME` for Debian's own. `**` means all of them.",
             "\"patches/0007-*.patch\"",
         )
         .required(),
         Key::new(
             "apply",
             Choice(&["nothing", "what-fits"]),
-            "What of such a patch is applied: nothing, or the hunks that fit. Without it `nothing`.",
+            "What to apply of such a patch: nothing, or the hunks that fit. Default: `nothing`.",
             "\"what-fits\"",
         ),
         Key::new(
             "reason",
             Text,
-            "Why the build can go on without the rest.",
+            "Why the build can go on without what is not applied.",
             "\"the driver that it repairs is not built\"",
         )
         .required(),
@@ -284,14 +310,14 @@ pub static SOURCE: Table = Table {
     exactly_one: &["debian", "url", "git", "path"],
     ..Table::new(
         "source",
-        "Where bytes come from: exactly one of `debian`, `url`, `git` and `path`. Several sources are an array, \
+        "Where the source comes from: exactly one of `debian`, `url`, `git` and `path`. Write several sources as an array, \
          `[[source]]`.",
         &[
             Key::new("debian", Form(&DEBIAN_NAME), "A Debian source package.", "\"busybox\""),
             Key::new(
                 "url",
                 OneOrMore(&Form(&URL)),
-                "Places that all hold the same file; `{version}` stands for the version.",
+                "One or more addresses of the same file. `{version}` stands for the version.",
                 "[\"https://example.org/busybox-{version}.tar.bz2\"]",
             ),
             Key::new(
@@ -304,27 +330,28 @@ pub static SOURCE: Table = Table {
             Key::new(
                 "name",
                 Form(&NAME),
-                "The source's name, which is also its folder. Without it the recipe's; every further source needs one.",
+                "The name of the source and of its folder. Default: the recipe's name. Every source after the first needs a \
+                 name.",
                 "\"fonts\"",
             ),
             Key::new(
                 "suite",
                 Form(&SUITE),
-                "The Debian suite. Without it the recipe's.",
+                "The Debian suite. Default: the recipe's.",
                 "\"bookworm\"",
             )
             .beside(&["debian"]),
             Key::new(
                 "version",
                 Form(&VERSION),
-                "The Debian version. Without it the newest of the suite when the lock is made.",
+                "The Debian version. Default: the newest one of the suite when the lock is made.",
                 "\"1:1.35.0-4\"",
             )
             .beside(&["debian"]),
             Key::new(
                 "patches",
                 Boolean,
-                "Whether Debian's own patches are applied. Without it `false`.",
+                "Whether Debian's own patches are applied. Default: `false`.",
                 "true",
             )
             .beside(&["debian"]),
@@ -339,31 +366,32 @@ pub static SOURCE: Table = Table {
             Key::new(
                 "size",
                 Integer(0, i64::MAX),
-                "The file's size in bytes. Without it a file of more than 4 GiB is refused, and `osier.lock` keeps the size.",
+                "The size of the file in bytes. Default: osier accepts up to 4 GiB and writes the size into `osier.lock`.",
                 "2480624",
             )
             .beside(&["url"]),
             Key::new(
                 "strip",
                 Integer(0, 16),
-                "Leading folders taken off the archive's paths. Without it 1. They must be the same for all that is in it: else the \
-                 error says what fits, as in `strip = 0`.",
+                "How many leading folders are taken off the paths in the archive. Default: 1. All paths must share them; if they \
+                 do not, the error says what fits, such as `strip = 0`.",
                 "0",
             )
             .beside(&["url"]),
             Key::new(
                 "unpack",
                 Boolean,
-                "Whether the file is an archive to unpack, or a compressed file to decompress. Else it lies in the source's folder as it is. Without it `true`.",
+                "Whether the file is unpacked or decompressed. `false` puts it into the source's folder as it is. Default: \
+                 `true`.",
                 "false",
             )
             .beside(&["url"]),
             Key::new(
                 "format",
                 Choice(SOURCE_FORMATS),
-                "How the file is packed. Without it osier looks at the content, whatever the name; the reference of archives says \
-                 what it knows. It has to be said that a compressed archive is to be decompressed alone: `gz`, `xz` …; and it can \
-                 be said so that anything else is an error.",
+                "How the file is packed. Default: osier looks at the content, whatever the file's name is; the reference of \
+                 archives lists what it knows. Write `gz`, `xz` and so on to decompress an archive without unpacking it. With \
+                 any other format a file that is packed differently is an error.",
                 "\"tar.gz\"",
             )
             .beside(&["url"]),
@@ -382,34 +410,35 @@ pub static SOURCE: Table = Table {
 /// What the tables of a target and of a profile may hold.
 pub static PART: Table = Table::new(
     "target and profile",
-    "What holds for one target or in one profile alone. Lists are added to the plain ones; values of `env` and \
-     `with` replace them; steps change the steps of the same name. The profile comes last.",
+    "What applies to one target or one profile only. Lists are added to the general ones, values of `env` and `with` replace the \
+     general ones, and steps change the steps of the same name. The profile is applied last.",
     &[PACKAGES, TOOLS, NEEDS, ENV, FILES, PATCHES, WAIVERS, WITH, STEPS],
 );
 
 /// A component as a toolchain.
 pub static TOOLCHAIN: Table = Table::new(
     "toolchain",
-    "What the component is as a toolchain.",
+    "Makes the component a toolchain.",
     &[
         Key::new(
             "system",
             Form(&NAME),
-            "What its programs are for, without the processor: the end of the triple.",
+            "The end of the target triple, without the processor.",
             "\"linux-musl\"",
         )
         .required(),
         Key::new(
             "env",
             Map(&ENVIRONMENT, &Text),
-            "Variables of all steps of what it compiles; `{triple}` stands for the triple. Those of a recipe and its kind win.",
+            "Environment variables for all steps of what it compiles. `{triple}` stands for the target triple. A recipe and its \
+             kind can override them.",
             "{ CC = \"{triple}-gcc\", AR = \"{triple}-ar\" }",
         ),
         Key::new(
             "freestanding",
             Set(&Form(&COMPONENT)),
-            "The tools of what is `freestanding`, which gets these in the place of the toolchain's `tools` and `needs`. Without it \
-             the same as everything else.",
+            "The tools for `freestanding` components, which get these instead of the toolchain's `tools` and `needs`. Default: \
+             the same as for all other components.",
             "[\"binutils\", \"gcc-core\"]",
         ),
     ],
@@ -418,71 +447,76 @@ pub static TOOLCHAIN: Table = Table::new(
 /// A recipe.
 pub static RECIPE: Table = Table::new(
     "recipe",
-    "Describes one component. The file is `recipes/NAME.toml`, or `recipes/NAME/recipe.toml` where files lie \
-     beside it.",
+    "Describes one component. The file is `recipes/NAME.toml`, or `recipes/NAME/recipe.toml` if other files belong to it.",
     &[
         Key::new(
             "name",
             Form(&NAME),
-            "The component's name, the same as the file's.",
+            "The component's name. It must match the file's.",
             "\"busybox\"",
         )
         .required(),
         Key::new(
             "version",
             Form(&VERSION),
-            "The version. Needed where a source is a `url` or `git`; a Debian source brings its own, and without a source it is that of the component that a step starts `from`.",
+            "The version. Required if a source is a `url` or `git`. A Debian source brings its own. Without a source it is the \
+             version of the component that a step starts `from`.",
             "\"1.35.0\"",
         ),
         SUMMARY,
-        Key::new("homepage", Text, "Where it comes from.", "\"https://example.org/busybox\""),
-        Key::new("licence", Form(&LICENCE), "The licence in the form of SPDX.", "\"GPL-2.0-only\""),
+        Key::new("homepage", Text, "The project's home page.", "\"https://example.org/busybox\""),
+        Key::new(
+            "licence",
+            Form(&LICENCE),
+            "The licence as an SPDX expression.",
+            "\"GPL-2.0-only\"",
+        ),
         Key::new(
             "kind",
             Form(&NAME),
-            "The kind that brings the steps. Without it `script`.",
+            "The kind that provides the steps. Default: `script`.",
             "\"kconfig\"",
         ),
         Key::new(
             "suite",
             Form(&SUITE),
-            "The Debian suite of the build environment. Without it the project's, or else `bookworm`.",
+            "The Debian suite of the build environment. Default: the project's, or else `bookworm`.",
             "\"bookworm\"",
         ),
         Key::new(
             "targets",
             Set(&Form(&TARGET)),
-            "The targets that the component supports. Without it all.",
+            "The targets that the component supports. Default: all.",
             "[\"x86_64\"]",
         ),
         Key::new(
             "role",
             Choice(&["cross", "runtime"]),
-            "Where the component stands in a toolchain. `cross`: it runs in the build and makes code for the target, so there is \
-             one for each target; its needs are linked for the machine that builds. `runtime`: it is for the target and \
-             compiled by the tools that it names alone, before there is a toolchain. Without it the system's toolchain \
-             compiles what is for the target, and the build environment's compiler what runs in the build.",
+            "The component's place in a toolchain. `cross`: it runs during the build and makes code for the target, so each \
+             target has its own; its needs are linked for the build machine. `runtime`: it is for the target, and is compiled \
+             with only the tools that it names, before the toolchain is complete. Default: the system's toolchain compiles what \
+             is for the target, and the build environment's compiler compiles what runs during the build.",
             "\"cross\"",
         ),
         Key::new(
             "toolchain",
             Nested(&TOOLCHAIN),
-            "The component is a toolchain: whatever a system has compiled by it gets its `tools` and its `needs`.",
+            "Makes the component a toolchain: everything that a system compiles with it gets its `tools` and its `needs`.",
             "{ system = \"linux-musl\", env = { CC = \"{triple}-gcc\" } }",
         ),
         Key::new(
             "freestanding",
             Boolean,
-            "Whether it is compiled without a C library, as kernels, boot loaders and firmware are: the toolchain's libraries are \
-             not there, are not waited for, and their changes do not reach it. Without it `false`; what has a `role` names its \
-             tools itself.",
+            "Whether the component is compiled without a C library, as kernels, boot loaders and firmware are. It then does not \
+             see the toolchain's libraries, does not wait for them, and is not rebuilt when they change. Default: `false`. A \
+             component with a `role` names its tools itself.",
             "true",
         ),
         Key::new(
             "tune",
             Boolean,
-            "Whether a system's `tune` is for this component too. `false`: it chooses its processor itself, as a kernel does by \
-             its configuration. Without it `true`; what has a `role` is the same for all levels.",
+            "Whether a system's `tune` applies to this component. `false`: the component chooses its processor itself, as a \
+             kernel does in its configuration. Default: `true`. A component with a `role` is the same for all levels.",
             "false",
         ),
         PACKAGES,
@@ -494,7 +528,7 @@ pub static RECIPE: Table = Table::new(
         Key::new(
             "source",
             OneOrMore(&Nested(&SOURCE)),
-            "Where the component's bytes come from.",
+            "Where the component's source comes from.",
             "{ debian = \"busybox\" }",
         ),
         WAIVERS,
@@ -503,19 +537,19 @@ pub static RECIPE: Table = Table::new(
         Key::new(
             "outputs",
             Map(&OUTPUT, &Set(&Form(&GLOB))),
-            "Named parts of the installed tree, each by patterns. What no other output takes is `main`.",
+            "Named parts of the installed tree, each given by patterns. Whatever no other output takes is in `main`.",
             "{ dev = [\"usr/include/**\", \"usr/lib/*.a\"] }",
         ),
         Key::new(
             "target",
             Map(&TARGET, &Nested(&PART)),
-            "What holds for one target alone.",
+            "What applies to one target only.",
             "{ x86_64 = { packages = [\"nasm\"] } }",
         ),
         Key::new(
             "profile",
             Map(&NAME, &Nested(&PART)),
-            "What holds in one profile alone.",
+            "What applies to one profile only.",
             "{ debug = { env = { CFLAGS = \"-Og -g\" } } }",
         ),
     ],
@@ -526,8 +560,8 @@ pub static VARIABLE_TABLE: Table = Table {
     exactly_one: &["default", "required"],
     ..Table::new(
         "var",
-        "A variable that recipes set in `with`. The steps see it as an environment variable of the same name: a list \
-         joined by blanks, a boolean as `yes` or as nothing.",
+        "A variable that recipes set in `with`. Steps see it as an environment variable of the same name: a list joined by \
+         spaces, a boolean as `yes` or empty.",
         &[
             Key::new("name", Form(&VARIABLE), "The variable's name.", "\"defconfig\"").required(),
             Key::new(
@@ -537,8 +571,13 @@ pub static VARIABLE_TABLE: Table = Table {
                 "\"string\"",
             )
             .required(),
-            Key::new("default", Value, "The value where the recipe gives none.", "\"defconfig\""),
-            Key::new("required", True, "`true`: every recipe of the kind gives a value.", "true"),
+            Key::new("default", Value, "The value if the recipe gives none.", "\"defconfig\""),
+            Key::new(
+                "required",
+                True,
+                "`true`: every recipe of the kind must give a value.",
+                "true",
+            ),
             Key::new("doc", Text, "What it is for.", "\"the configuration to start from\"")
                 .required(),
         ],
@@ -548,8 +587,8 @@ pub static VARIABLE_TABLE: Table = Table {
 /// A kind's editor.
 pub static EDITOR: Table = Table::new(
     "editor",
-    "The full-screen editor of a component's configuration, for `osier config`. It runs on what a step left, and none \
-     of it is in the key of any step.",
+    "The full-screen editor that `osier config` opens on a component's configuration. It runs on what a step left. It is in no \
+     step's key: a change of it rebuilds nothing.",
     &[
         Key::new("after", Form(&NAME), "The kind's step whose result is edited.", "\"configure\"")
             .required(),
@@ -563,14 +602,14 @@ pub static EDITOR: Table = Table::new(
         Key::new(
             "config",
             Form(&PATH),
-            "The configuration that it reads and writes, below the source's folder.",
+            "The configuration file that it reads and writes, below the source's folder.",
             "\".config\"",
         )
         .required(),
         Key::new(
             "packages",
             Set(&Form(&DEBIAN_NAME)),
-            "Debian packages that it needs beside those of the build environment.",
+            "Debian packages that it needs in addition to those of the build environment.",
             "[\"libncurses-dev\"]",
         ),
     ],
@@ -581,7 +620,7 @@ pub static KIND: Table = Table::new(
     "kind",
     "A reusable set of steps. The file is `kinds/NAME.toml`.",
     &[
-        Key::new("name", Form(&NAME), "The kind's name, the same as the file's.", "\"kconfig\"")
+        Key::new("name", Form(&NAME), "The kind's name. It must match the file's.", "\"kconfig\"")
             .required(),
         SUMMARY,
         PACKAGES,

@@ -152,7 +152,7 @@ pub(crate) fn tunes(walk: &mut Walk, node: &Node<'_>) -> Vec<Spanned<Tune>> {
     for (at, tune) in tunes.iter().enumerate() {
         if tunes[..at].iter().any(|earlier| target(earlier) == target(tune)) {
             let whose = target(tune).map_or("this machine", Target::as_str);
-            let message = format!("there is a level for {whose} already");
+            let message = format!("a level for {whose} is already given");
             walk.error(Code::Conflict, &tune.span, message);
         }
     }

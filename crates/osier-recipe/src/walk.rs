@@ -220,10 +220,10 @@ impl Walk {
                 }
                 1 => {}
                 _ => {
-                    let message = format!("{} exclude one another", list(&ones, "and"));
+                    let message = format!("{} cannot be used together", list(&ones, "and"));
                     self.error(Code::Conflict, span, message)
                         .hints
-                        .push(format!("give one of {all}"));
+                        .push(format!("keep only one of {all}"));
                     return;
                 }
             }
@@ -233,7 +233,7 @@ impl Walk {
             if given & (1 << at) != 0 {
                 if !allowed {
                     let message =
-                        format!("`{}` stands only beside {}", key.name, list(key.beside, "or"));
+                        format!("`{}` is allowed only with {}", key.name, list(key.beside, "or"));
                     self.error(Code::Conflict, span, message);
                 }
             } else if key.required && allowed {
@@ -246,7 +246,7 @@ impl Walk {
         let example = format!("such as `{} = {}`", key.name, key.example);
         if key.name == "sha256" && key.beside == ["url"] {
             let hint =
-                "give the SHA-256 that the file's author publishes: `sha256 = \"…\"`".to_owned();
+                "write the SHA-256 that the file's author publishes: `sha256 = \"…\"`".to_owned();
             self.error(Code::MissingHash, span, "a `url` without its `sha256`").hints.push(hint);
         } else {
             let message = format!("`{}` needs the key `{}`", schema.name, key.name);
@@ -374,7 +374,7 @@ impl Walk {
         }
         texts.sort_by(|a, b| (a.0, a.1.start).cmp(&(b.0, b.1.start)));
         for pair in texts.windows(2).filter(|pair| pair[0].0 == pair[1].0) {
-            let message = format!("{} stands twice in {key}", quoted(pair[1].0));
+            let message = format!("{} is listed twice in {key}", quoted(pair[1].0));
             let error = self.origin.error(Code::DuplicateName, &pair[1].1, message);
             self.found.push(error.related(&self.origin, &pair[0].1, "first here"));
         }

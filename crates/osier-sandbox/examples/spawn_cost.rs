@@ -74,7 +74,7 @@ fn make_layers(
     Ok(lowers)
 }
 
-/// Seconds of processor time of all reaped children.
+/// Seconds of CPU time of all reaped children.
 fn children_time() -> f64 {
     // SAFETY: rusage is plain data for which all zeros is valid, and the kernel fills it in.
     let usage = unsafe {

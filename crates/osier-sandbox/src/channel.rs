@@ -11,8 +11,8 @@ use rustix::net::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::ending::{Exit, Used};
 use crate::failure::Failure;
-use crate::running::{Exit, Used};
 
 /// Most descriptors in one message: spec, reply socket, three streams, two of the jobserver, the control group.
 const MOST_DESCRIPTORS: usize = 8;

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use rustix::process::{chdir, ioctl_tiocsctty, setsid};
 
 use crate::failure::{Failure, Stage};
-use crate::launcher::{JOBSERVER, Settings};
+use crate::request::{JOBSERVER, Settings};
 use crate::syscall::{self, CStrings};
 use crate::{Isolation, Spec, degraded, privileges};
 

@@ -13,8 +13,8 @@ use rustix::io::Errno;
 use rustix::process::{Signal, chdir, chroot, fchdir, set_parent_process_death_signal, umask};
 
 use crate::failure::{Failure, Stage};
-use crate::launcher::Settings;
 use crate::privileges::{self, errno_of};
+use crate::request::Settings;
 use crate::tree::{DEVICES, open_inside};
 use crate::{Isolation, Root, Spec, syscall};
 

@@ -8,12 +8,12 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 use crate::pids::{Hierarchy, hierarchy, hold, remove_stale};
-use crate::probe::errno_in_child;
+use crate::syscall::errno_in_child;
 
 const PREFIX: &str = "osier-memory-";
 
@@ -136,7 +136,7 @@ impl Group {
         fs::read(self.folder.join("cgroup.procs")).is_ok_and(|members| !members.is_empty())
     }
 
-    /// Whether the kernel has ended a process of it for want of memory.
+    /// Whether the kernel has ended a process of it because memory ran out.
     pub(crate) fn has_lacked(&self) -> bool {
         let file = if self.version == 2 { "memory.events" } else { "memory.oom_control" };
         let text = fs::read_to_string(self.folder.join(file)).unwrap_or_default();
@@ -158,4 +158,16 @@ fn limit(folder: &Path, version: u8, memory: u64, swap: bool) -> io::Result<()> 
         fs::write(of_swap, most_of_swap.to_string())?;
     }
     Ok(())
+}
+
+/// A sandbox's control group; handed back to be removed when it is dropped.
+#[derive(Debug)]
+pub(crate) struct OwnGroup(pub(crate) Group, pub(crate) Arc<OnceLock<Option<Groups>>>);
+
+impl Drop for OwnGroup {
+    fn drop(&mut self) {
+        if let Some(Some(groups)) = self.1.get() {
+            groups.end(&self.0);
+        }
+    }
 }

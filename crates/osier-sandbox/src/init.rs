@@ -17,9 +17,9 @@ use rustix::termios::{Winsize, tcsetwinsize};
 use crate::channel::{Reply, reply};
 use crate::command::Command;
 use crate::failure::{Failure, Stage};
-use crate::launcher::{Request, Settings};
 use crate::privileges::{self, write_proc};
 use crate::reaper::Reaper;
+use crate::request::{Request, Settings};
 use crate::{
     Isolation, Mount, Network, PidsLimit, Root, Spec, TerminalSize, degraded, syscall, tree,
 };

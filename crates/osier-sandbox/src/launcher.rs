@@ -2,12 +2,11 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
-use libc::sock_filter;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{MemfdFlags, Mode, OFlags, memfd_create, open};
 use rustix::io::Errno;
@@ -20,10 +19,11 @@ use rustix::process::{
 use crate::Limits;
 use crate::channel::{self, Reply, receive_reply, reply};
 use crate::failure::{Failure, Stage};
-use crate::groups::{Group, Groups};
+use crate::groups::{Groups, OwnGroup};
 use crate::pids::ControlGroup;
+use crate::request::{DEGRADED, Filters, GROUP, HOST_NETWORK, JOBSERVER_BIT, Request, Settings};
 use crate::running::{Killer, Running, end_signal};
-use crate::{Isolation, Network, PidsLimit, Spec, filter, init, syscall};
+use crate::{Isolation, Network, PidsLimit, Spec, init, syscall};
 
 /// Handle to the launcher: a small process with one thread, forked at program start, from which every sandbox is cloned.
 ///
@@ -67,10 +67,6 @@ pub struct Stdio {
     /// one pipe and the writing end of one. They are descriptors [`JOBSERVER`] inside.
     pub jobserver: Option<[OwnedFd; 2]>,
 }
-
-/// The numbers of the jobserver's descriptors inside a sandbox. No shell can write them in a redirection by accident: scripts use 3 to 9, and
-/// shells take their own from 10 and from 63 and 255 downwards.
-pub const JOBSERVER: [RawFd; 2] = [98, 99];
 
 /// Why a command was not started. Nothing of its sandbox is left.
 #[derive(Debug, thiserror::Error)]
@@ -118,17 +114,17 @@ impl SpawnError {
                 Some("the user's limit on processes is reached")
             }
             Stage::IdMap | Stage::Pivot | Stage::HostName | Stage::Loopback if denied => Some(
-                "the rights that a namespace or a chroot needs are kept back: allow user namespaces, or run as root",
+                "the rights that a namespace or a chroot needs are withheld: allow user namespaces, or run as root",
             ),
             Stage::Root if *errno == libc::EINVAL => Some(
-                "overlayfs does not take this folder: put the store on a real file system, not on an overlay of a container",
+                "overlayfs cannot use this folder: put the store on a real file system, not on an overlay of a container",
             ),
             Stage::Proc if denied => {
                 Some("the container hides parts of /proc: start it with an unmasked /proc")
             }
             Stage::Layer if denied => Some("the store must belong to the user who runs the builds"),
             Stage::Exec if *errno == libc::E2BIG => {
-                Some("the command line and environment are longer than the kernel takes")
+                Some("the command line and environment are too long for the kernel")
             }
             _ => None,
         }
@@ -265,18 +261,6 @@ impl Launcher {
     }
 }
 
-/// A sandbox's control group; handed back to be removed when it is dropped.
-#[derive(Debug)]
-pub(crate) struct OwnGroup(pub(crate) Group, Arc<OnceLock<Option<Groups>>>);
-
-impl Drop for OwnGroup {
-    fn drop(&mut self) {
-        if let Some(Some(groups)) = self.1.get() {
-            groups.end(&self.0);
-        }
-    }
-}
-
 /// Waits until a sandbox has both a process and a command, or has failed. The launcher's and the first process's replies may overtake
 /// one another.
 fn await_start(
@@ -316,88 +300,6 @@ impl Drop for Launcher {
         // The launcher reads the end of its requests, kills and reaps what runs, and ends.
         let _ = shutdown(&self.socket, Shutdown::Both);
         let _ = waitpid(Some(self.pid), WaitOptions::empty());
-    }
-}
-
-// Bits of a request's only byte; bits 0 to 2 say which streams come along.
-const HOST_NETWORK: u8 = 3;
-const DEGRADED: u8 = 4;
-const JOBSERVER_BIT: u8 = 5;
-const GROUP: u8 = 6;
-
-/// What the caller asks for.
-pub(crate) struct Request {
-    pub(crate) spec: OwnedFd,
-    pub(crate) replies: OwnedFd,
-    pub(crate) streams: [Option<OwnedFd>; 3],
-    pub(crate) jobserver: Option<[OwnedFd; 2]>,
-    /// To write `0` to, for moving into the control group.
-    pub(crate) group: Option<OwnedFd>,
-    pub(crate) isolation: Isolation,
-    network: Network,
-}
-
-impl Request {
-    fn parse(header: u8, descriptors: Vec<OwnedFd>) -> Option<Request> {
-        let mut descriptors = descriptors.into_iter();
-        let (spec, replies) = (descriptors.next()?, descriptors.next()?);
-        let mut streams = [None, None, None];
-        for (bit, stream) in streams.iter_mut().enumerate() {
-            if header & (1 << bit) != 0 {
-                *stream = Some(descriptors.next()?);
-            }
-        }
-        let jobserver = match header & (1 << JOBSERVER_BIT) {
-            0 => None,
-            _ => Some([descriptors.next()?, descriptors.next()?]),
-        };
-        let group = if header & (1 << GROUP) == 0 { None } else { Some(descriptors.next()?) };
-        let network = if header & (1 << HOST_NETWORK) == 0 { Network::None } else { Network::Host };
-        let isolation =
-            if header & (1 << DEGRADED) == 0 { Isolation::Full } else { Isolation::Degraded };
-        Some(Request { spec, replies, streams, jobserver, group, isolation, network })
-    }
-}
-
-/// What every sandbox of one launcher shares; each has its own copy, as a clone of the launcher.
-pub(crate) struct Settings {
-    pub(crate) user: u32,
-    pub(crate) group: u32,
-    /// The limit on open files before the launcher raised its own.
-    pub(crate) open_files: Rlimit,
-    pub(crate) pids_limit: PidsLimit,
-    pub(crate) limit_events: Option<OwnedFd>,
-    filters: Filters,
-    /// Readable when a child of the process that reads it has ended.
-    pub(crate) signals: OwnedFd,
-    /// Readable when the launcher has ended.
-    pub(crate) launcher: OwnedFd,
-}
-
-impl Settings {
-    pub(crate) fn filter(&self, isolation: Isolation, network: Network) -> &[sock_filter] {
-        match (isolation, network) {
-            (_, Network::Host) => &self.filters.host_network,
-            (Isolation::Full, Network::None) => &self.filters.full,
-            (Isolation::Degraded, Network::None) => &self.filters.degraded,
-        }
-    }
-}
-
-/// The system call filters, made once.
-struct Filters {
-    full: Vec<sock_filter>,
-    degraded: Vec<sock_filter>,
-    host_network: Vec<sock_filter>,
-}
-
-impl Filters {
-    fn new() -> Result<Filters, Errno> {
-        Ok(Filters {
-            full: filter::program(Isolation::Full, Network::None)?,
-            degraded: filter::program(Isolation::Degraded, Network::None)?,
-            host_network: filter::program(Isolation::Full, Network::Host)?,
-        })
     }
 }
 

@@ -16,6 +16,7 @@
 mod channel;
 mod command;
 mod degraded;
+mod ending;
 mod failure;
 mod filter;
 mod groups;
@@ -27,14 +28,17 @@ mod pids;
 mod privileges;
 mod probe;
 mod reaper;
+mod request;
 mod running;
 mod spec;
 mod syscall;
 mod tree;
 
+pub use ending::{Exit, Status, Used};
 pub use failure::Stage;
-pub use launcher::{JOBSERVER, Launcher, LauncherError, SpawnError, Stdio};
+pub use launcher::{Launcher, LauncherError, SpawnError, Stdio};
 pub use pids::PidsLimit;
 pub use probe::{Feature, HostReport, Outcome, Reason, probe, probe_degraded, probe_full};
-pub use running::{Exit, Killer, Running, Status, Used, WaitError};
+pub use request::JOBSERVER;
+pub use running::{Killer, Running, WaitError};
 pub use spec::{Isolation, Limits, Mount, Network, Root, Spec, TerminalSize};

@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, makedev, mknodat, open, statfs};
 use rustix::io::Errno;
-use rustix::process::{WaitOptions, chroot, geteuid, waitpid};
+use rustix::process::{chroot, geteuid};
 
 use crate::groups::Groups;
 use crate::privileges::errno_of;
+use crate::syscall::errno_in_child;
 use crate::{Launcher, PidsLimit, Root, SpawnError, Spec, Stage, Stdio, syscall};
 
 /// What a host can be asked for.
@@ -232,18 +233,6 @@ fn namespace_reason(errno: i32) -> Reason {
         Reason::Container
     } else {
         Reason::Unknown
-    }
-}
-
-/// Runs `attempt` in a forked child and returns its error number, 0 for none.
-pub(crate) fn errno_in_child(attempt: impl FnOnce() -> Result<(), Errno>) -> i32 {
-    match syscall::fork() {
-        Err(errno) => errno.raw_os_error(),
-        Ok(None) => syscall::exit_now(attempt().map_or_else(Errno::raw_os_error, |()| 0)),
-        Ok(Some(child)) => match waitpid(Some(child), WaitOptions::empty()) {
-            Ok(Some((_, status))) => status.exit_status().unwrap_or(libc::EIO),
-            _ => libc::ECHILD,
-        },
     }
 }
 

@@ -12,8 +12,8 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, getpid, kill_process, wait};
 
 use crate::channel::{Reply, reply_if_heard};
-use crate::launcher::Settings;
-use crate::running::{Exit, Status, Used};
+use crate::ending::{Exit, Status, Used};
+use crate::request::Settings;
 use crate::{Isolation, syscall};
 
 /// How long processes have to end by themselves after the command: a pipe's reader that is just finishing is not left behind.

@@ -1,6 +1,5 @@
 //! A sandbox that has been started.
 
-use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,69 +7,20 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Signal, pidfd_send_signal};
-use serde::{Deserialize, Serialize};
 
 use crate::Isolation;
 use crate::channel::{Reply, receive_reply};
-use crate::launcher::OwnGroup;
-
-/// How the command ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Status {
-    /// It exited with this code, 0 to 255.
-    Code(i32),
-    /// This signal ended it.
-    Signal(i32),
-}
-
-impl fmt::Display for Status {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Status::Code(code) => write!(formatter, "exit status {code}"),
-            Status::Signal(signal) => write!(formatter, "signal {signal}"),
-        }
-    }
-}
-
-/// What is known when a sandbox is over: no process of it is left.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Exit {
-    /// How the command ended.
-    pub status: Status,
-    /// Names (the kernel's `comm`, 15 bytes at most) of the processes that were still alive a tenth of a second after the command had
-    /// ended. They were killed. Sorted; at most 64.
-    pub left_behind: Vec<String>,
-    /// Processor time in user mode, of all processes of the sandbox.
-    pub user: Duration,
-    /// Processor time in the kernel, of all processes of the sandbox.
-    pub system: Duration,
-    /// Memory of the largest process at its largest, in KiB; never less than the launcher's own, of which each command starts as a copy.
-    pub max_rss_kib: u64,
-    /// Time from the start of the command's process to its end.
-    pub wall: Duration,
-    /// Whether the limit on processes was reached, or nearly so; all were killed then. It is looked at once a second, when the command
-    /// has ended, and where a control group counts it.
-    pub pids_limit_hit: bool,
-    /// Whether the kernel ended a process for want of memory.
-    #[serde(default)]
-    pub lacked_memory: bool,
-}
-
-/// What the processes of a sandbox have used so far.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Used {
-    /// Processor time of all of them, those that have ended included.
-    pub cpu: Duration,
-}
+use crate::ending::{Exit, Used};
+use crate::groups::OwnGroup;
 
 /// Why no [`Exit`] is to be had.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WaitError {
-    /// The sandbox was killed from outside: by [`Running::kill`], by the end of the launcher, by the kernel for want of memory.
+    /// The sandbox was killed from outside: by [`Running::kill`], by the end of the launcher, by the kernel because memory ran out.
     #[error("the sandbox was killed")]
     Killed,
-    /// The kernel ended the whole sandbox for want of memory.
-    #[error("the kernel ended the sandbox for want of memory")]
+    /// The kernel ended the whole sandbox because memory ran out.
+    #[error("the kernel ended the sandbox because memory ran out")]
     LackedMemory,
     /// Reading the report failed.
     #[error("cannot read the sandbox's report: {}", std::io::Error::from_raw_os_error(*errno))]

@@ -292,3 +292,17 @@ pub(crate) fn kill_all() {
     // SAFETY: takes integers only.
     unsafe { libc::kill(-1, libc::SIGKILL) };
 }
+
+/// Runs `attempt` in a forked child and returns its error number, 0 for none.
+pub(crate) fn errno_in_child(attempt: impl FnOnce() -> Result<(), Errno>) -> i32 {
+    match fork() {
+        Err(errno) => errno.raw_os_error(),
+        Ok(None) => exit_now(attempt().map_or_else(Errno::raw_os_error, |()| 0)),
+        Ok(Some(child)) => {
+            match rustix::process::waitpid(Some(child), rustix::process::WaitOptions::empty()) {
+                Ok(Some((_, status))) => status.exit_status().unwrap_or(libc::EIO),
+                _ => libc::ECHILD,
+            }
+        }
+    }
+}

@@ -610,7 +610,7 @@ impl Index {
         self.one(key, FILE, file)
     }
 
-    /// Gives the seconds that a step took the last time, and those of processor time.
+    /// Gives the seconds that a step took the last time, and those of CPU time.
     pub fn took(&self, key: &Key) -> Option<(f64, f64)> {
         self.one(key, TOOK, |text| {
             let (wall, cpu) = text.split_once(' ')?;

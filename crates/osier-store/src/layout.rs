@@ -4,7 +4,7 @@ use std::ffi::CStr;
 
 use rustix::fs::FileType;
 
-use crate::{Digest, Key, lease::is_lease_name};
+use crate::{Digest, Key};
 
 /// A folder at the top of a store.
 pub(crate) struct Shelf {
@@ -128,6 +128,15 @@ pub(crate) fn is_work(name: &str) -> bool {
     let mut parts = name.rsplitn(3, '.');
     let (number, lease) = (parts.next(), parts.next());
     number.is_some_and(is_number) && lease.is_some_and(is_lease_name) && parts.next().is_some()
+}
+
+/// Says whether a name is that of a lease: when its process began, and its number.
+pub(crate) fn is_lease_name(text: &str) -> bool {
+    text.split_once('-').is_some_and(|(start, process)| {
+        let digits =
+            |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        digits(start) && digits(process)
+    })
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ use rustix::fs::{
     AtFlags, CWD, FlockOperation, OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT,
 };
 
+use crate::claim::Lease;
 use crate::{Digest, FileError, IoContext, Key, Scratch, Store, layout, remove_tree};
 
 /// A blob whose inode was changed within this time is relied upon without being touched.
@@ -34,21 +35,6 @@ pub(crate) const SPARED: Duration = Duration::from_secs(2 * 3600);
 
 /// How many names under `work/` a build looks at, for what dead processes left. gc looks at all.
 const SWEPT: usize = 512;
-
-/// This process's claim on the store; ends when dropped, or with the process.
-#[derive(Debug)]
-pub(crate) struct Lease {
-    pub(crate) name: String,
-    path: PathBuf,
-    file: File,
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        // Left in place, it is dead all the same, and gc removes it.
-        let _ = fs::remove_file(&self.path);
-    }
-}
 
 /// Holds gc off from looking things up until they are listed in this process's lease.
 #[must_use = "what was looked up must be held"]
@@ -236,7 +222,7 @@ impl Store {
         for entry in fs::read_dir(&folder).at("list", &folder)? {
             let path = entry.at("list", &folder)?.path();
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            if path == own.path || !is_lease_name(name) {
+            if path == own.path || !layout::is_lease_name(name) {
                 continue;
             }
             if !is_live(&path) {
@@ -376,14 +362,6 @@ pub(crate) fn changed(metadata: &fs::Metadata) -> SystemTime {
     let seconds = Duration::from_secs(u64::try_from(metadata.ctime()).unwrap_or(0));
     let nanos = Duration::from_nanos(u64::try_from(metadata.ctime_nsec()).unwrap_or(0));
     SystemTime::UNIX_EPOCH + seconds + nanos
-}
-
-pub(crate) fn is_lease_name(text: &str) -> bool {
-    text.split_once('-').is_some_and(|(start, process)| {
-        let digits =
-            |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        digits(start) && digits(process)
-    })
 }
 
 #[cfg(test)]

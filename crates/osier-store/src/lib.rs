@@ -31,6 +31,7 @@
 
 mod aside;
 mod blob;
+mod claim;
 mod contents;
 mod database;
 mod digest;

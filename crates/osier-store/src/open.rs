@@ -4,11 +4,13 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::AtomicU64;
 
 use rustix::fs::FileType;
 
 use crate::layout::{self, BLOBS, SHELVES};
-use crate::{FileError, IoContext, Store, database, folder, write_durably};
+use crate::{FileError, Index, IoContext, Store, database, folder, write_durably};
 
 /// The version of the folder layout; a store of another version is refused, never rewritten.
 const VERSION: &str = "osier store 2\n";
@@ -38,7 +40,7 @@ pub enum OpenError {
         found: String,
     },
     /// There is something, and it is no store.
-    #[error("{} is no store: {found}; osier makes a store only where nothing is yet, or an empty folder", path.display())]
+    #[error("{} is not a store: {found}; osier makes a store only in an empty folder, or where nothing is yet", path.display())]
     NotAStore {
         /// The folder.
         path: PathBuf,
@@ -103,6 +105,26 @@ impl Store {
             Found::Other(found) => Err(OpenError::NotAStore { path: root.to_path_buf(), found }),
         }
     }
+
+    /// Opens what is known for a store.
+    pub(crate) fn open_at(root: &Path, boot: &str) -> Result<Self, OpenError> {
+        let access = rustix::fs::Access::WRITE_OK;
+        let writable = rustix::fs::access(root, access).is_ok();
+        if writable {
+            make_folders(root)?;
+        }
+        let index = Index::open(&root.join(layout::INDEX), &root.join("aside"), boot, writable)?;
+        Ok(Self {
+            root: root.to_path_buf(),
+            index: Mutex::new(index),
+            writable,
+            rehash: false,
+            next: AtomicU64::new(0),
+            lease: Mutex::default(),
+            looked: Mutex::default(),
+            damages: Mutex::default(),
+        })
+    }
 }
 
 /// Makes what says that a folder is a store; the rest comes when it is opened.
@@ -124,7 +146,7 @@ fn look_at(root: &Path) -> Result<Found, OpenError> {
         Ok(text) => Some(text),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
-            return Ok(Found::Other("it is no folder".to_owned()));
+            return Ok(Found::Other("it is not a folder".to_owned()));
         }
         // A folder, say.
         Err(error) if error.raw_os_error() == Some(rustix::io::Errno::ISDIR.raw_os_error()) => None,
@@ -137,7 +159,7 @@ fn look_at(root: &Path) -> Result<Found, OpenError> {
         let found = text.trim().chars().take(60).collect();
         return match text.starts_with("osier store ") {
             true => Err(OpenError::Format { path: root.to_path_buf(), found }),
-            false => Ok(Found::Other("its file `format` is of something else".to_owned())),
+            false => Ok(Found::Other("its file `format` belongs to something else".to_owned())),
         };
     }
     let (mut others, mut own) = (Vec::new(), Vec::new());
@@ -192,7 +214,7 @@ fn is_of_a_store(name: &str) -> bool {
 }
 
 /// Makes the folders that are missing in a store, and sees to it that all are real ones.
-pub(crate) fn make_folders(root: &Path) -> Result<(), OpenError> {
+fn make_folders(root: &Path) -> Result<(), OpenError> {
     for shelf in &SHELVES {
         make_folder(&root.join(shelf.name))?;
     }

@@ -18,7 +18,7 @@ pub enum Record {
     File(Key, Digest, u64),
     /// An unpacked build environment lies under `roots/KEY`.
     Root(Key),
-    /// The step that this key stands for took so many seconds, and so many of processor time, the last time.
+    /// The step that this key stands for took so many seconds, and so many of CPU time, the last time.
     Took(Key, f64, f64),
     /// A tree is laid out under `areas/DIGEST`, and this is how lstat(2) showed it.
     Area(Digest, Digest),

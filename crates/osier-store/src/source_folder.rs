@@ -323,8 +323,9 @@ fn walk(
                     FileType::Directory => {}
                     FileType::RegularFile | FileType::Symlink => stamp = stamp_of(&seen),
                     _ => {
-                        let source =
-                            io::Error::other("a source has no devices, named pipes and sockets");
+                        let source = io::Error::other(
+                            "a source cannot contain devices, named pipes or sockets",
+                        );
                         return Err(FileError { action: "take over", path: place(), source });
                     }
                 }

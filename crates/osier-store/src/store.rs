@@ -6,12 +6,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use crate::layout;
-use crate::lease::Lease;
+use crate::claim::Lease;
 use crate::locked::given_mode;
 use crate::{
-    Digest, FileError, Index, IoContext, Key, LayerEntry, LayerKind, LayerStack, OpenError, Record,
-    Tree, TreeNode, flush_file_system, remove_tree,
+    Digest, FileError, Index, IoContext, Key, LayerEntry, LayerKind, LayerStack, Record, Tree,
+    TreeNode, flush_file_system, remove_tree,
 };
 
 /// Why bytes could not be put into the store or taken out.
@@ -32,7 +31,7 @@ pub enum BlobError {
     Missing(Digest),
     /// An output holds something that a tree cannot.
     #[error(
-        "the output has a device, pipe or socket at {path}, which cannot be delivered from a step; a system's manifest makes devices"
+        "the output has a device, pipe or socket at {path}, which a step cannot deliver; write devices into the system's manifest"
     )]
     Special {
         /// Where.
@@ -65,9 +64,9 @@ impl BlobError {
 /// An open store. Share it by reference between threads; several processes may have it open.
 #[derive(Debug)]
 pub struct Store {
-    root: PathBuf,
-    index: Mutex<Index>,
-    writable: bool,
+    pub(crate) root: PathBuf,
+    pub(crate) index: Mutex<Index>,
+    pub(crate) writable: bool,
     /// Whether folders are read anew, whatever their records say.
     pub(crate) rehash: bool,
     pub(crate) next: std::sync::atomic::AtomicU64,
@@ -110,26 +109,6 @@ impl Drop for Scratch {
 }
 
 impl Store {
-    /// Opens what is known for a store.
-    pub(crate) fn open_at(root: &Path, boot: &str) -> Result<Self, OpenError> {
-        let access = rustix::fs::Access::WRITE_OK;
-        let writable = rustix::fs::access(root, access).is_ok();
-        if writable {
-            crate::open::make_folders(root)?;
-        }
-        let index = Index::open(&root.join(layout::INDEX), &root.join("aside"), boot, writable)?;
-        Ok(Self {
-            root: root.to_path_buf(),
-            index: Mutex::new(index),
-            writable,
-            rehash: false,
-            next: std::sync::atomic::AtomicU64::new(0),
-            lease: Mutex::default(),
-            looked: Mutex::default(),
-            damages: Mutex::default(),
-        })
-    }
-
     /// Gives the store's folder.
     pub fn root(&self) -> &Path {
         &self.root
@@ -380,7 +359,7 @@ mod tests {
         let (folder, store) = store();
         let root = store.root().to_path_buf();
         fs::write(root.join("format"), "osier store 999\n").unwrap();
-        assert!(matches!(Store::open(&root, "boot"), Err(OpenError::Format { .. })));
+        assert!(matches!(Store::open(&root, "boot"), Err(crate::OpenError::Format { .. })));
         drop(folder);
     }
 

@@ -62,7 +62,7 @@ pub struct Tree {
 
 /// A text that is not a tree's manifest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("line {line} of the tree manifest is not of its form: {problem}")]
+#[error("line {line} of the tree manifest is malformed: {problem}")]
 pub struct TreeError {
     /// The line, counted from 1.
     pub line: usize,
@@ -196,12 +196,15 @@ impl Tree {
                 ["d", bits, path] => (unescaped(path)?, TreeNode::Folder { mode: mode(bits)? }),
                 ["f", bits, content, size, group, path] => {
                     let content =
-                        content.parse().map_err(|_| wrong(number, "the digest is not one"))?;
-                    let size = size.parse().map_err(|_| wrong(number, "the size is no number"))?;
+                        content.parse().map_err(|_| wrong(number, "the digest is not valid"))?;
+                    let size =
+                        size.parse().map_err(|_| wrong(number, "the size is not a number"))?;
                     let hard_link = match *group {
                         "-" => None,
                         group => Some(
-                            group.parse().map_err(|_| wrong(number, "the group is no number"))?,
+                            group
+                                .parse()
+                                .map_err(|_| wrong(number, "the group is not a number"))?,
                         ),
                     };
                     (

@@ -62,7 +62,7 @@ fn read(path: &Path, digest: &Digest) -> Read {
     match result {
         Ok((found, size)) if found == *digest => Read::Whole(size),
         Ok((found, size)) => {
-            Read::Damaged(Some(found), format!("its {size} bytes are not those of its digest"))
+            Read::Damaged(Some(found), format!("its {size} bytes do not match its digest"))
         }
         // gc was faster.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Read::Gone,
@@ -209,7 +209,7 @@ impl Store {
                 Ok(true) if looks => continue,
                 Ok(true) => "it was changed since it was laid out",
                 Ok(false) => "it does not hold the files of its tree",
-                Err(_) => "the tree that it was laid out of is damaged or gone",
+                Err(_) => "the tree that it was made from is damaged or missing",
             };
             let of = results.iter().filter(|(_, digests)| digests.contains(&digest));
             let of = of.map(|(key, _)| self.label(key)).collect();

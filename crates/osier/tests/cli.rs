@@ -3,6 +3,7 @@
 
 mod changes;
 mod editing;
+mod measured;
 mod recovery;
 mod space;
 mod stores;
@@ -216,7 +217,7 @@ fn wrong_patches_are_errors_before_anything_is_fetched() {
             &[("p/series", "1.patch -x\n"), ("p/1.patch", good)],
             "patches = [\"p/series\"]",
             "R028",
-            "p/series:1: `-x` is no option of a patch",
+            "p/series:1: `-x` is not an option of a patch",
         ),
         (
             &[("p/series", "../1.patch\n"), ("1.patch", good)],
@@ -594,7 +595,7 @@ fn wrong_disks_of_a_machine_are_shown_before_anything_is_built() {
         ("keep = true", "`disk` needs one of `system` or `blank`"),
         (
             "blank = \"1M\"\n[[disk]]\nname = \"data\"\nblank = \"1M\"",
-            "error[R020]: the disk `data` is there already",
+            "error[R020]: the disk `data` already exists",
         ),
         (
             "system = \"rootfs\"\nbus = \"sata\"\nread_only = true",

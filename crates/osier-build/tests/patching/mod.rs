@@ -189,7 +189,7 @@ fn every_class_is_told_and_kept() {
     built(&shop, &waived);
     assert!(
         log(&waived)
-            .contains("1.patch: clean, and the recipe waives a conflict that it does not have\n")
+            .contains("1.patch: clean; the recipe waives a conflict of it, but there is none\n")
     );
     assert!(
         log(&waived).contains("the recipe waives `debian/patches/x`, and there is no such patch\n")

@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use osier_build::{
     BuildError, CleanCheck, Component, ComponentId, ComponentResult, Desk, Engine, Environment,
-    Event, ExecuteError, Executed, Executor, Graph, Input, Local, Order, Provision, ProvisionError,
-    Results, Reuse, Settings, Step, StepId, View, Work,
+    Event, ExecuteError, Executed, Executor, Graph, Input, Local, Order, Provision, Results, Reuse,
+    Settings, Step, StepId, View, Work,
 };
 use osier_patch::PatchReport;
 use osier_recipe::Jobs;
@@ -24,7 +24,7 @@ use osier_store::{Key, Store, TreeNode};
 struct HostPrograms;
 
 impl Provision for HostPrograms {
-    fn unpack(&self, _: &Environment, _: &Store, into: &Path) -> Result<(), ProvisionError> {
+    fn unpack(&self, _: &Environment, _: &Store, into: &Path) -> Result<(), String> {
         for folder in [
             "build",
             "output",
@@ -295,7 +295,7 @@ impl Workshop {
         std::mem::take(&mut self.warned.lock().unwrap())
     }
 
-    /// Processors, seconds and processor time of the last build.
+    /// Processors, seconds and CPU time of the last build.
     pub(crate) fn busy(&self) -> Option<(usize, f64, f64)> {
         self.busy.lock().unwrap().take()
     }

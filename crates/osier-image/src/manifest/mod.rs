@@ -161,7 +161,7 @@ pub enum ManifestProblem {
     #[error("mode `{0}` is not an octal number up to 07777")]
     Mode(String),
     /// A device, or fifo, has `-` as its mode.
-    #[error("mode `-` needs something that is found; this is made new")]
+    #[error("mode `-` takes the mode of something that exists, and this line makes something new")]
     ModeAsFound,
     /// A device number is no number, or too large.
     #[error("{what} number `{text}` is not a number from 0 to {limit}")]
@@ -177,7 +177,7 @@ pub enum ManifestProblem {
     #[error(transparent)]
     Pattern(#[from] PatternError),
     /// A wildcard is where one path is wanted.
-    #[error("a wildcard cannot be here; this is the name of one new node")]
+    #[error("a wildcard is not possible here: the line makes one new thing, and this is its name")]
     Wildcard,
     /// The part after `=` is missing or too long.
     #[error("a link's target has 1 to 4095 bytes")]
@@ -277,7 +277,7 @@ fn read(line: &str, fields: &[Range<usize>]) -> Result<Rule, Fault> {
         };
         let found = fields.len();
         let problem = ManifestProblem::Fields { kind: kind.to_owned(), expected, found };
-        let blank = if found > expected { "; a blank in a name is written `\\ `" } else { "" };
+        let blank = if found > expected { "; write a space in a name as `\\ `" } else { "" };
         return Err(Fault { span, problem, hint: Some(format!("write `{form}`{blank}")) });
     }
     let field = |index: usize| Field { line, span: fields[index].clone() };
@@ -352,7 +352,7 @@ impl<'a> Field<'a> {
             }
             Some(path) => Ok(path.clone()),
             None => {
-                let hint = "a `*` or `?` that is part of a name is written `\\*`, `\\?`";
+                let hint = "a `*` or `?` that is part of a name is written as `\\*`, `\\?`";
                 Err(self.fault(ManifestProblem::Wildcard, Some(hint.to_owned())))
             }
         }

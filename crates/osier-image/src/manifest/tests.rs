@@ -103,7 +103,7 @@ fn every_fault_in_exact_words() {
             "f a 0755 root rootf b 0755 root root",
             20..36,
             "a line of type `f` has 5 fields, this one has 9",
-            Some("write `f PATTERN MODE USER GROUP`; a blank in a name is written `\\ `"),
+            Some("write `f PATTERN MODE USER GROUP`; write a space in a name as `\\ `"),
         ),
         ("x", 0..1, "a line of type `x` has 2 fields, this one has 1", Some("write `x PATTERN`")),
         (
@@ -124,7 +124,12 @@ fn every_fault_in_exact_words() {
             "mode `+755` is not an octal number up to 07777",
             Some("such as 0644 for a file, 0755 for a program, - for the mode as found"),
         ),
-        ("p a - 0 0", 4..5, "mode `-` needs something that is found; this is made new", None),
+        (
+            "p a - 0 0",
+            4..5,
+            "mode `-` takes the mode of something that exists, and this line makes something new",
+            None,
+        ),
         (
             "f /bin/sh 0755 0 0",
             2..9,
@@ -155,8 +160,8 @@ fn every_fault_in_exact_words() {
         (
             "s a*=b",
             2..4,
-            "a wildcard cannot be here; this is the name of one new node",
-            Some("a `*` or `?` that is part of a name is written `\\*`, `\\?`"),
+            "a wildcard is not possible here: the line makes one new thing, and this is its name",
+            Some("a `*` or `?` that is part of a name is written as `\\*`, `\\?`"),
         ),
         ("s a=", 2..4, "a link's target has 1 to 4095 bytes", None),
         ("h a", 2..3, "a hard link needs a target", Some("write `h NEW=TARGET`")),

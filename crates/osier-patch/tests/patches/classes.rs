@@ -105,7 +105,7 @@ fn what_is_in_by_half_is_a_conflict() {
     assert_eq!(reports[0].class, Class::Conflict);
     let [file] = reports[0].files.as_slice() else { panic!("{reports:?}") };
     assert!(matches!(file.hunks[0].fit, HunkFit::Fails { already: true, .. }));
-    assert!(text(&reports).contains("; what it puts in is there"), "{}", text(&reports));
+    assert!(text(&reports).contains("; what it adds is already there"), "{}", text(&reports));
     // As far as it fits, so that later patches are seen as they would be.
     assert_eq!(after.file("m"), "new\n");
 }
@@ -128,7 +128,7 @@ fn a_conflict_names_files_hunks_and_lines() {
   n: hunk 2 (line 12 of the patch) does not fit at line 15 or elsewhere
         17  expected  |17
         17  found     |17  
-            they differ in nothing but blanks and ends of lines
+            they differ only in spaces and line ends
   gone: there is no such file
 1 patch: 1 in conflict
 ";
@@ -193,7 +193,7 @@ fn a_waived_conflict_is_left_out_or_applied_as_far_as_it_fits() {
     row[0].allowance = allowed(false);
     let outcome = run(&Tree::of(&[("m", "y\n")]), &row);
     assert!(!outcome.reports[0].waived.as_ref().unwrap().needed);
-    assert!(outcome.reports[0].headline().contains("a conflict that it does not have"));
+    assert!(outcome.reports[0].headline().contains("a conflict of it, but there is none"));
 }
 
 #[test]

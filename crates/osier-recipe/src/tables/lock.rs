@@ -20,7 +20,7 @@ static FILE_KEYS: &[Key] = &[
     Key::new(
         "urls",
         Array(&Form(&URL)),
-        "The places that hold it.",
+        "The addresses of the file.",
         "[\"https://example.org/busybox-1.35.0.tar.bz2\"]",
     ),
     SIZE_IN_BYTES,
@@ -39,7 +39,7 @@ static LOCKED_SUITE: Key =
 static LOCKED_ARCHITECTURE: Key = Key::new(
     "architecture",
     Form(&ARCHITECTURE),
-    "Debian's name of the architecture.",
+    "Debian's name for the architecture.",
     "\"amd64\"",
 )
 .required();
@@ -70,16 +70,21 @@ pub static LOCKED_PACKAGE: Table = Table::new(
 /// A locked build environment.
 pub static LOCKED_ENVIRONMENT: Table = Table::new(
     "environment",
-    "A list of packages that recipes ask for, and its closure.",
+    "A list of packages that recipes ask for, and everything that these depend on.",
     &[
         LOCKED_SUITE,
         LOCKED_ARCHITECTURE,
-        Key::new("request", Set(&Form(&DEBIAN_NAME)), "What is asked for, sorted.", "[\"bc\"]")
-            .required(),
+        Key::new(
+            "request",
+            Set(&Form(&DEBIAN_NAME)),
+            "The packages that are asked for, sorted.",
+            "[\"bc\"]",
+        )
+        .required(),
         Key::new(
             "packages",
             Set(&Form(&PINNED)),
-            "What that brings; each is a `package` of this lock.",
+            "All packages that are installed; each is a `package` of this lock.",
             "[\"bc=1.07.1-3+b1\"]",
         )
         .required(),
@@ -96,7 +101,7 @@ pub static LOCKED_SOURCE: Table = Table {
             Key::new("recipe", Form(&NAME), "The recipe.", "\"busybox\"").required(),
             Key::new("name", Form(&NAME), "The source.", "\"busybox\"").required(),
             Key::new("debian", Form(&DEBIAN_NAME), "The Debian source package.", "\"busybox\""),
-            Key::new("url", Form(&URL), "The first place, as it stands in the recipe.", "\"https://example.org/busybox-{version}.tar.bz2\""),
+            Key::new("url", Form(&URL), "The first address, as written in the recipe.", "\"https://example.org/busybox-{version}.tar.bz2\""),
             Key::new("git", Form(&GIT), "The git repository.", "\"https://example.org/busybox.git\""),
             LOCKED_VERSION.beside(&["debian"]),
             LOCKED_SUITE.beside(&["debian"]),

@@ -18,7 +18,7 @@ static COMPONENTS: Key = Key::new(
 static OVERLAYS: Key = Key::new(
     "overlays",
     Set(&Form(&PATH)),
-    "Folders beside the file that are delivered as they are; of one path the last counts.",
+    "Folders beside this file whose files are delivered as they are. If several hold the same path, the last one wins.",
     "[\"overlay\"]",
 );
 static MANIFEST: Key =
@@ -26,22 +26,22 @@ static MANIFEST: Key =
 static KERNEL: Key = Key::new(
     "kernel",
     Form(&INSTALLED),
-    "The kernel: a component and the path in what it installs.",
+    "The kernel: a component, and a path below what it installs.",
     "\"linux:boot/vmlinuz\"",
 );
 static BOOT: Key = Key::new(
     "boot",
     Nested(&BOOT_TABLE),
-    "How the system is booted.",
+    "How to boot the system.",
     "{ machine = \"q35\", append = \"quiet\" }",
 );
 
 static TUNE: Key = Key::new(
     "tune",
     OneOrMore(&Form(&LEVEL)),
-    "What C and C++ of the components are compiled for: a level of the target's processors, or `native`, the highest one that \
-     the machine that builds has as a whole. Of several each target takes its own. Without it the project's, or else what \
-     every processor of the target runs. The machine that boots the system must offer the level.",
+    "The processor level that C and C++ are compiled for, or `native`: the highest level that the build machine fully supports. \
+     Each target takes its own out of a list. Default: the project's, or else what every processor of the target runs. The \
+     machine that boots the system must support the level.",
     "\"x86-64-v3\"",
 );
 
@@ -89,19 +89,19 @@ pub static IMAGE: Table = Table::new(
 /// How a system is booted.
 pub static BOOT_TABLE: Table = Table::new(
     "boot",
-    "How a system is booted and what must then happen.",
+    "How to boot a system, and what must happen then.",
     &[
-        Key::new("machine", Form(&NAME), "The machine it is booted on.", "\"q35\""),
+        Key::new("machine", Form(&NAME), "The machine to boot on.", "\"q35\""),
         Key::new(
             "append",
             Form(&KERNEL_WORDS),
-            "What is added to the kernel's command line.",
+            "Words to add to the kernel's command line.",
             "\"quiet\"",
         ),
         Key::new(
             "image",
             Form(&NAME),
-            "The initramfs it is booted from. Without it the first; a system without one boots from the machine's disks.",
+            "The initramfs to boot from. Default: the first one. A system without an initramfs boots from the machine's disks.",
             "\"initrd\"",
         ),
         Key::new(
@@ -121,7 +121,7 @@ pub static BOOT_RUN: Table = Table::new(
         Key::new(
             "script",
             Array(&Nested(&ACTION)),
-            "What is awaited and sent, in order.",
+            "What to wait for and what to send, in order.",
             "[{ booted = true }, { send = \"poweroff\\n\" }, { end = \"poweroff\" }]",
         )
         .required(),
@@ -141,19 +141,19 @@ pub static ACTION: Table = Table {
         "script",
         "One action: exactly one of `expect`, `send`, `booted` and `end`.",
         &[
-            Key::new("expect", Text, "A text that must appear on the console.", "\"login:\""),
-            Key::new("send", Text, "A text that is typed on the console.", "\"root\\n\""),
+            Key::new("expect", Text, "Text that must appear on the console.", "\"login:\""),
+            Key::new("send", Text, "Text to type on the console.", "\"root\\n\""),
             Key::new(
                 "booted",
                 True,
-                "`true`: process 1 of the manifest has proved itself.",
+                "`true`: waits until process 1 has answered the challenge of this boot.",
                 "true",
             ),
-            Key::new("end", Choice(&["poweroff", "reboot"]), "How the guest ends.", "\"poweroff\""),
+            Key::new("end", Choice(&["poweroff", "reboot"]), "How the guest must end.", "\"poweroff\""),
             Key::new(
                 "within",
                 Integer(1, 86_400),
-                "The seconds in which it must happen, on a machine with KVM.",
+                "Within how many seconds it must happen on a machine with KVM. osier allows more where it emulates.",
                 "30",
             )
             .beside(&["expect", "booted", "end"]),
@@ -164,26 +164,26 @@ pub static ACTION: Table = Table {
 /// What holds for a system on one target alone.
 pub static SYSTEM_PART: Table = Table::new(
     "target",
-    "What holds on one target alone. Components and overlays are added to the plain ones; the others replace them, \
-     `boot` key by key.",
+    "What applies to one target only. Components and overlays are added to the general ones; other keys replace the general \
+     ones, `boot` key by key.",
     &[TUNE, COMPONENTS, OVERLAYS, MANIFEST, KERNEL, BOOT],
 );
 
 /// Where accounts are read.
 pub static ACCOUNTS: Table = Table::new(
     "accounts",
-    "Where the names of users and groups in the manifest are looked up.",
+    "Where to look up the users and groups that the manifest names.",
     &[
         Key::new(
             "passwd",
             Form(&PATH),
-            "The users, a path in the system. Without it `etc/passwd`; where there is none, root alone.",
+            "The file of users, a path in the system. Default: `etc/passwd`; if there is none, only root is known.",
             "\"etc/passwd\"",
         ),
         Key::new(
             "group",
             Form(&PATH),
-            "The groups, a path in the system. Without it `etc/group`; where there is none, root alone.",
+            "The file of groups, a path in the system. Default: `etc/group`; if there is none, only root is known.",
             "\"etc/group\"",
         ),
     ],
@@ -194,20 +194,25 @@ pub static SYSTEM: Table = Table::new(
     "system",
     "The recipe of a product. The file is `systems/NAME/system.toml`.",
     &[
-        Key::new("name", Form(&NAME), "The system's name, the same as its folder's.", "\"initrd\"")
-            .required(),
+        Key::new(
+            "name",
+            Form(&NAME),
+            "The system's name. It must match its folder's.",
+            "\"initrd\"",
+        )
+        .required(),
         SUMMARY,
         Key::new(
             "targets",
             Set(&Form(&TARGET)),
-            "The targets that the system supports. Without it all.",
+            "The targets that the system supports. Default: all.",
             "[\"x86_64\"]",
         ),
         Key::new(
             "toolchain",
             Form(&NAME),
-            "The component that compiles the others, a recipe with a `toolchain` table. Without it the build environment's compiler, \
-             which knows the processor of the machine that builds alone.",
+            "The component that compiles the others: a recipe with a `toolchain` table. Default: the build environment's \
+             compiler, which compiles only for the build machine's architecture.",
             "\"toolchain\"",
         ),
         TUNE,
@@ -217,7 +222,7 @@ pub static SYSTEM: Table = Table::new(
         Key::new(
             "accounts",
             Nested(&ACCOUNTS),
-            "Where the names of users and groups are looked up.",
+            "Where to look up users and groups.",
             "{ passwd = \"etc/passwd\" }",
         ),
         KERNEL,
@@ -231,7 +236,7 @@ pub static SYSTEM: Table = Table::new(
         Key::new(
             "target",
             Map(&TARGET, &Nested(&SYSTEM_PART)),
-            "What holds on one target alone.",
+            "What applies to one target only.",
             "{ aarch64 = { boot = { machine = \"virt\" } } }",
         ),
     ],
@@ -242,35 +247,40 @@ pub static DISK: Table = Table {
     exactly_one: &["system", "blank"],
     ..Table::new(
         "disk",
-        "A disk: another system's image, or blank.",
+        "A disk: another system's image, or a blank one.",
         &[
             Key::new("name", Form(&NAME), "The disk's name.", "\"data\"").required(),
-            Key::new("system", Form(&NAME), "The system whose image the disk is.", "\"rootfs\""),
+            Key::new(
+                "system",
+                Form(&NAME),
+                "The system whose image becomes the disk.",
+                "\"rootfs\"",
+            ),
             Key::new("blank", Form(&SIZE), "The size of a blank disk.", "\"1G\""),
             Key::new(
                 "image",
                 Form(&NAME),
-                "Which image of the system. Without it the first.",
+                "Which image of the system. Default: the first.",
                 "\"disk\"",
             )
             .beside(&["system"]),
             Key::new(
                 "keep",
                 Boolean,
-                "Whether what the guest writes is there at the next boot of the same script. Without it `false`: the disk is \
-                 new at each boot.",
+                "Whether the next boot of the same script sees what the guest wrote. Default: `false`; the disk is new at each \
+                 boot.",
                 "true",
             ),
             Key::new(
                 "bus",
                 Choice(&["virtio", "sata", "nvme"]),
-                "How the disk is attached. Without it `virtio`.",
+                "How the disk is attached. Default: `virtio`.",
                 "\"virtio\"",
             ),
             Key::new(
                 "read_only",
                 Boolean,
-                "Whether the guest can only read it. Without it `false`.",
+                "Whether the guest can only read the disk. Default: `false`.",
                 "true",
             ),
         ],
@@ -280,23 +290,23 @@ pub static DISK: Table = Table {
 /// A machine.
 pub static MACHINE: Table = Table::new(
     "machine",
-    "A machine that systems are booted on. The file is `machines/NAME.toml`.",
+    "A machine to boot systems on. The file is `machines/NAME.toml`.",
     &[
-        Key::new("name", Form(&NAME), "The machine's name, the same as the file's.", "\"q35\"")
+        Key::new("name", Form(&NAME), "The machine's name. It must match the file's.", "\"q35\"")
             .required(),
         SUMMARY,
         Key::new("architecture", Form(&TARGET), "The processor's architecture.", "\"x86_64\"")
             .required(),
-        Key::new("board", Text, "QEMU's name of the board.", "\"q35\"").required(),
+        Key::new("board", Text, "QEMU's name for the board.", "\"q35\"").required(),
         Key::new(
             "cpu",
             Text,
-            "QEMU's name of the processor. Without it the fullest that the accelerator has.",
+            "QEMU's name for the processor. Default: the most capable one that QEMU offers here.",
             "\"max\"",
         ),
-        Key::new("memory", Form(&SIZE), "The memory. Without it `256M`.", "\"256M\""),
-        Key::new("cpus", Integer(1, 255), "The number of processors. Without it 1.", "2"),
-        Key::new("console", Text, "The kernel's name of the serial console.", "\"ttyS0\"")
+        Key::new("memory", Form(&SIZE), "The amount of memory. Default: `256M`.", "\"256M\""),
+        Key::new("cpus", Integer(1, 255), "The number of processors. Default: 1.", "2"),
+        Key::new("console", Text, "The kernel's name for the serial console.", "\"ttyS0\"")
             .required(),
         Key::new(
             "disk",
@@ -307,7 +317,7 @@ pub static MACHINE: Table = Table::new(
         Key::new(
             "extra",
             Array(&Text),
-            "Further arguments of QEMU.",
+            "More arguments for QEMU.",
             "[\"-device\", \"virtio-rng-pci\"]",
         ),
     ],
@@ -316,39 +326,35 @@ pub static MACHINE: Table = Table::new(
 /// A project.
 pub static PROJECT: Table = Table::new(
     "project",
-    "Makes a folder a project of the user's own, whose recipes, kinds, systems and machines come before osier's. \
-     The file is `osier.toml`.",
+    "Makes a folder your own project. Its recipes, kinds, systems and machines take precedence over osier's. The file is \
+     `osier.toml`.",
     &[
         Key::new("name", Form(&NAME), "The project's name.", "\"my-appliance\"").required(),
         Key::new(
             "suite",
             Form(&SUITE),
-            "The Debian suite of build environments. Without it `bookworm`.",
+            "The Debian suite of build environments. Default: `bookworm`.",
             "\"bookworm\"",
         ),
-        Key::new(
-            "default",
-            Form(&NAME),
-            "The system that is meant where none is named.",
-            "\"initrd\"",
-        ),
-        Key::new("profile", Form(&NAME), "The profile where none is named.", "\"debug\""),
+        Key::new("default", Form(&NAME), "The system to use if none is named.", "\"initrd\""),
+        Key::new("profile", Form(&NAME), "The profile to use if none is named.", "\"debug\""),
         Key::new(
             "toolchain",
             Form(&NAME),
-            "The toolchain of a component that is asked for by itself, for another target than this machine. Without it `toolchain`.",
+            "The toolchain for components that are built by themselves for another target than this machine. Default: \
+             `toolchain`.",
             "\"toolchain\"",
         ),
         Key::new(
             "tune",
             OneOrMore(&Form(&LEVEL)),
-            "What systems that say nothing, and components that are asked for by themselves, are compiled for.",
+            "The processor level for systems that name none, and for components that are built by themselves.",
             "[\"x86-64-v3\", \"armv8.2-a\"]",
         ),
         Key::new(
             "jobs",
             Integer(1, 4096),
-            "Processors used at once, where `-j` says nothing. Without it all.",
+            "How many jobs run at once if `-j` is not given. Default: as many as there are processors.",
             "4",
         ),
         super::SILENCE,

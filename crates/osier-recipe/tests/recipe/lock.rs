@@ -50,8 +50,6 @@ fn packages_go_with_their_last_environment() {
     assert_eq!(lock.to_text(), LOCK);
     lock.retain_environments(|environment| environment.architecture != "amd64");
     assert_eq!((lock.environments().count(), lock.packages().count()), (0, 0));
-    lock.retain_sources(|source| source.recipe != "busybox");
-    assert_eq!(lock.sources().count(), 1);
 }
 
 #[test]

@@ -84,7 +84,7 @@ fn a_folder_that_holds_something_else_is_refused_and_stays_as_it_is() {
         for words in VERBS {
             let (status, text) = run(&space, &at(folder), words);
             assert_eq!(status, 4, "{folder} {words:?}: {text}");
-            assert!(text.contains("error[M003]") && text.contains("is no store"), "{text}");
+            assert!(text.contains("error[M003]") && text.contains("is not a store"), "{text}");
             assert!(text.contains("hint: name a folder of your own"), "{text}");
             assert_eq!(listing(&at(folder)), before, "{words:?}");
             let (status, text) = run(&space, &at(folder), &[&["--degraded"], *words].concat());
@@ -95,7 +95,7 @@ fn a_folder_that_holds_something_else_is_refused_and_stays_as_it_is() {
     fs::write(at("a-file"), "mine").unwrap();
     let (status, text) = run(&space, &at("a-file"), &["gc", "--all"]);
     assert!(
-        status == 4 && text.contains("error[M003]") && text.contains("it is no folder"),
+        status == 4 && text.contains("error[M003]") && text.contains("it is not a folder"),
         "{text}"
     );
     assert_eq!(fs::read_to_string(at("a-file")).unwrap(), "mine");
