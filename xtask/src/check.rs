@@ -20,6 +20,7 @@ const GENERATED: &[(&str, &str)] = &[
     ("docs/reference/commands.md", "commands"),
     ("docs/reference/codes.md", "codes"),
     ("docs/reference/exit-status.md", "exit-status"),
+    ("docs/reference/events.md", "events"),
     ("docs/reference/keys.md", "keys"),
     ("docs/reference/recipe.schema.json", "recipe-schema"),
     ("docs/reference/kind.schema.json", "kind-schema"),

@@ -274,6 +274,7 @@ fn cases() -> Vec<Case> {
         },
         Case {
             script: "{ booted = true }, { send = \"cat /.osier/challenge\\n\" }, { end = \"reboot\" }",
+            status: 2,
             ..case("script-proves", "B000", &["only process 1 may give it"])
         },
         // Process 1 proves itself, and then the script is not kept.

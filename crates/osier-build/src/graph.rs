@@ -5,9 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use osier_recipe::Jobs;
-use osier_store::{Digest, Key, LayerStack};
-
-use crate::edited::SourceEdit;
+use osier_store::{Digest, Key, LayerStack, TreeNode};
 
 /// Names a component of a graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -230,6 +228,24 @@ pub struct Waiver {
     pub what_fits: bool,
     /// Why; not in the key, as it changes no file.
     pub reason: String,
+}
+
+/// What differs between a patched source and the folder in which a person edits it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceEdit {
+    /// The folder below `/build` that the source is unpacked into.
+    pub name: String,
+    /// The changes, in the order of their paths.
+    pub changes: Vec<Change>,
+}
+
+/// One changed path of a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The path below the source's folder, without a leading slash.
+    pub path: Vec<u8>,
+    /// What is there now; nothing where it is gone.
+    pub node: Option<TreeNode>,
 }
 
 /// The bytes of a source.

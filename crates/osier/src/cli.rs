@@ -265,6 +265,8 @@ pub(crate) enum ReferenceKind {
     Codes,
     /// The exit statuses, in Markdown.
     ExitStatus,
+    /// The events that --json prints, in Markdown.
+    Events,
     /// The keys of recipes, kinds, systems, machines and projects, in Markdown.
     Keys,
     /// The JSON schema of recipes.

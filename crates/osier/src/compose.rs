@@ -253,7 +253,7 @@ pub(crate) fn check(store: &Store, entry: &Entry, system: &EffectiveSystem<'_>) 
         crate::report::problem::diagnosed(&[error], |_| Some(entry.text.clone()))
     };
     for name in &system.overlays {
-        overlay(store, entry, name).map_err(|problem| match problem.exit {
+        overlay(store, entry, name).map_err(|problem| match problem.code.exit() {
             Exit::Usage => at(problem, &name.span),
             _ => problem,
         })?;

@@ -56,7 +56,7 @@ fn main() -> ExitCode {
                 screen::json(&problem.event());
             }
             screen::tell(&problem.render());
-            ExitCode::from(problem.exit as u8)
+            ExitCode::from(problem.code.exit() as u8)
         }
     }
 }

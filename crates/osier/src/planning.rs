@@ -6,9 +6,9 @@ use crate::project::edits;
 use crate::project::library::Shelf;
 use crate::project::{BUILD, Project};
 use crate::report::problem::diagnosed;
-use crate::report::problem::{Exit, Outcome, Problem};
+use crate::report::problem::{Code, Outcome, Problem};
+use crate::source;
 use crate::source::network::Network;
-use crate::source::pins;
 
 impl Project<'_> {
     /// Plans one component for one target; gives its place in the graph as well.
@@ -55,7 +55,7 @@ impl Project<'_> {
                 Err(PlanError::MissingPins(missing)) => missing,
                 Err(error) => return Err(self.plan_problem(error)),
             };
-            pins::add(self, &missing, network)?;
+            source::add(self, &missing, network)?;
         }
         Err(Problem::defect("pins that were just made do not fit the recipes"))
     }
@@ -68,10 +68,10 @@ impl Project<'_> {
                 &name,
                 &self.library().names(Shelf::Recipes),
             ),
-            PlanError::NoToolchain(_) => Problem::new("R026", Exit::Usage, error)
+            PlanError::NoToolchain(_) => Problem::of(osier_recipe::Code::UnsupportedTarget, error)
                 .hint("name a recipe with a `toolchain` table as the system's `toolchain`"),
             PlanError::File(error) => error.into(),
-            error => Problem::new("L001", Exit::Usage, error),
+            error => Problem::of(Code::MissingPin, error),
         }
     }
 }

@@ -6,7 +6,7 @@ use osier_sandbox::{Isolation, Launcher, Outcome as Found, Reason, probe_degrade
 use osier_store::{IoContext as _, OpenError, Reserved, Store, Surroundings};
 
 use crate::cli::Global;
-use crate::report::problem::{Exit, Outcome, Problem};
+use crate::report::problem::{Code, Outcome, Problem};
 use crate::report::reporter::Reporter;
 
 /// Minutes of processor time that a step may use without a word, where nobody says otherwise.
@@ -34,12 +34,12 @@ impl Workplace {
     /// Finds the project from the current folder upwards.
     pub(crate) fn open(global: Global) -> Outcome<Self> {
         let current = std::env::current_dir().map_err(|error| {
-            Problem::new("M001", Exit::Machine, format!("cannot tell the current folder: {error}"))
+            Problem::of(Code::File, format!("cannot tell the current folder: {error}"))
         })?;
         let project = match &global.project {
             Some(project) if !project.is_dir() => {
                 let message = format!("the project folder {} is not there", project.display());
-                return Err(Problem::new("C002", Exit::Usage, message));
+                return Err(Problem::of(Code::Usage, message));
             }
             Some(project) => std::path::absolute(project).unwrap_or_else(|_| project.clone()),
             None => {
@@ -70,7 +70,7 @@ impl Workplace {
             });
         let found = found.filter(|folder| !folder.as_os_str().is_empty());
         let found = found.ok_or_else(|| {
-            Problem::new("M003", Exit::Machine, "there is no place for the store: neither --store, OSIER_STORE, XDG_CACHE_HOME nor HOME is given")
+            Problem::of(Code::StoreUnusable, "there is no place for the store: neither --store, OSIER_STORE, XDG_CACHE_HOME nor HOME is given")
         })?;
         Ok(std::path::absolute(&found).unwrap_or(found))
     }
@@ -230,7 +230,7 @@ impl std::ops::Deref for AskedStore {
 fn unopened(error: OpenError) -> Problem {
     match error {
         OpenError::File(error) if !error.is_forbidden() => error.into(),
-        OpenError::Taken { .. } => Problem::new("M003", Exit::Machine, error)
+        OpenError::Taken { .. } => Problem::of(Code::StoreUnusable, error)
             .hint("move it away and run the same command again"),
         OpenError::Format { ref path, .. } => {
             let remove = format!(
@@ -245,7 +245,7 @@ fn unopened(error: OpenError) -> Problem {
 
 /// Says that a store cannot be used, or not for this.
 pub(crate) fn unusable(what: impl std::fmt::Display) -> Problem {
-    Problem::new("M003", Exit::Machine, what)
+    Problem::of(Code::StoreUnusable, what)
         .hint("name a folder of your own by --store DIR or OSIER_STORE")
 }
 
@@ -283,8 +283,8 @@ pub(crate) fn check_isolation(
         Found::Works | Found::Untried => Ok(()),
         Found::Missing { reason, .. } => {
             let message = format!("{message}: {}", reason.advice());
-            let code = if reason == Reason::Kernel { "M006" } else { "M005" };
-            Err(Problem::new(code, Exit::Machine, message).hint(hint))
+            let code = if reason == Reason::Kernel { Code::OldKernel } else { Code::NoSandbox };
+            Err(Problem::of(code, message).hint(hint))
         }
     }
 }
@@ -292,7 +292,7 @@ pub(crate) fn check_isolation(
 /// Starts the launcher; must be called before any thread is started.
 pub(crate) fn launcher() -> Outcome<Launcher> {
     Launcher::start().map_err(|error| {
-        Problem::new("M005", Exit::Machine, error)
+        Problem::of(Code::NoSandbox, error)
             .hint("`osier doctor` tries what this machine gives; `--degraded`, as root, does without namespaces")
     })
 }

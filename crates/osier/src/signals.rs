@@ -13,7 +13,7 @@ use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::report::problem::{Exit, Problem};
+use crate::report::problem::{Code, Problem};
 
 /// Set once osier is to end.
 pub(crate) static INTERRUPTED: AtomicBool = AtomicBool::new(false);
@@ -44,7 +44,7 @@ impl Drop for Looking {
 }
 
 pub(crate) fn interrupted() -> Problem {
-    Problem::new("X130", Exit::Interrupted, "interrupted; the next run goes on from here")
+    Problem::of(Code::Interrupted, "interrupted; the next run goes on from here")
 }
 
 /// Sets how the end is told.
@@ -94,9 +94,9 @@ fn leave(terminal: Option<&Termios>) -> ! {
     }
     // The streams' own locks may be held by what is interrupted.
     if JSON.load(Ordering::Relaxed) {
-        let event = format!("{}\n", problem.event());
+        let event = serde_json::to_string(&problem.event()).unwrap_or_default() + "\n";
         let _ = rustix::io::write(std::io::stdout().as_fd(), event.as_bytes());
     }
     let _ = rustix::io::write(std::io::stderr().as_fd(), problem.render().as_bytes());
-    std::process::exit(problem.exit as i32)
+    std::process::exit(problem.code.exit() as i32)
 }

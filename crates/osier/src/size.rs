@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 
 use crate::compose::{self, Parts};
 use crate::project::{Goal, Project};
+use crate::report::figures::bytes;
 use crate::report::problem::{Exit, Outcome, Problem};
-use crate::report::reporter::bytes;
 use crate::session::Workplace;
 use crate::source::network::Network;
 use crate::source::tools as pins;

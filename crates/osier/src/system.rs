@@ -66,7 +66,7 @@ pub(crate) fn downloads(
                     .flat_map(|source| source.files.iter().map(move |file| (source, file)))
                     .find(|(_, file)| file.sha256 == archive.digest.to_string())
                     .map_or(Place::Urls(Vec::new()), |(source, file)| {
-                        crate::source::pins::place(source, file)
+                        crate::source::place(source, file)
                     });
                 downloads.push(Download {
                     name: archive.file.clone(),

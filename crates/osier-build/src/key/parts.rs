@@ -10,11 +10,11 @@ use osier_recipe::Jobs;
 use osier_store::{Digest, Key, KeyBuilder, TreeNode};
 use serde::{Deserialize, Serialize};
 
-use crate::edited::{Change, SourceEdit};
 use crate::graph::{
     Archive, Check, Component, FetchedPatches, Output, Patching, SourceTree, Step, StepCheck,
     Strip, Work,
 };
+use crate::graph::{Change, SourceEdit};
 use crate::key::{KnownInput, PATCH_FORMAT, STEP_FORMAT, UNPACK_FORMAT};
 
 /// One thing that a component is built from, as a person knows it.

@@ -7,14 +7,14 @@ use osier_recipe::Jobs;
 use osier_store::{LayerStack, Store, TreeNode};
 
 use super::*;
-use crate::edited::{Change as FileChange, SourceEdit};
 use crate::graph::{
     Archive, Check, Component, ComponentId, Environment, FetchedPatches, FileInput, Finding, Graph,
     Output, OwnPatch, Patching, SourceTree, Step, StepCheck, StepId, Strip, View, Waiver, Work,
 };
-use crate::places::Places;
-use crate::reason::Reason;
-use crate::why::Basis;
+use crate::graph::{Change as FileChange, SourceEdit};
+use crate::key::Basis;
+use crate::key::Places;
+use crate::key::Reason;
 
 struct Nothing(u32);
 

@@ -3,20 +3,25 @@
 use std::collections::BTreeMap;
 
 use osier_build::{Definitions, FileInput, Graph, PlanError, Planner, Wanted};
-use osier_recipe::{Lock, LockedEnvironment, Target};
+use osier_recipe::{Kind, Lock, LockedEnvironment, Recipe, Target};
 use osier_store::Digest;
 
 /// Recipes by name, and one kind without packages.
 pub(crate) struct Recipes(pub(crate) BTreeMap<&'static str, String>);
 
 impl Definitions for Recipes {
-    fn recipe(&self, name: &str) -> Result<Option<(String, String)>, PlanError> {
-        Ok(self.0.get(name).map(|text| (format!("recipes/{name}.toml"), text.clone())))
+    fn recipe(&self, name: &str) -> Result<Option<Recipe>, PlanError> {
+        let Some(text) = self.0.get(name) else { return Ok(None) };
+        let recipe = Recipe::parse(&format!("recipes/{name}.toml"), text, Some(name));
+        recipe.map(Some).map_err(PlanError::Wrong)
     }
 
-    fn kind(&self, name: &str) -> Result<Option<(String, String)>, PlanError> {
-        let text = || ("kinds/script.toml".to_owned(), "name = \"script\"\n".to_owned());
-        Ok((name == "script").then(text))
+    fn kind(&self, name: &str) -> Result<Option<Kind>, PlanError> {
+        if name != "script" {
+            return Ok(None);
+        }
+        let kind = Kind::parse("kinds/script.toml", "name = \"script\"\n", Some(name));
+        kind.map(Some).map_err(PlanError::Wrong)
     }
 
     fn files(&self, _: &str, _: &[&str]) -> Result<Vec<FileInput>, PlanError> {

@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use osier_build::{
     BuildError, CleanCheck, Component, ComponentId, ComponentResult, Desk, Engine, Environment,
-    Event, ExecuteError, Executed, Executor, Graph, Input, Local, Order, Provision, Results, Reuse,
-    Settings, Step, StepId, View, Work,
+    Event, ExecuteError, Executed, Executor, Graph, Input, Local, Order, Provision, ProvisionError,
+    Results, Reuse, Settings, Step, StepId, View, Work,
 };
 use osier_patch::PatchReport;
 use osier_recipe::Jobs;
@@ -24,7 +24,7 @@ use osier_store::{Key, Store, TreeNode};
 struct HostPrograms;
 
 impl Provision for HostPrograms {
-    fn unpack(&self, _: &Environment, _: &Store, into: &Path) -> Result<(), String> {
+    fn unpack(&self, _: &Environment, _: &Store, into: &Path) -> Result<(), ProvisionError> {
         for folder in [
             "build",
             "output",

@@ -6,9 +6,8 @@ use osier_build::{Engine, Local};
 use osier_sandbox::Launcher;
 use osier_store::Store;
 
-use crate::compose;
-use crate::report::problem::{Exit, Problem};
-use crate::report::reporter::failure_screen;
+use crate::report::failure::failure_screen;
+use crate::report::problem::{Code, Problem};
 use crate::session::Workplace;
 use crate::signals::INTERRUPTED;
 use provision::DebianPackages;
@@ -49,20 +48,20 @@ pub(crate) fn build_problem(error: osier_build::BuildError) -> Problem {
     use osier_build::BuildError;
     match error {
         BuildError::Failed(failures) => {
-            let code = failures.first().map_or("S001", |failure| failure.cause.code());
-            let mut problem = Problem::new(code, Exit::Failed, "");
+            let code = failures
+                .first()
+                .map_or(Code::CommandFailed, |failure| Code::given(failure.cause.code()));
+            let mut problem = Problem::of(code, "");
             for failure in &failures {
                 problem.body.push_str(&failure_screen(failure));
             }
             problem
         }
-        BuildError::Interrupted => Problem::new("X130", Exit::Interrupted, error),
-        BuildError::NoSpace { .. } => Problem::new("M004", Exit::Machine, error),
-        BuildError::InUse => Problem::new("M001", Exit::Machine, error),
+        BuildError::Interrupted => Problem::of(Code::Interrupted, error),
+        BuildError::NoSpace { .. } => Problem::of(Code::BelowReserve, error),
+        BuildError::InUse => Problem::of(Code::File, error),
         BuildError::Store(error) => error.into(),
-        BuildError::Blob(error) => {
-            let code = if error.digest().is_some() { compose::DAMAGED } else { "M001" };
-            Problem::new(code, Exit::Machine, error)
-        }
+        BuildError::Blob(error) if error.digest().is_some() => Problem::of(Code::Damaged, error),
+        BuildError::Blob(error) => Problem::of(Code::File, error),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use osier_build::{Environment, Provision};
+use osier_build::{Environment, Provision, ProvisionError};
 use osier_debian::{Trim, UnpackOptions, unpack_root};
 use osier_store::Store;
 
@@ -10,13 +10,17 @@ use osier_store::Store;
 pub(crate) struct DebianPackages;
 
 impl Provision for DebianPackages {
-    fn unpack(&self, environment: &Environment, store: &Store, into: &Path) -> Result<(), String> {
+    fn unpack(
+        &self,
+        environment: &Environment,
+        store: &Store,
+        into: &Path,
+    ) -> Result<(), ProvisionError> {
         let files: Vec<PathBuf> =
             environment.packages.iter().map(|package| store.blob_path(&package.digest)).collect();
         let threads = std::thread::available_parallelism().unwrap_or(std::num::NonZeroUsize::MIN);
         let options = UnpackOptions { trim: Trim::Documentation, threads };
-        unpack_root(&files, into, &options)
-            .map(drop)
-            .map_err(|error| crate::report::problem::chain(&error))
+        unpack_root(&files, into, &options)?;
+        Ok(())
     }
 }

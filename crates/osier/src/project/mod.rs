@@ -18,7 +18,7 @@ use crate::beside;
 use crate::project::library::{BesideKind, Entry, Library, Shelf};
 use crate::project::tune::Tuning;
 use crate::report::problem::diagnosed;
-use crate::report::problem::{Exit, Outcome, Problem};
+use crate::report::problem::{Code, Outcome, Problem};
 use crate::session::Workplace;
 
 /// The suite of a project that names none: its `main` no longer changes, so pins stay good.
@@ -74,7 +74,7 @@ pub(crate) fn split_target(name: &str) -> Outcome<(&str, Option<Target>, Option<
         && level.target() != target
     {
         let message = format!("`{level}` is a level of {}, not of {target}", level.target());
-        return Err(Problem::new("R029", Exit::Usage, message));
+        return Err(Problem::of(osier_recipe::Code::WrongTune, message));
     }
     // A level of another machine's processors says for which target.
     let foreign = level.map(Level::target).filter(|target| *target != BUILD);
@@ -96,7 +96,7 @@ fn damaged_lock(wrong: &[Diagnostic], text: &str) -> Problem {
     let marked = |line: &str| line.starts_with("<<<<<<< ") || line.starts_with(">>>>>>> ");
     if text.trim_matches(['\0', ' ', '\n', '\r', '\t']).is_empty() {
         let mut problem =
-            Problem::new("R005", Exit::Usage, "osier.lock is empty: its pins are lost");
+            Problem::of(osier_recipe::Code::MissingKey, "osier.lock is empty: its pins are lost");
         problem.hints.push(RESTORE.to_owned());
         return problem;
     }
@@ -105,7 +105,7 @@ fn damaged_lock(wrong: &[Diagnostic], text: &str) -> Problem {
             "osier.lock:{}: two versions of the file were merged and not put together",
             line + 1
         );
-        return Problem::new("R001", Exit::Usage, message)
+        return Problem::of(osier_recipe::Code::Syntax, message)
             .hint("take one of the two sides whole, and run the same command again: pins that it lacks are added");
     }
     let mut problem = diagnosed(wrong, |_| Some(text.to_owned()));
@@ -161,7 +161,7 @@ impl<'a> Project<'a> {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
                 let message = "osier.lock is not text: it is damaged";
-                return Err(Problem::new("R002", Exit::Usage, message).hint(RESTORE));
+                return Err(Problem::of(osier_recipe::Code::NotText, message).hint(RESTORE));
             }
             Err(error) => return Err(error).at("read", &path).map_err(Problem::from),
         }
@@ -185,9 +185,8 @@ impl<'a> Project<'a> {
     pub(crate) fn goal(&self, name: Option<&str>) -> Outcome<Goal> {
         let Some(name) = name.or(self.default.as_deref()) else {
             let known = self.library().names(Shelf::Systems);
-            return Err(Problem::new(
-                "C002",
-                Exit::Usage,
+            return Err(Problem::of(
+                Code::Usage,
                 "no system is named, and the project has no default",
             )
             .hint(format!("name one of: {}", known.join(", "))));
@@ -199,7 +198,7 @@ impl<'a> Project<'a> {
                 if !system.supports(*target) {
                     let message =
                         format!("the system `{name}` does not support the target {target}");
-                    return Err(Problem::new("R026", Exit::Usage, message));
+                    return Err(Problem::of(osier_recipe::Code::UnsupportedTarget, message));
                 }
             }
             return Ok(Goal::System(Box::new(system), entry));
@@ -217,7 +216,7 @@ impl<'a> Project<'a> {
     pub(crate) fn target(&self) -> Outcome<Target> {
         match self.targets.as_slice() {
             [target] => Ok(*target),
-            _ => Err(Problem::new("C002", Exit::Usage, "this command takes one --target")),
+            _ => Err(Problem::of(Code::Usage, "this command takes one --target")),
         }
     }
 
@@ -355,12 +354,16 @@ impl Project<'_> {
 }
 
 impl Definitions for Project<'_> {
-    fn recipe(&self, name: &str) -> Result<Option<(String, String)>, PlanError> {
-        Ok(self.library().find(Shelf::Recipes, name)?.map(|entry| (entry.label, entry.text)))
+    fn recipe(&self, name: &str) -> Result<Option<Recipe>, PlanError> {
+        let Some(entry) = self.library().find(Shelf::Recipes, name)? else { return Ok(None) };
+        let recipe = Recipe::parse(&entry.label, &entry.text, Some(name));
+        recipe.map(Some).map_err(PlanError::Wrong)
     }
 
-    fn kind(&self, name: &str) -> Result<Option<(String, String)>, PlanError> {
-        Ok(self.library().find(Shelf::Kinds, name)?.map(|entry| (entry.label, entry.text)))
+    fn kind(&self, name: &str) -> Result<Option<Kind>, PlanError> {
+        let Some(entry) = self.library().find(Shelf::Kinds, name)? else { return Ok(None) };
+        let kind = Kind::parse(&entry.label, &entry.text, Some(name));
+        kind.map(Some).map_err(PlanError::Wrong)
     }
 
     fn files(&self, recipe: &str, patterns: &[&str]) -> Result<Vec<FileInput>, PlanError> {

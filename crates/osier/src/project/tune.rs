@@ -10,7 +10,7 @@ use osier_recipe::{Code, Diagnostic, Level, MachineFile, Origin, Spanned, System
 
 use crate::project::{BUILD, Project};
 use crate::report::problem::diagnosed;
-use crate::report::problem::{Exit, Outcome, Problem};
+use crate::report::problem::{Outcome, Problem};
 
 /// What somebody says is to be compiled for: one level for a target.
 #[derive(Debug, Clone)]
@@ -140,7 +140,7 @@ impl Project<'_> {
         hint: String,
     ) -> Problem {
         match &tuning.origin {
-            None => Problem::new("R029", Exit::Usage, message).hint(hint),
+            None => Problem::of(Code::WrongTune, message).hint(hint),
             Some(origin) => {
                 let error = origin.error(Code::WrongTune, span, message).hint(hint);
                 diagnosed(&[error], |file| self.text_of(file))

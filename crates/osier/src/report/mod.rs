@@ -2,7 +2,10 @@
 
 pub(crate) mod codes;
 pub(crate) mod escape;
-pub(crate) mod patching;
+pub(crate) mod event;
+pub(crate) mod failure;
+pub(crate) mod figures;
+mod patching;
 pub(crate) mod problem;
 pub(crate) mod reporter;
 pub(crate) mod screen;

@@ -1,10 +1,6 @@
 //! What a person is told of patches: while a build runs, when they do not fit, and afterwards.
 
-use osier_build::{Event, Graph, Survey, Work, patch_reports};
 use osier_patch::{Class, PatchReport, conflicts, summary};
-use osier_store::Store;
-
-use crate::report::reporter::Reporter;
 
 /// Most lines about patches that are shown at one time; the log has all.
 const LINES: usize = 24;
@@ -33,47 +29,25 @@ fn cut(texts: &[String], indent: &str) -> Vec<String> {
     lines
 }
 
-/// Says what became of the patches of a step that ended well.
-pub(crate) fn tell(reporter: &Reporter, component: &str, step: &str, patches: &[PatchReport]) {
-    reporter.say(format!("   patch  {component}: {}", summary(patches)));
-    let notable =
-        patches.iter().filter(|report| report.class != Class::Clean || report.waived.is_some());
-    let (waived, others): (Vec<&PatchReport>, Vec<_>) =
-        notable.partition(|report| report.waived.is_some());
-    let texts: Vec<String> = others.iter().map(|report| report.text(MISMATCH)).collect();
-    cut(&texts, "          ").iter().for_each(|line| reporter.say(line));
-    for report in waived {
-        reporter.warn(&format!("{component}:{step}: {}", report.headline()));
-    }
+/// Says what became of the patches of a step that ended well, but for those that are waived.
+pub(super) fn news(component: &str, patches: &[PatchReport]) -> Vec<String> {
+    let notable = patches.iter().filter(|one| one.class != Class::Clean && one.waived.is_none());
+    let texts: Vec<String> = notable.map(|report| report.text(MISMATCH)).collect();
+    let mut lines = vec![format!("   patch  {component}: {}", summary(patches))];
+    lines.extend(cut(&texts, "          "));
+    lines
+}
+
+/// Says which patches of a step are waived.
+pub(super) fn waived(component: &str, step: &str, patches: &[PatchReport]) -> Vec<String> {
+    let waived = patches.iter().filter(|report| report.waived.is_some());
+    waived.map(|report| format!("{component}:{step}: {}", report.headline())).collect()
 }
 
 /// Draws the part of a failure's screen that shows the patches which do not fit.
-pub(crate) fn screen(patches: &[PatchReport]) -> String {
+pub(super) fn screen(patches: &[PatchReport]) -> String {
     let texts: Vec<String> = conflicts(patches).map(|report| report.text(MISMATCH)).collect();
     let mut text = format!("  patches   {}\n", summary(patches));
     cut(&texts, "  ").iter().for_each(|line| text.push_str(&format!("{line}\n")));
     text
-}
-
-/// Tells what became of patches when the steps ran whose layers are used now, where not all were clean.
-pub(crate) fn status(reporter: &Reporter, store: &Store, graph: &Graph, survey: &Survey) {
-    for (id, key) in &survey.keys {
-        let step = graph.step(*id);
-        let done = store.index().has_layer(key);
-        let Some(patches) = patch_reports(store, key)
-            .filter(|_| done && matches!(step.work, Work::Patch(_)))
-            .filter(|patches| {
-                patches.iter().any(|one| one.class != Class::Clean || one.waived.is_some())
-            })
-        else {
-            continue;
-        };
-        let component = graph.component(step.component).name.clone();
-        reporter.result(format!("  {component}  {}", summary(&patches)));
-        for report in patches.iter().filter(|report| report.waived.is_some()) {
-            reporter.result(format!("    {}", report.headline()));
-        }
-        let event = Event::StepPatched { component, step: step.name.clone(), patches };
-        reporter.json(&serde_json::to_value(event).unwrap_or_default());
-    }
 }

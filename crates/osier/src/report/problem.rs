@@ -4,28 +4,13 @@ use std::fmt::Write as _;
 
 use osier_recipe::Diagnostic;
 
-/// The exit statuses of osier, documented in `docs/reference/exit-status.md`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Exit {
-    /// A step, a check or a boot failed.
-    Failed = 1,
-    /// The command line, a recipe or the project is wrong.
-    Usage = 2,
-    /// Something could not be fetched.
-    Fetch = 3,
-    /// This machine does not give what is needed: disk, permission, namespaces.
-    Machine = 4,
-    /// osier itself is wrong.
-    Defect = 70,
-    /// The person stopped it.
-    Interrupted = 130,
-}
+pub(crate) use super::codes::{Code, Exit};
+use super::event::Event;
 
 /// An error as it reaches the person.
 #[derive(Debug)]
 pub(crate) struct Problem {
-    pub(crate) code: &'static str,
-    pub(crate) exit: Exit,
+    pub(crate) code: Code,
     pub(crate) message: String,
     /// Ready-made lines, such as a rendered recipe error.
     pub(crate) body: String,
@@ -35,13 +20,18 @@ pub(crate) struct Problem {
 pub(crate) type Outcome<T> = Result<T, Problem>;
 
 impl Problem {
-    pub(crate) fn new(code: &'static str, exit: Exit, message: impl std::fmt::Display) -> Self {
-        Self { code, exit, message: message.to_string(), body: String::new(), hints: Vec::new() }
+    pub(crate) fn of(code: impl Into<Code>, message: impl std::fmt::Display) -> Self {
+        let (code, message) = (code.into(), message.to_string());
+        Self { code, message, body: String::new(), hints: Vec::new() }
+    }
+
+    pub(crate) fn new(code: &str, _: Exit, message: impl std::fmt::Display) -> Self {
+        Self::of(Code::given(code), message)
     }
 
     /// Something that cannot be, were osier without faults.
     pub(crate) fn defect(message: &str) -> Self {
-        Self::new("X070", Exit::Defect, format!("{message}: this is a defect of osier"))
+        Self::of(Code::Defect, format!("{message}: this is a defect of osier"))
             .hint("nothing is lost: please report it, with what is printed above and the command")
     }
 
@@ -50,12 +40,15 @@ impl Problem {
         self
     }
 
-    /// Tells it in JSON.
-    pub(crate) fn event(&self) -> serde_json::Value {
-        let Self { code, message, body, hints, .. } = self;
-        serde_json::json!({
-            "event": "error", "code": code, "message": message, "body": body, "hints": hints,
-        })
+    /// Gives the event that it is.
+    pub(crate) fn event(&self) -> Event {
+        Event::Error {
+            code: self.code.to_string(),
+            status: self.code.exit() as u8,
+            message: self.message.clone(),
+            body: self.body.clone(),
+            hints: self.hints.clone(),
+        }
     }
 
     /// Renders it for a terminal or a pipe.
@@ -74,14 +67,14 @@ impl Problem {
 
 impl From<osier_store::FileError> for Problem {
     fn from(error: osier_store::FileError) -> Self {
-        let code = if error.is_disk_full() { "M002" } else { "M001" };
+        let code = if error.is_disk_full() { Code::DiskFull } else { Code::File };
         let [there, wanted] = match error.source.kind() {
             std::io::ErrorKind::NotADirectory => ["a file", "a folder"],
             std::io::ErrorKind::IsADirectory => ["a folder", "a file"],
             std::io::ErrorKind::AlreadyExists => ["something", "nothing yet"],
-            _ => return Self::new(code, Exit::Machine, error),
+            _ => return Self::of(code, error),
         };
-        Self::new(code, Exit::Machine, error).hint(format!(
+        Self::of(code, error).hint(format!(
             "{there} is where {wanted} should be: move it away and run the same command again"
         ))
     }
@@ -92,8 +85,8 @@ pub(crate) fn diagnosed(
     diagnostics: &[Diagnostic],
     text: impl Fn(&str) -> Option<String>,
 ) -> Problem {
-    let code = diagnostics.first().map_or("R001", |diagnostic| diagnostic.code.as_str());
-    let mut problem = Problem::new(code, Exit::Usage, "");
+    let code = diagnostics.first().map_or(osier_recipe::Code::Syntax, |diagnostic| diagnostic.code);
+    let mut problem = Problem::of(code, "");
     for diagnostic in diagnostics {
         let source = text(&diagnostic.file).unwrap_or_default();
         problem.body.push_str(&diagnostic.render_plain(&source));
@@ -118,7 +111,7 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 
 /// Says that something is not among what there is, and names the nearest.
 pub(crate) fn unknown(what: &str, name: &str, known: &[String]) -> Problem {
-    let problem = Problem::new("C001", Exit::Usage, format!("there is no {what} `{name}`"));
+    let problem = Problem::of(Code::Unknown, format!("there is no {what} `{name}`"));
     match osier_recipe::nearest(name, known.iter().map(String::as_str)) {
         Some(near) => problem.hint(format!("did you mean `{near}`?")),
         None if known.is_empty() => problem,

@@ -5,9 +5,12 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
-use osier_build::{Event, Failure, FailureCause};
+use osier_build::Event;
+use serde::Serialize;
 
-use super::{escape, screen};
+use super::event::{self, Told};
+use super::figures::{duration, plural};
+use super::{escape, patching, screen};
 
 /// How things are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +51,18 @@ impl Reporter {
         }
     }
 
+    /// Tells what happens, in the way that was asked for.
+    pub(crate) fn tell(&self, event: &event::Event) {
+        self.json(event);
+        match event.told() {
+            Told::News(line) if self.style != Style::Json => self.say(line),
+            Told::Warning(line) => {
+                self.bars.suspend(|| screen::tell(&format!("warning: {line}\n")));
+            }
+            Told::News(_) | Told::Nothing => {}
+        }
+    }
+
     /// Prints one line of news on standard error.
     pub(crate) fn say(&self, line: impl AsRef<str>) {
         let line = line.as_ref();
@@ -63,7 +78,7 @@ impl Reporter {
     pub(crate) fn result(&self, line: impl AsRef<str>) {
         let line = line.as_ref();
         if self.style == Style::Json {
-            self.json(&serde_json::json!({"event": "result", "text": line}));
+            self.json(&event::Event::Result { text: line.to_owned() });
         } else {
             self.bars.suspend(|| screen::line(line));
         }
@@ -71,14 +86,11 @@ impl Reporter {
 
     /// Says something that must not be missed, whatever was asked for.
     pub(crate) fn warn(&self, line: &str) {
-        if self.style == Style::Json {
-            self.json(&serde_json::json!({"event": "warning", "text": line}));
-        }
-        self.bars.suspend(|| screen::tell(&format!("warning: {line}\n")));
+        self.tell(&event::Event::Warning { text: line.to_owned() });
     }
 
     /// Prints one event as JSON, where JSON was asked for.
-    pub(crate) fn json(&self, value: &serde_json::Value) {
+    pub(crate) fn json(&self, value: &impl Serialize) {
         if self.style == Style::Json {
             screen::json(value);
         }
@@ -87,7 +99,7 @@ impl Reporter {
     /// Takes in an event of the build.
     pub(crate) fn event(&self, event: Event) {
         if self.style == Style::Json {
-            self.json(&serde_json::to_value(&event).unwrap_or_default());
+            self.json(&event);
             return;
         }
         match event {
@@ -124,13 +136,16 @@ impl Reporter {
             }
             Event::TimeLeft { steps, seconds, unknown } => self.time_left(steps, seconds, unknown),
             Event::StepPatched { component, step, patches } => {
-                super::patching::tell(self, &component, &step, &patches);
+                patching::news(&component, &patches).iter().for_each(|line| self.say(line));
+                patching::waived(&component, &step, &patches)
+                    .iter()
+                    .for_each(|line| self.warn(line));
             }
             Event::StepFinished { component, step, seconds, cpu } => {
                 let label = format!("{component}:{step}");
                 self.end(&label);
                 self.say(format!(
-                    "    done  {label} in {} ({} of processor time)",
+                    "    done  {label} in {} ({} of CPU time)",
                     duration(seconds),
                     duration(cpu)
                 ));
@@ -141,7 +156,7 @@ impl Reporter {
             Event::Damaged { message } => self.warn(&message),
             Event::StepsEnded { steps, seconds, cpu, processors, utilisation } => {
                 self.say(format!(
-                    "   built  {steps} step{} in {}, {} of processor time: {:.0}% of {processors} processor{}",
+                    "   built  {steps} step{} in {}, {} of CPU time: {:.0}% of {processors} processor{}",
                     plural(steps),
                     duration(seconds),
                     duration(cpu),
@@ -217,21 +232,6 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// Writes seconds as a person reads them: `0.4 s`, `12 s`, `3 min 20 s`.
-pub(crate) fn duration(seconds: f64) -> String {
-    let whole = Duration::from_secs_f64(seconds.clamp(0.0, 1e9)).as_secs();
-    match whole {
-        0..10 => format!("{seconds:.1} s"),
-        10..120 => format!("{seconds:.0} s"),
-        120..7200 => format!("{} min {} s", whole / 60, whole % 60),
-        _ => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
-    }
-}
-
-fn plural(number: usize) -> &'static str {
-    if number == 1 { "" } else { "s" }
-}
-
 /// Says how much of a build is left, and how much of that is not known.
 fn left(steps: usize, seconds: f64, unknown: usize) -> String {
     let count = |number: usize| format!("{number} step{}", plural(number));
@@ -246,87 +246,9 @@ fn left(steps: usize, seconds: f64, unknown: usize) -> String {
     }
 }
 
-/// Writes bytes as a person reads them, in powers of 1000.
-pub(crate) fn bytes(count: u64) -> String {
-    let units = ["B", "kB", "MB", "GB", "TB"];
-    let mut value = count as f64;
-    let mut unit = 0;
-    while value >= 999.5 && unit + 1 < units.len() {
-        value /= 1000.0;
-        unit += 1;
-    }
-    if unit == 0 || value >= 100.0 {
-        format!("{value:.0} {}", units[unit])
-    } else {
-        format!("{value:.1} {}", units[unit])
-    }
-}
-
-/// Draws the screen of one failed step: what, where, the first real error, how to look closer.
-pub(crate) fn failure_screen(failure: &Failure) -> String {
-    use std::fmt::Write as _;
-    let mut text = String::new();
-    let _ = writeln!(text, "error[{}]: {}", failure.cause.code(), failure.headline());
-    if !failure.origin.is_empty() {
-        let _ = writeln!(text, "  step      {}", failure.origin);
-    }
-    if let Some(command) = &failure.command {
-        let _ = writeln!(text, "  command   {command}");
-    }
-    if let FailureCause::Check { findings } = &failure.cause {
-        for finding in findings {
-            let place =
-                finding.place.as_deref().map(|place| format!("{place}: ")).unwrap_or_default();
-            let _ = writeln!(text, "  finding   {place}{}", finding.message);
-            if let Some(hint) = &finding.hint {
-                let _ = writeln!(text, "            hint: {hint}");
-            }
-        }
-    }
-    if let FailureCause::Patches { patches } = &failure.cause {
-        text.push_str(&super::patching::screen(patches));
-    }
-    if let Some(line) = &failure.first_error {
-        let _ = writeln!(
-            text,
-            "  first     {} (line {} of the log)",
-            line.text.trim_end(),
-            line.number
-        );
-    }
-    if let Some(hint) = &failure.hint {
-        let _ = writeln!(text, "  hint      {hint}");
-    }
-    if !failure.last_lines.is_empty() {
-        let _ = writeln!(text, "  last lines of the log:");
-        for line in &failure.last_lines {
-            let _ = writeln!(text, "    | {line}");
-        }
-    }
-    let name = format!("{}:{}", failure.component, failure.step);
-    if failure.log.is_some() {
-        let _ = writeln!(text, "  look      osier log {name}");
-    }
-    if let FailureCause::Machine { .. } = &failure.cause {
-        text.push_str("  machine   `osier doctor` tries what it gives\n");
-    }
-    if !failure.on.is_empty() {
-        let recipe = failure.component.split('@').next().unwrap_or_default();
-        let _ = writeln!(
-            text,
-            "  edited    it went on from an earlier build's objects; `osier edit --afresh {recipe}` starts clean"
-        );
-    }
-    if failure.layer_kept {
-        let _ = writeln!(text, "  enter     osier shell {name}");
-    }
-    let _ = writeln!(text, "  explain   osier explain {}", failure.cause.code());
-    text
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{bytes, duration, left};
+    use super::left;
 
     #[test]
     fn what_is_left_says_what_is_not_known() {
@@ -334,15 +256,5 @@ mod tests {
         assert_eq!(left(3, 75.0, 2), "about 75 s for 1 step, and 2 steps never timed before");
         assert_eq!(left(1, 0.0, 1), "1 step, never timed before");
         assert_eq!(left(2, 0.3, 0), "moments for 2 steps");
-    }
-
-    #[test]
-    fn figures_are_readable() {
-        assert_eq!(duration(0.44), "0.4 s");
-        assert_eq!(duration(75.4), "75 s");
-        assert_eq!(duration(200.0), "3 min 20 s");
-        assert_eq!(bytes(999), "999 B");
-        assert_eq!(bytes(118_000_000), "118 MB");
-        assert_eq!(bytes(1_700), "1.7 kB");
     }
 }

@@ -9,7 +9,9 @@
 
 use std::io::{IsTerminal as _, Write as _};
 
-use crate::report::escape;
+use serde::Serialize;
+
+use super::escape;
 
 /// Prints text and a line end on standard output.
 pub(crate) fn line(text: &str) {
@@ -23,10 +25,15 @@ pub(crate) fn tell(text: &str) {
     let _ = out.write_all(escape::printable(text).as_bytes()).and_then(|()| out.flush());
 }
 
-/// Prints one JSON value on a line of standard output.
-pub(crate) fn json(value: &serde_json::Value) {
-    let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "{}", escape::json(value.to_string()));
+/// Prints one event as JSON on a line of standard output, its fields in the order of their names.
+pub(crate) fn json(event: &impl Serialize) {
+    match serde_json::to_value(event) {
+        Ok(value) => {
+            let mut out = std::io::stdout().lock();
+            let _ = writeln!(out, "{}", escape::json(value.to_string()));
+        }
+        Err(error) => tell(&format!("error[X070]: an event cannot be said in JSON: {error}\n")),
+    }
 }
 
 /// Writes data to standard output: byte by byte into a pipe or a file, made safe on a terminal,

@@ -9,16 +9,17 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use osier_recipe::{LockedFile, LockedSource, Pin, Source, SourceKind};
+use osier_recipe::{LockedFile, LockedSource, Pin, SourceKind};
 use osier_sandbox::{Launcher, Mount, Network as Reach, Root, Spec, Status, Stdio};
 use osier_store::{Digest, IoContext, Scratch, Store};
 
+use super::Asked;
+use super::network::{Download, Network, Place};
+use super::tools::Tool;
 use crate::project::Project;
-use crate::report::problem::{Exit, Outcome, Problem};
-use crate::report::reporter::bytes;
+use crate::report::event::Event;
+use crate::report::problem::{Code, Outcome, Problem};
 use crate::signals::{INTERRUPTED, Looking, interrupted};
-use crate::source::network::{Download, Network, Place};
-use crate::source::tools::Tool;
 
 /// The packages that fetch commits.
 const GIT: Tool<'static> = Tool { suite: None, packages: &["ca-certificates", "dash", "git"] };
@@ -52,25 +53,24 @@ struct Git<'a> {
 }
 
 /// Pins a commit: fetches it, since the digest of its archive enters the lock.
-pub(crate) fn pin(
+pub(super) fn pin(
     project: &mut Project<'_>,
-    recipe: &str,
-    source: &Source,
+    asked: &Asked<'_>,
     network: &Network<'_>,
 ) -> Outcome<LockedSource> {
+    let Asked { recipe, source, .. } = *asked;
     let SourceKind::Git { address, commit } = &source.kind else {
-        let message = format!("`{}` is no git source", source.name);
-        return Err(Problem::new("L002", Exit::Usage, message));
+        return Err(Problem::defect("a source of another kind was taken for a commit of git"));
     };
     if network.is_offline() {
         let message = format!(
             "the commit {commit} of {address} is needed to pin `{recipe}`, and --offline was given"
         );
-        return Err(Problem::new("F003", Exit::Fetch, message));
+        return Err(Problem::of(Code::Offline, message));
     }
     // Before anything is fetched that would be of no use.
     local_repository(address, commit)?;
-    crate::source::tools::pinned_tool(project, &GIT, network)?;
+    super::tools::pinned_tool(project, &GIT, network)?;
     let (digest, size) = archive(project, network, address, commit)?;
     Ok(LockedSource {
         recipe: recipe.to_owned(),
@@ -92,7 +92,7 @@ pub(crate) fn prepare(
     network: &Network<'_>,
 ) -> Outcome<()> {
     if missing(project.store, downloads).next().is_some() && !network.is_offline() {
-        crate::source::tools::pinned_tool(project, &GIT, network)?;
+        super::tools::pinned_tool(project, &GIT, network)?;
     }
     Ok(())
 }
@@ -110,7 +110,7 @@ pub(crate) fn fetch(
                 "the archive of commit {commit} of {address}, which {} uses, has the SHA-256 {found}, expected {}",
                 download.wanted_by, download.digest
             );
-            return Err(Problem::new("F007", Exit::Fetch, message));
+            return Err(Problem::of(Code::OtherCommit, message));
         }
     }
     Ok(())
@@ -138,17 +138,19 @@ fn archive(
 ) -> Outcome<(Digest, u64)> {
     let (workplace, store) = (project.workplace, project.store);
     let local = local_repository(address, commit)?;
-    let environment = crate::source::tools::locked_tool(project, &GIT).ok_or_else(|| {
-        Problem::new("L001", Exit::Usage, "osier.lock lacks the packages of git")
+    let environment = super::tools::locked_tool(project, &GIT).ok_or_else(|| {
+        Problem::of(Code::MissingPin, "osier.lock lacks the packages of git")
             .hint("run `osier fetch` for what you build; it pins them")
     })?;
-    crate::source::tools::fetch_tool(project, &environment, network)?;
+    super::tools::fetch_tool(project, &environment, network)?;
     let launcher = network.launcher()?;
     let events = |event| workplace.reporter.event(event);
     let root = crate::engine::engine(workplace, store, launcher, &events)
         .root(&environment)
         .map_err(crate::engine::build_problem)?;
-    workplace.reporter.say(format!("   fetch  commit {} of {address} by git", &commit[..12]));
+    workplace
+        .reporter
+        .tell(&Event::CommitStarted { address: address.to_owned(), commit: commit.to_owned() });
     let scratch = store.scratch("git")?;
     let mut git = Git { launcher, network, root, scratch, local, calls: 0 };
     git.set_up()?;
@@ -156,15 +158,13 @@ fn archive(
     let out = format!("--output={FOLDER}/archive.tar");
     git.must(&["archive", "--format=tar", "--prefix=source/", &out, commit], address, commit)?;
     for path in git.submodules(address, commit)? {
-        workplace.reporter.say(format!(
-            "    note  {path} of {address} is a submodule, which is not fetched: its folder is empty"
-        ));
+        workplace.reporter.tell(&Event::SubmoduleLeftOut { address: address.to_owned(), path });
     }
     let made = git.folder().join("archive.tar");
     let mut file = File::open(&made).at("open", &made)?;
     let (digest, size) = Digest::of_reader(&mut file).at("read", &made)?;
     store.adopt_file(&made, &digest)?;
-    workplace.reporter.say(format!("    done  commit {}, {}", &commit[..12], bytes(size)));
+    workplace.reporter.tell(&Event::CommitFinished { commit: commit.to_owned(), bytes: size });
     Ok((digest, size))
 }
 
@@ -187,7 +187,7 @@ fn local_repository(address: &str, commit: &str) -> Outcome<Option<PathBuf>> {
 
 fn unfetched(address: &str, commit: &str, reason: &str) -> Problem {
     let message = format!("commit {commit} of {address} could not be fetched");
-    let mut problem = Problem::new("F001", Exit::Fetch, message);
+    let mut problem = Problem::of(Code::NotFetched, message);
     for line in reason.lines().filter(|line| !line.trim().is_empty()) {
         problem.body.push_str(&format!("    | {line}\n"));
     }
@@ -227,7 +227,7 @@ impl Git<'_> {
             fs::write(&place, content).at("write", &place)?;
         }
         self.run(&["init", "--quiet", "--bare", "."])?
-            .map_err(|said| Problem::new("M005", Exit::Machine, said.trim()))?;
+            .map_err(|said| Problem::of(Code::NoSandbox, said.trim()))?;
         let place = folder.join("repository/info/attributes");
         Ok(fs::write(&place, ATTRIBUTES).at("write", &place)?)
     }
@@ -310,7 +310,7 @@ impl Git<'_> {
         let stdio =
             Stdio { stdout: Some(file.into()), stderr: Some(again.into()), ..Stdio::default() };
         let broken = |error: &dyn std::fmt::Display| {
-            Problem::new("M005", Exit::Machine, format!("git could not be run: {error}"))
+            Problem::of(Code::NoSandbox, format!("git could not be run: {error}"))
         };
         let _looking = Looking::begin();
         let mut running = self.launcher.spawn(&spec, stdio).map_err(|error| broken(&error))?;

@@ -10,9 +10,11 @@ use osier_fetch::{FetchError, Fetcher, Progress, Proxy, Settings, Want};
 use osier_sandbox::Launcher;
 use osier_store::{Digest, Store};
 
+use crate::report::event::Event;
+use crate::report::figures::bytes;
 use crate::report::problem::chain;
-use crate::report::problem::{Exit, Outcome, Problem};
-use crate::report::reporter::{Reporter, bytes};
+use crate::report::problem::{Code, Outcome, Problem};
+use crate::report::reporter::Reporter;
 use crate::session::RESERVE;
 
 /// Most bytes of a file whose size neither a recipe nor the lock says. It stands in the reference, at the key `size`.
@@ -81,7 +83,7 @@ impl<'a> Network<'a> {
     pub(crate) fn launcher(&self) -> Outcome<&'a Launcher> {
         self.launcher.ok_or_else(|| {
             let message = "a git commit has to be fetched, which needs a sandbox";
-            Problem::new("M005", Exit::Machine, message)
+            Problem::of(Code::NoSandbox, message)
                 .hint("`osier fetch NAME` fetches it; `osier doctor` tries what this machine gives")
         })
     }
@@ -120,7 +122,7 @@ impl<'a> Network<'a> {
         }
         let configured = std::env::var("OSIER_DEBIAN_MIRROR").ok();
         let found = discover(Path::new("/etc/apt"), configured.as_deref()).map_err(|error| {
-            Problem::new("F002", Exit::Fetch, error)
+            Problem::of(Code::NoMirror, error)
                 .hint("set OSIER_DEBIAN_MIRROR to the base address of a Debian mirror")
         })?;
         Ok(self.mirrors.get_or_init(|| found))
@@ -133,7 +135,7 @@ impl<'a> Network<'a> {
         let (proxy, extra_ca_file) = (self.proxy(), self.extra_certificates());
         let settings = Settings { proxy, extra_ca_file, ..Settings::default() };
         let fetcher =
-            Fetcher::new(settings).map_err(|error| Problem::new("F001", Exit::Fetch, error))?;
+            Fetcher::new(settings).map_err(|error| Problem::of(Code::NotFetched, error))?;
         Ok(self.fetcher.get_or_init(|| fetcher))
     }
 
@@ -143,12 +145,11 @@ impl<'a> Network<'a> {
             let message = format!(
                 "the index of Debian's suite {suite} is needed to make pins, and --offline was given"
             );
-            return Err(Problem::new("F003", Exit::Fetch, message));
+            return Err(Problem::of(Code::Offline, message));
         }
         self.mirrors()?;
         self.fetcher()?;
-        let keyring =
-            Keyring::debian().map_err(|error| Problem::new("F004", Exit::Fetch, error))?;
+        let keyring = Keyring::debian().map_err(|error| Problem::of(Code::Untrusted, error))?;
         Archive::open(self, suite, architecture, &keyring, SystemTime::now())
             .map_err(|error| archive_problem(&error))
     }
@@ -182,7 +183,7 @@ impl<'a> Network<'a> {
     /// Downloads a file whose size is not known, and gives its size. It may be neither huge nor fill the disk.
     pub(crate) fn fetched_size(&self, download: &Download) -> Outcome<u64> {
         let (want, place) = self.want(download)?;
-        self.reporter.say(format!("   fetch  {}", download.name));
+        self.reporter.tell(&Event::FileStarted { file: download.name.clone() });
         let fetched = self.fetcher()?.fetch(&want, &self.parts(), &place, &|_| {});
         let fetched = fetched.map_err(|error| match failed(&error) {
             problem if error.is_too_big() => problem.hint(
@@ -237,19 +238,18 @@ impl<'a> Network<'a> {
         missing.retain(|download| !matches!(download.from, Place::Git { .. }));
         let total: u64 = missing.iter().filter_map(|download| download.size).sum();
         let rate = FetchRate::read(self.store);
-        self.reporter.say(format!(
-            "   fetch  {} files, {}{}{}; the work after it needs about {} of disk, {} are free",
-            missing.len(),
-            bytes(total),
-            if commits > 0 { format!(", and {commits} git commit(s)") } else { String::new() },
-            rate.announced(total),
-            bytes(space),
-            bytes(free)
-        ));
+        self.reporter.tell(&Event::FetchStarted {
+            files: missing.len(),
+            bytes: total,
+            commits,
+            expected: rate.expected(total),
+            space,
+            free,
+        });
         if free < needed {
             let message =
                 format!("{} of disk are needed and {} are free", bytes(needed), bytes(free));
-            return Err(Problem::new("F006", Exit::Machine, message)
+            return Err(Problem::of(Code::NoRoom, message)
                 .hint("make room, or name another place by --store DIR"));
         }
         if missing.is_empty() {
@@ -257,11 +257,7 @@ impl<'a> Network<'a> {
         }
         let folder = self.parts();
         std::fs::create_dir_all(&folder).map_err(|error| {
-            Problem::new(
-                "M001",
-                Exit::Machine,
-                format!("cannot make {}: {error}", folder.display()),
-            )
+            Problem::of(Code::File, format!("cannot make {}: {error}", folder.display()))
         })?;
         let wants =
             missing.iter().map(|download| self.want(download)).collect::<Outcome<Vec<_>>>()?;
@@ -279,8 +275,8 @@ impl<'a> Network<'a> {
             // Nothing was known beforehand; after some seconds it is.
             if !held.told && rate.seconds > FIRST_SECONDS {
                 held.told = true;
-                let left = rate.estimate(total.saturating_sub(there));
-                self.reporter.say(format!("   fetch  {left} left"));
+                let left = rate.seconds_of(total.saturating_sub(there));
+                self.reporter.tell(&Event::FetchEstimated { left });
             }
         };
         let results = self.fetcher()?.fetch_all(&wants, &folder, &progress);
@@ -294,11 +290,7 @@ impl<'a> Network<'a> {
             .filter_map(|(index, result)| Some((index, result.err()?)))
             .collect();
         if problems.is_empty() {
-            self.reporter.say(format!(
-                "    done  fetched {} in {}",
-                bytes(total),
-                crate::report::reporter::duration(seconds)
-            ));
+            self.reporter.tell(&Event::FetchFinished { bytes: total, seconds });
             return Ok(());
         }
         Err(unfetched(&missing, &problems))
@@ -358,23 +350,16 @@ impl FetchRate {
         Ok(store.put_note(&Self::place(store), text.as_bytes())?)
     }
 
-    /// Says how long so many bytes take.
-    fn estimate(self, bytes: u64) -> String {
+    /// How many seconds so many bytes take at this rate.
+    fn seconds_of(self, bytes: u64) -> f64 {
         #[expect(clippy::cast_precision_loss, reason = "an estimate")]
         let seconds = bytes as f64 * self.seconds / self.bytes.max(1) as f64;
-        match seconds {
-            ..10.0 => format!("about {:.0} s", seconds.max(1.0)),
-            _ => format!("about {}", crate::report::reporter::duration(seconds)),
-        }
+        seconds
     }
 
-    /// Says before the first byte how long a download takes, as far as that is known.
-    fn announced(self, bytes: u64) -> String {
-        match bytes {
-            0 => String::new(),
-            bytes if self.is_known() => format!(", {}", self.estimate(bytes)),
-            _ => ", how long that takes is told after some seconds".to_owned(),
-        }
+    /// Tells before the first byte how long a download takes, where that is known.
+    fn expected(self, bytes: u64) -> Option<f64> {
+        self.is_known().then(|| self.seconds_of(bytes))
     }
 }
 
@@ -383,7 +368,7 @@ fn not_fetched(missing: &[&Download]) -> Problem {
     let more =
         if missing.len() > 5 { format!(" and {} more", missing.len() - 5) } else { String::new() };
     let message = format!("not fetched yet, and --offline was given: {}{more}", names.join(", "));
-    Problem::new("F003", Exit::Fetch, message).hint("run `osier fetch` with a network first")
+    Problem::of(Code::Offline, message).hint("run `osier fetch` with a network first")
 }
 
 /// Says which files could not be fetched, and what to do.
@@ -397,14 +382,14 @@ fn unfetched(missing: &[&Download], problems: &[(usize, FetchError)]) -> Problem
         // The pins of packages move together.
         let names = recipes.into_iter().flatten().fold(String::new(), |all, name| all + " " + name);
         let message = format!("{} pinned file(s) are on no mirror any more", problems.len());
-        Problem::new("F005", Exit::Fetch, message)
+        Problem::of(Code::NotServed, message)
             .hint(format!("run `osier update{names}` to move the pins to versions that are served"))
     } else {
         let message = format!("{} of {} files could not be fetched", problems.len(), missing.len());
         let moved = |(index, error): &&(usize, FetchError)| {
             error.is_not_found() && matches!(missing[*index].from, Place::Urls(_))
         };
-        let problem = Problem::new("F001", Exit::Fetch, message);
+        let problem = Problem::of(Code::NotFetched, message);
         match problems.iter().find(moved) {
             Some((index, _)) => problem.hint(moved_away(&missing[*index].wanted_by)),
             None => problem.hint("what has arrived is kept; run the same command again to go on"),
@@ -426,10 +411,10 @@ fn moved_away(recipe: &str) -> String {
 /// Tells an archive that cannot be reached from one that cannot be trusted.
 pub(super) fn archive_problem(error: &ArchiveError) -> Problem {
     let code = match error {
-        ArchiveError::Transport(_) => "F001",
-        _ => "F004",
+        ArchiveError::Transport(_) => Code::NotFetched,
+        _ => Code::Untrusted,
     };
-    let problem = Problem::new(code, Exit::Fetch, chain(error));
+    let problem = Problem::of(code, chain(error));
     match error {
         ArchiveError::Transport(TransportError::NotFound { .. }) => problem.hint(OTHER_MIRROR),
         _ => problem,
@@ -437,7 +422,7 @@ pub(super) fn archive_problem(error: &ArchiveError) -> Problem {
 }
 
 fn failed(error: &FetchError) -> Problem {
-    Problem::new("F001", Exit::Fetch, error)
+    Problem::of(Code::NotFetched, error)
 }
 
 impl Transport for Network<'_> {
@@ -492,20 +477,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("store"), "boot").unwrap();
         let nothing = FetchRate::read(&store);
-        assert_eq!(
-            nothing.announced(5_000_000),
-            ", how long that takes is told after some seconds"
-        );
+        assert_eq!(nothing.expected(5_000_000), None);
         // Too little to tell a rate from.
         nothing.and(1000, 9.0).write(&store).unwrap();
         assert!(!FetchRate::read(&store).is_known());
         nothing.and(10_000_000, 1.0).write(&store).unwrap();
-        assert_eq!(FetchRate::read(&store).announced(600_000_000), ", about 60 s");
-        assert_eq!(FetchRate::read(&store).announced(83_000_000), ", about 8 s");
-        assert_eq!(FetchRate::read(&store).announced(0), "");
+        let expected = |bytes| FetchRate::read(&store).expected(bytes).map(f64::round);
+        assert_eq!(expected(600_000_000), Some(60.0));
+        assert_eq!(expected(83_000_000), Some(8.0));
+        assert_eq!(expected(0), Some(0.0));
         // The line has become slower: the newest download counts most.
         FetchRate::read(&store).and(10_000_000, 10.0).write(&store).unwrap();
-        assert_eq!(FetchRate::read(&store).announced(100_000_000), ", about 70 s");
+        assert_eq!(expected(100_000_000), Some(70.0));
         for damaged in ["", "x y", "5", "1 inf", "-1 2", "3 -2"] {
             std::fs::write(FetchRate::place(&store), damaged).unwrap();
             assert!(!FetchRate::read(&store).is_known(), "{damaged}");

@@ -3,7 +3,7 @@
 use osier_build::{Environment, MissingPin, locked_environment};
 use osier_recipe::Target;
 
-use super::pins::add;
+use super::add;
 use crate::project::Project;
 use crate::report::problem::{Outcome, Problem};
 use crate::source::network::{Download, Network, Place};

@@ -11,7 +11,7 @@ use std::time::Duration;
 use osier_sandbox::{Launcher, Mount, Root, Spec, Status, Stdio};
 use osier_store::{FileError, IoContext, Scratch, Store};
 
-use crate::report::problem::{Exit, Outcome, Problem};
+use crate::report::problem::{Code, Outcome, Problem};
 use crate::signals::{INTERRUPTED, Looking, interrupted};
 
 /// How many of a failed tool's last lines are shown.
@@ -78,7 +78,7 @@ impl Bench<'_> {
             ..Stdio::default()
         };
         let sandbox = |error: &dyn std::error::Error| {
-            Problem::new("S008", Exit::Machine, crate::report::problem::chain(error))
+            Problem::of(Code::NoSandbox, crate::report::problem::chain(error))
         };
         let _looking = Looking::begin();
         let mut running = self.launcher.spawn(&spec, stdio).map_err(|error| sandbox(&error))?;
@@ -98,7 +98,7 @@ impl Bench<'_> {
             Status::Signal(signal) => format!("was killed by signal {signal}"),
         };
         let program = words.first().map_or("", String::as_str);
-        let mut problem = Problem::new("I003", Exit::Failed, format!("{program} {how}"));
+        let mut problem = Problem::of(Code::ImageFailed, format!("{program} {how}"));
         let said = String::from_utf8_lossy(&fs::read(&log).at("read", &log)?).into_owned();
         let lines: Vec<&str> = said.lines().filter(|line| !line.trim().is_empty()).collect();
         for line in &lines[lines.len().saturating_sub(LAST_LINES)..] {

@@ -14,7 +14,7 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 use rustix::termios::{Winsize, tcgetwinsize, tcsetwinsize};
 
-use crate::report::problem::{Exit, Outcome, Problem};
+use crate::report::problem::{Code, Outcome, Problem};
 
 /// How often the size of the person's window is looked at.
 const TICK: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
@@ -27,17 +27,13 @@ pub(crate) fn is_there() -> bool {
 /// Runs a command in its sandbox to the end: with a terminal of its own where a person sits at one, else on osier's own streams.
 pub(crate) fn run(launcher: &Launcher, mut spec: Spec) -> Outcome<Status> {
     let not_set_up = |error: &dyn std::fmt::Display| {
-        Problem::new("S008", Exit::Machine, format!("the sandbox could not be set up: {error}"))
+        Problem::of(Code::NoSandbox, format!("the sandbox could not be set up: {error}"))
     };
     let ended = |running: Running| {
-        running
-            .wait()
-            .map(|exit| exit.status)
-            .map_err(|error| Problem::new("S008", Exit::Machine, error))
+        running.wait().map(|exit| exit.status).map_err(|error| Problem::of(Code::NoSandbox, error))
     };
-    let broken = |error: Errno| {
-        Problem::new("M001", Exit::Machine, format!("the terminal cannot be used: {error}"))
-    };
+    let broken =
+        |error: Errno| Problem::of(Code::File, format!("the terminal cannot be used: {error}"));
     if !is_there() {
         let stdio = own_streams()?;
         return ended(launcher.spawn(&spec, stdio).map_err(|error| not_set_up(&error))?);
@@ -61,9 +57,8 @@ pub(crate) fn run(launcher: &Launcher, mut spec: Spec) -> Outcome<Status> {
 
 fn own_streams() -> Outcome<Stdio> {
     let copy = |fd: BorrowedFd<'_>| -> Outcome<OwnedFd> {
-        fd.try_clone_to_owned().map_err(|error| {
-            Problem::new("M001", Exit::Machine, format!("cannot share a stream: {error}"))
-        })
+        fd.try_clone_to_owned()
+            .map_err(|error| Problem::of(Code::File, format!("cannot share a stream: {error}")))
     };
     Ok(Stdio {
         stdin: Some(copy(std::io::stdin().as_fd())?),

@@ -7,7 +7,7 @@ use osier_store::{Digest, IoContext, Store, flush_file_system, sync_folder};
 use super::{out_folder, target_folder, wanted};
 use crate::beside::Beside;
 use crate::project::{Goal, Project};
-use crate::report::problem::{Exit, Outcome, Problem};
+use crate::report::problem::{Code, Outcome, Problem};
 use crate::session::{Workplace, launcher};
 use crate::source::network::Network;
 use crate::system;
@@ -58,8 +58,9 @@ pub(crate) fn run(
                     let place = folder.join(output);
                     if place.exists() {
                         let message = format!("{} is there already", place.display());
-                        return Err(Problem::new("C002", Exit::Usage, message)
-                            .hint("name another folder by --out"));
+                        return Err(
+                            Problem::of(Code::Usage, message).hint("name another folder by --out")
+                        );
                     }
                     std::fs::create_dir_all(folder).at("make", folder)?;
                     deliver(&store, digest, folder, &place)?;

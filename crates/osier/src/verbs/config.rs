@@ -14,7 +14,8 @@ use crate::beside;
 use crate::project::library::{BesideKind, Shelf};
 use crate::project::own_recipe;
 use crate::project::{Project, split_target};
-use crate::report::problem::{Exit, Outcome, Problem};
+use crate::report::event::Event;
+use crate::report::problem::{Code, Outcome, Problem};
 use crate::session::{Workplace, launcher};
 use crate::source::network::Network;
 use crate::source::tools;
@@ -32,7 +33,7 @@ const VARIABLE: &str = "fragments";
 pub(crate) fn run(workplace: &Workplace, component: &str, fragment: Option<&Path>) -> Outcome<()> {
     if !terminal::is_there() {
         let message = "`osier config` opens a full-screen editor and needs a terminal";
-        return Err(Problem::new("C002", Exit::Usage, message)
+        return Err(Problem::of(Code::Usage, message)
             .hint("write the symbols into a fragment and name it in the recipe's `fragments`"));
     }
     let launcher = launcher()?;
@@ -71,7 +72,7 @@ pub(crate) fn run(workplace: &Workplace, component: &str, fragment: Option<&Path
     let command = ["/bin/sh", "-euc", &editor.run].map(OsString::from).to_vec();
     let mut entered = shell::enter(&engine, &graph, step, command)?;
     let Root::Overlay { lowers, upper, .. } = &mut entered.spec.root else {
-        return Err(Problem::new("S008", Exit::Machine, "a step's root is always an overlay"));
+        return Err(Problem::defect("the root of a step is no overlay"));
     };
     // The lowest layer is the build environment. The editor's has more packages, and enters no key.
     lowers.pop();
@@ -82,7 +83,10 @@ pub(crate) fn run(workplace: &Workplace, component: &str, fragment: Option<&Path
     let source = graph.component(id).variables.get("SOURCE").map_or("/build", String::as_str);
     let path = Path::new(source.trim_start_matches('/')).join(&*editor.config);
     let before = read(&edited_layers[1..], &path)?;
-    workplace.reporter.say(format!("    edit  {component}: {}", *editor.run));
+    workplace.reporter.tell(&Event::EditorOpened {
+        component: component.to_owned(),
+        command: editor.run.value.clone(),
+    });
     shell::ended(terminal::run(&launcher, entered.spec)?)?;
     let after = read(&edited_layers, &path)?;
     let difference = osier_kconfig::difference(&before, &after);
@@ -116,7 +120,7 @@ fn editor(project: &Project<'_>, recipe: &Recipe) -> Outcome<Editor> {
     kind.editor.ok_or_else(|| {
         let message =
             format!("`{}` is of the kind `{name}`, which has no configuration editor", recipe.name);
-        Problem::new("C002", Exit::Usage, message)
+        Problem::of(Code::Usage, message)
     })
 }
 
@@ -133,7 +137,7 @@ fn terminal_kind(root: &Path) -> String {
 /// Reads the configuration as these layers show it, the topmost first.
 fn read(layers: &[PathBuf], path: &Path) -> Outcome<Config> {
     let found = LayerStack::new(layers.to_vec()).find(path)?.ok_or_else(|| {
-        Problem::new("S005", Exit::Failed, format!("there is no /{}", path.display()))
+        Problem::of(Code::MissingOutput, format!("there is no /{}", path.display()))
     })?;
     let text = fs::read_to_string(&found.host).at("read", &found.host)?;
     parse(&format!("/{}", path.display()), &text)
@@ -142,7 +146,7 @@ fn read(layers: &[PathBuf], path: &Path) -> Outcome<Config> {
 fn parse(name: &str, text: &str) -> Outcome<Config> {
     Config::parse(name, text).map_err(|errors| {
         let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        Problem::new("S004", Exit::Failed, lines.join("\n"))
+        Problem::of(Code::CheckFailed, lines.join("\n"))
     })
 }
 
@@ -181,7 +185,7 @@ fn keep(
         }
         None => {
             let message = format!("{} has no folder of its own for fragments", entry.label);
-            return Err(Problem::new("C002", Exit::Usage, message).hint(format!(
+            return Err(Problem::of(Code::Usage, message).hint(format!(
                 "move it to recipes/{component}/recipe.toml, or name a file by --fragment"
             )));
         }

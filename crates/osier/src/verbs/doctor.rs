@@ -4,8 +4,8 @@ use std::path::Path;
 
 use osier_sandbox::{Feature, Outcome as Found, probe};
 
-use crate::report::problem::{Exit, Outcome, Problem};
-use crate::report::reporter::bytes;
+use crate::report::figures::bytes;
+use crate::report::problem::{Code, Outcome, Problem};
 use crate::session::Workplace;
 
 fn label(feature: Feature) -> &'static str {
@@ -68,11 +68,7 @@ pub(crate) fn run(workplace: &Workplace) -> Outcome<()> {
         Err(error) => show.result(format!("{:<7} {error}", "no")),
     }
     if !report.full() {
-        return Err(Problem::new(
-            "M005",
-            Exit::Machine,
-            "builds cannot run here with full isolation",
-        ));
+        return Err(Problem::of(Code::NoSandbox, "builds cannot run here with full isolation"));
     }
     Ok(())
 }

@@ -1,23 +1,22 @@
 //! `osier explain`: the page of a code.
 
-use super::reference::codes;
-use crate::report::problem::Outcome;
+use crate::report::codes::Code;
+use crate::report::problem::{Outcome, unknown};
 use crate::session::Workplace;
 
 /// Prints the page of a code, or the list of codes.
 pub(crate) fn run(workplace: &Workplace, code: Option<&str>) -> Outcome<()> {
-    let codes = codes();
     let Some(wanted) = code else {
-        for (code, title, _) in &codes {
-            workplace.reporter.result(format!("{code}  {title}"));
+        for code in Code::all() {
+            workplace.reporter.result(format!("{code}  {}", code.title()));
         }
         return Ok(());
     };
-    let wanted = wanted.trim_start_matches("error[").trim_end_matches(']').to_uppercase();
-    let Some((code, title, text)) = codes.iter().find(|(code, _, _)| *code == wanted) else {
-        let known: Vec<String> = codes.into_iter().map(|(code, _, _)| code).collect();
-        return Err(crate::report::problem::unknown("code", &wanted, &known));
+    let wanted = wanted.trim_start_matches("error[").trim_end_matches(']');
+    let Some(code) = Code::parse(wanted) else {
+        let known: Vec<String> = Code::all().iter().map(ToString::to_string).collect();
+        return Err(unknown("code", &wanted.to_uppercase(), &known));
     };
-    workplace.reporter.result(format!("{code}: {title}\n\n{text}"));
+    workplace.reporter.result(format!("{code}: {}\n\n{}", code.title(), code.page()));
     Ok(())
 }

@@ -4,14 +4,14 @@ use std::time::{Duration, SystemTime};
 
 use osier_store::{GcLimits, Left, Store};
 
-use crate::report::problem::{Exit, Outcome, Problem};
-use crate::report::reporter::bytes;
+use crate::report::figures::bytes;
+use crate::report::problem::{Code, Outcome, Problem};
 use crate::session::Workplace;
 
 /// Reads a size such as `20G` or `500M`.
 fn size(text: &str) -> Outcome<u64> {
     osier_recipe::parse_size(text).ok_or_else(|| {
-        Problem::new("C002", Exit::Usage, format!("`{text}` is no size; write it as 500M or 20G"))
+        Problem::of(Code::Usage, format!("`{text}` is no size; write it as 500M or 20G"))
     })
 }
 
@@ -61,13 +61,13 @@ fn remove_all(workplace: &Workplace, store: &Store) -> Outcome<()> {
     let root = store.root().display();
     if let Some(what) = workplace.kept(store.root()) {
         let message = format!("the store {root} is {what}, which osier does not remove");
-        return Err(Problem::new("M003", Exit::Machine, message).hint(
+        return Err(Problem::of(Code::StoreUnusable, message).hint(
             "`osier gc --size 1K` removes all that was built and fetched, and leaves the folder",
         ));
     }
     let Some(left) = store.remove_all()? else {
         let message = "another osier is at work in this store; --all would take what it needs";
-        return Err(Problem::new("M001", Exit::Machine, message)
+        return Err(Problem::of(Code::File, message)
             .hint("wait for it to end; without --all, gc can run beside it"));
     };
     workplace.reporter.result(format!("removed the store {root}"));

@@ -7,7 +7,7 @@ use osier_store::{IoContext, Key, Store};
 
 use crate::engine;
 use crate::project::Project;
-use crate::report::problem::{Exit, Outcome, Problem};
+use crate::report::problem::{Code, Outcome, Problem};
 use crate::session::Workplace;
 use crate::source::network::Network;
 
@@ -21,7 +21,7 @@ pub(crate) fn run(workplace: &Workplace, step: Option<&str>) -> Outcome<()> {
             let path = store.log_path(&key);
             if !path.exists() {
                 let message = format!("{step} has not run, or printed nothing");
-                return Err(Problem::new("C001", Exit::Usage, message));
+                return Err(Problem::of(Code::Unknown, message));
             }
             path
         }
@@ -33,7 +33,7 @@ pub(crate) fn run(workplace: &Workplace, step: Option<&str>) -> Outcome<()> {
                         .unwrap_or(SystemTime::UNIX_EPOCH)
                 });
             newest.ok_or_else(|| {
-                Problem::new("C001", Exit::Usage, "no step has failed")
+                Problem::of(Code::Unknown, "no step has failed")
                     .hint("name one: `osier log COMPONENT:STEP`")
             })?
         }
@@ -93,5 +93,5 @@ fn planned_key(
         .keys
         .get(&found)
         .copied()
-        .ok_or_else(|| Problem::new("C001", Exit::Usage, format!("{label} has not run yet")))
+        .ok_or_else(|| Problem::of(Code::Unknown, format!("{label} has not run yet")))
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use osier_store::IoContext;
 
-use crate::report::problem::{Exit, Outcome, Problem};
+use crate::report::problem::{Code, Outcome, Problem};
 use crate::session::Workplace;
 
 /// The files of a new project; `@NAME@` stands for its name.
@@ -33,13 +33,11 @@ pub(crate) fn run(workplace: &Workplace, folder: &Path) -> Outcome<()> {
         let message = format!(
             "`{name}` cannot be a system's name: it must be of a-z, 0-9, `+`, `.`, `_`, `-`"
         );
-        return Err(Problem::new("C002", Exit::Usage, message));
+        return Err(Problem::of(Code::Usage, message));
     }
     if fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some()) {
         let message = format!("{} is there already and is not empty", folder.display());
-        return Err(
-            Problem::new("C002", Exit::Usage, message).hint("name a folder that is not there yet")
-        );
+        return Err(Problem::of(Code::Usage, message).hint("name a folder that is not there yet"));
     }
     for (path, executable, text) in FILES {
         let place = folder.join(path.replace("@NAME@", name));

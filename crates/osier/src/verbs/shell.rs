@@ -9,7 +9,8 @@ use osier_store::{Key, KeyBuilder, Store};
 use crate::cli::Then;
 use crate::engine;
 use crate::project::Project;
-use crate::report::problem::{Exit, Outcome, Problem};
+use crate::report::event::Event;
+use crate::report::problem::{Code, Outcome, Problem};
 use crate::report::screen;
 use crate::session::{Workplace, launcher};
 use crate::signals::Looking;
@@ -54,10 +55,8 @@ pub(crate) fn enter(
     let name = &graph.component(graph.step(step).component).name;
     engine.enter(graph, step, command).map_err(|error| match error {
         EnterError::Build(error) => engine::build_problem(error),
-        EnterError::Degraded => Problem::new("C001", Exit::Usage, error),
-        error => {
-            Problem::new("C001", Exit::Usage, error).hint(format!("run `osier build {name}` first"))
-        }
+        EnterError::Degraded => Problem::of(Code::Unknown, error),
+        error => Problem::of(Code::Unknown, error).hint(format!("run `osier build {name}` first")),
     })
 }
 
@@ -77,16 +76,13 @@ fn run_in_step(
 pub(crate) fn ended(status: Status) -> Outcome<()> {
     match status {
         Status::Code(0) => Ok(()),
-        Status::Code(code) => Err(Problem::new(
-            "S001",
-            Exit::Failed,
+        Status::Code(code) => Err(Problem::of(
+            Code::CommandFailed,
             format!("the command ended with exit status {code}"),
         )),
-        Status::Signal(signal) => Err(Problem::new(
-            "S002",
-            Exit::Failed,
-            format!("the command was killed by signal {signal}"),
-        )),
+        Status::Signal(signal) => {
+            Err(Problem::of(Code::Killed, format!("the command was killed by signal {signal}")))
+        }
     }
 }
 
@@ -132,7 +128,7 @@ pub(crate) fn run(
     let command: Vec<OsString> =
         if command.is_empty() { shell() } else { command.iter().map(OsString::from).collect() };
     let interactive = command == shell();
-    workplace.reporter.say(format!("   enter  {label}"));
+    workplace.reporter.tell(&Event::StepEntered { step: label.clone() });
     let (status, state) = run_in_step(&launcher, &engine, &graph, step, command)?;
     let then = match (then, state) {
         (Some(then), _) => then,
@@ -148,14 +144,13 @@ pub(crate) fn run(
         }
         Then::Retry if went_on(&store, survey.keys.get(&step)) => {
             let message = format!("{label} went on from an earlier build's objects");
-            Err(Problem::new("C002", Exit::Usage, message)
+            Err(Problem::of(Code::Usage, message)
                 .hint("change the edited source itself and build again"))
         }
         Then::Retry => {
             let Work::Script { text, .. } = &graph.step(step).work else {
-                return Err(Problem::new(
-                    "C002",
-                    Exit::Usage,
+                return Err(Problem::of(
+                    Code::Usage,
                     format!("{label} runs no script that could be tried again"),
                 ));
             };
@@ -163,9 +158,8 @@ pub(crate) fn run(
             let (status, state) = run_in_step(&launcher, &engine, &graph, step, script)?;
             ended(status)?;
             let (Some(upper), EnteredState::Failed) = (failed_layer(&step), state) else {
-                return Err(Problem::new(
-                    "C002",
-                    Exit::Usage,
+                return Err(Problem::of(
+                    Code::Usage,
                     format!("{label} has not failed, so there is nothing to go on from"),
                 ));
             };

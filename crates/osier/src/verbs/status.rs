@@ -1,9 +1,14 @@
 //! `osier status`: what is built, what is not, and what failed.
 
+use osier_build::{Event, Graph, Survey, Work, patch_reports};
+use osier_patch::{Class, summary};
+use osier_store::Store;
+
 use super::wanted;
 use crate::engine;
 use crate::project::Project;
 use crate::report::problem::Outcome;
+use crate::report::reporter::Reporter;
 use crate::session::Workplace;
 use crate::source::network::Network;
 
@@ -37,7 +42,7 @@ pub(crate) fn run(workplace: &Workplace, name: Option<&str>) -> Outcome<()> {
             ));
         }
     }
-    crate::report::patching::status(&workplace.reporter, &store, &graph, &survey);
+    patched(&workplace.reporter, &store, &graph, &survey);
     for id in survey.open.iter().take(50) {
         let component = graph.component(*id);
         let failed = component
@@ -54,4 +59,27 @@ pub(crate) fn run(workplace: &Workplace, name: Option<&str>) -> Outcome<()> {
         workplace.reporter.result(format!("  and {} more", open - 50));
     }
     Ok(())
+}
+
+/// Tells what became of patches when the steps ran whose layers are used now, where not all were clean.
+fn patched(reporter: &Reporter, store: &Store, graph: &Graph, survey: &Survey) {
+    for (id, key) in &survey.keys {
+        let step = graph.step(*id);
+        let done = store.index().has_layer(key);
+        let Some(patches) = patch_reports(store, key)
+            .filter(|_| done && matches!(step.work, Work::Patch(_)))
+            .filter(|patches| {
+                patches.iter().any(|one| one.class != Class::Clean || one.waived.is_some())
+            })
+        else {
+            continue;
+        };
+        let component = graph.component(step.component).name.clone();
+        reporter.result(format!("  {component}  {}", summary(&patches)));
+        for report in patches.iter().filter(|report| report.waived.is_some()) {
+            reporter.result(format!("    {}", report.headline()));
+        }
+        let event = Event::StepPatched { component, step: step.name.clone(), patches };
+        reporter.json(&event);
+    }
 }

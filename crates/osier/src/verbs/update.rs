@@ -13,5 +13,5 @@ pub(crate) fn run(workplace: &Workplace, names: &[String]) -> Outcome<()> {
     let network = Network::new(&store, &workplace.reporter, workplace.global.offline)
         .with_launcher(launcher.as_ref());
     let mut project = Project::open(workplace, &store)?;
-    crate::source::pins::update(&mut project, names, &network)
+    crate::source::update(&mut project, names, &network)
 }

@@ -1,11 +1,10 @@
 //! `osier verify`: everything that the store holds, read and compared.
 
 use osier_store::Damage;
-use serde_json::json;
 
-use crate::compose::DAMAGED;
-use crate::report::problem::{Exit, Outcome, Problem};
-use crate::report::reporter::bytes;
+use crate::report::event::{DamageEntry, Event};
+use crate::report::figures::bytes;
+use crate::report::problem::{Code, Outcome, Problem};
 use crate::session::Workplace;
 
 pub(crate) fn run(workplace: &Workplace) -> Outcome<()> {
@@ -13,20 +12,23 @@ pub(crate) fn run(workplace: &Workplace) -> Outcome<()> {
     let report = store.verify()?;
     let set_aside = report.set_aside;
     if workplace.global.json {
-        let damages = report.damages.iter();
-        let damages = damages.map(|Damage { kind, name, problem, of }| json!({"kind": kind, "name": name, "problem": problem, "of": of}));
-        workplace.reporter.json(&json!({
-            "event": "verify",
-            "blobs": report.blobs,
-            "bytes": report.bytes,
-            "areas": report.areas,
-            "layers": report.layers,
-            "environments": report.environments,
-            "unknown": report.unknown,
-            "half": report.half,
-            "damages": damages.collect::<Vec<_>>(),
-            "set_aside": set_aside,
-        }));
+        let damages = report.damages.iter().map(|Damage { kind, name, problem, of }| DamageEntry {
+            kind: (*kind).to_owned(),
+            name: name.clone(),
+            problem: problem.clone(),
+            of: of.clone(),
+        });
+        workplace.reporter.tell(&Event::Verify {
+            blobs: report.blobs,
+            bytes: report.bytes,
+            areas: report.areas,
+            layers: report.layers,
+            environments: report.environments,
+            unknown: report.unknown,
+            half: report.half,
+            damages: damages.collect(),
+            set_aside,
+        });
     } else {
         let result = |line: String| workplace.reporter.result(line);
         result(format!("read  {} files, {}", report.blobs, bytes(report.bytes)));
@@ -53,7 +55,7 @@ pub(crate) fn run(workplace: &Workplace) -> Outcome<()> {
         return Ok(());
     }
     let message = format!("{} damaged things are in the store", report.damages.len());
-    Err(Problem::new(DAMAGED, Exit::Failed, message).hint(if set_aside {
+    Err(Problem::of(Code::DamageFound, message).hint(if set_aside {
         "they were set aside; the next build makes again what it needs of them"
     } else {
         "nothing was changed, because another osier uses the store, or it can only be read; run this again when it is free"

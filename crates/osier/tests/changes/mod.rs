@@ -205,6 +205,24 @@ fn an_edit_that_changes_no_output_stops_where_it_is() {
         "base is built again because the script of install changed (recipes/base/recipe.toml:9)";
     says(&why(&space, "base"), &[cause]);
     says(&why(&space, "top"), &["top depends on middle", "middle depends on base", cause]);
+    // A program that reads JSON gets the reason as a value.
+    let json = space.prints(&["--json", "why", "top"]);
+    let mut events = json.lines().map(|line| serde_json::from_str(line).unwrap());
+    let event: serde_json::Value =
+        events.find(|event: &serde_json::Value| event["event"] == "why").unwrap();
+    let expected = serde_json::json!({
+        "reason": "depends_on",
+        "chain": ["top", "middle", "base"],
+        "because": {
+            "reason": "part_changed",
+            "component": "base",
+            "part": {"kind": "script", "step": "install"},
+            "before": null,
+            "now": null,
+            "place": "recipes/base/recipe.toml:9",
+        },
+    });
+    assert_eq!(event["why"], expected);
     says(&why(&space, "small"), &["small depends on top", cause]);
     let (ran, image) = build(&space);
     assert_eq!(ran, ["base:install"]);

@@ -8,7 +8,8 @@ use osier_build::{ComponentId, Edits, Graph, SourceEdit};
 use osier_store::{Store, Tree, TreeNode};
 
 use crate::project::Project;
-use crate::report::problem::{Exit, Outcome, Problem};
+use crate::report::event::Event;
+use crate::report::problem::{Code, Outcome, Problem};
 use crate::session::Workplace;
 use state::Edit;
 
@@ -56,7 +57,7 @@ pub(crate) fn is_the_same(graph: &Graph, id: ComponentId, edit: &Edit) -> Outcom
         component.name,
         edit.folder.display()
     );
-    Err(Problem::new("E004", Exit::Usage, message)
+    Err(Problem::of(Code::EditStale, message)
         .hint(format!(
             "take the change of its pins, sources or patches back until `osier edit --finish {}` has made a patch",
             edit.recipe
@@ -157,6 +158,7 @@ pub(crate) fn remind(workplace: &Workplace) {
 pub(crate) fn begin_afresh(project: &Project<'_>, recipe: &str, why: &str) -> Outcome<()> {
     let Some(edit) = state::find(project, recipe)? else { return Ok(()) };
     edit.begin_afresh(&edit.now(project.store, &edit.source()?)?)?;
-    project.workplace.reporter.say(format!("   again  {recipe} afresh: {why}"));
+    let (recipe, reason) = (recipe.to_owned(), why.to_owned());
+    project.workplace.reporter.tell(&Event::EditRestarted { recipe, reason });
     Ok(())
 }

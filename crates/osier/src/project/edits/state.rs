@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::beside::{self, Beside};
 use crate::project::Project;
-use crate::report::problem::{Exit, Outcome, Problem};
+use crate::report::problem::{Code, Outcome, Problem};
 
 /// The version of the records; those of another are refused.
 const VERSION: u64 = 1;
@@ -151,7 +151,7 @@ impl Edit {
         let gone = |what: &str| {
             let folder = self.folder.display();
             let message = format!("{} is edited in {folder}, which {what}", self.recipe);
-            Problem::new("E001", Exit::Usage, message).hint(format!(
+            Problem::of(Code::EditGone, message).hint(format!(
                 "put it back; or `osier edit --drop {}` builds what the recipe says again",
                 self.recipe
             ))
@@ -174,7 +174,7 @@ impl Edit {
 
 fn damaged(place: &Path, recipe: &str) -> Problem {
     let message = format!("{} is damaged, or of another version of osier", place.display());
-    Problem::new("E004", Exit::Usage, message).hint(format!(
+    Problem::of(Code::EditStale, message).hint(format!(
         "`osier edit --drop {recipe}` forgets the edit and leaves the edited source as it is"
     ))
 }
@@ -218,7 +218,7 @@ fn forget(place: &Path) -> Outcome<()> {
 /// Takes a folder over as a tree.
 pub(crate) fn taken(store: &Store, folder: &Path) -> Outcome<Tree> {
     let digest: Digest = store.take_folder_without(folder, &NOT_SOURCE)?;
-    store.tree(&digest).map_err(|error| Problem::new("M001", Exit::Machine, error))
+    store.tree(&digest).map_err(|error| Problem::of(Code::File, error))
 }
 
 /// Leaves out the folders without files that `source` does not have, and adds those that it has.

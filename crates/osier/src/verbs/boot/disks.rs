@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use osier_boot::Bus;
 use osier_recipe::{
-    Backing, Code, Diagnostic, Format, Image, MachineFile, Spanned, System, Target,
+    Backing, Code as RecipeCode, Diagnostic, Format, Image, MachineFile, Spanned, System, Target,
 };
 use osier_sandbox::Launcher;
 use osier_store::Digest;
@@ -16,7 +16,7 @@ use crate::beside::copy_with_holes;
 use crate::project::library::{Entry, Shelf};
 use crate::project::{Goal, Project};
 use crate::report::problem::diagnosed;
-use crate::report::problem::{Exit, Outcome, Problem};
+use crate::report::problem::{Code, Outcome, Problem};
 use crate::source::network::Network;
 use crate::system;
 
@@ -53,7 +53,7 @@ pub(crate) fn systems(
             if project.library().find(Shelf::Systems, name)?.is_none() {
                 let known = project.library().names(Shelf::Systems);
                 let error = Diagnostic::unknown(
-                    Code::UnknownName,
+                    RecipeCode::UnknownName,
                     "system",
                     &machine.origin,
                     &name.span,
@@ -71,7 +71,7 @@ pub(crate) fn systems(
         let span = image.as_ref().map_or(&name.span, |image| &image.span);
         let found = on_disk(system, image.as_ref().map(|image| image.as_str()));
         found.map_err(|message| {
-            let error = machine.origin.error(Code::UnknownName, span, message);
+            let error = machine.origin.error(RecipeCode::UnknownName, span, message);
             let images = system.images.iter().filter(|image| image.format != Format::Initramfs);
             let known: Vec<&str> = images.map(|image| image.name.as_str()).collect();
             wrong(
@@ -102,8 +102,14 @@ pub(crate) fn left_out(
         return Ok(());
     };
     let what = format!("disk of the machine `{}`", machine.name);
-    let error =
-        Diagnostic::unknown(Code::UnknownName, &what, &system.origin, &name.span, name, known());
+    let error = Diagnostic::unknown(
+        RecipeCode::UnknownName,
+        &what,
+        &system.origin,
+        &name.span,
+        name,
+        known(),
+    );
     Err(wrong(project, error))
 }
 
@@ -165,10 +171,10 @@ pub(crate) fn fill(
                 continue;
             }
             let image = on_disk(&system, image.as_ref().map(|image| image.as_str()))
-                .map_err(|message| Problem::new("I002", Exit::Usage, message))?;
+                .map_err(|message| Problem::of(Code::NotBootable, message))?;
             let digest = built.image(&image.file_name()).ok_or_else(|| {
                 let message = format!("the system `{name}` has no image `{}`", image.name);
-                Problem::new("I002", Exit::Usage, message)
+                Problem::of(Code::NotBootable, message)
             })?;
             let place = verified(project, digest)?;
             if ready.disk.read_only {

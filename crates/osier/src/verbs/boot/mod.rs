@@ -5,9 +5,10 @@ pub(crate) mod disks;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use osier_boot::interactive::{InteractiveError, boot_interactive};
 use osier_boot::{
-    Accelerator, Action, Architecture, BootEvent, BootPlan, BootScript, Challenge, GuestEnding,
-    Machine, Pattern, Script,
+    Accelerator, Action, Architecture, BootError, BootEvent, BootPlan, BootScript, Challenge,
+    GuestEnding, Machine, Pattern, Script,
 };
 use osier_image::{Attributes, FsTree, ImagePath, Node, append_archive};
 use osier_recipe::{BootRun, End, MachineFile, System, Target};
@@ -20,8 +21,9 @@ use crate::engine;
 use crate::project::library::Entry;
 use crate::project::tune::Demand;
 use crate::project::{BUILD, Goal, Project};
-use crate::report::problem::{Exit, Outcome, Problem};
-use crate::report::reporter::duration;
+use crate::report::event::Event;
+use crate::report::figures::duration;
+use crate::report::problem::{Code, Outcome, Problem};
 use crate::session::{Workplace, launcher};
 use crate::source::network::Network;
 use crate::source::tools::Tool;
@@ -60,9 +62,8 @@ pub(crate) fn machine_file(
 fn system(project: &Project<'_>, name: Option<&str>) -> Outcome<(Box<System>, Entry)> {
     match project.goal(name)? {
         Goal::System(system, entry) => Ok((system, entry)),
-        Goal::Component(name) => Err(Problem::new(
-            "I002",
-            Exit::Usage,
+        Goal::Component(name) => Err(Problem::of(
+            Code::NotBootable,
             format!("`{name}` is a component; only a system can be booted"),
         )),
     }
@@ -76,7 +77,7 @@ pub(crate) fn run(
 ) -> Outcome<()> {
     if workplace.global.degraded {
         let message = "a system cannot be booted in the degraded mode";
-        return Err(Problem::new("C002", Exit::Usage, message).hint(
+        return Err(Problem::of(Code::Usage, message).hint(
             "`osier build --degraded` writes its images; boot them where namespaces are to be had",
         ));
     }
@@ -152,9 +153,8 @@ fn boot_target(
     Delivery::open(&folder)?.expect_logs()?;
     let (kernel, _) = system::deliver(store, &built, &folder)?;
     let Some(kernel) = kernel else {
-        return Err(Problem::new(
-            "I002",
-            Exit::Usage,
+        return Err(Problem::of(
+            Code::NotBootable,
             format!("the system `{}` names no kernel", system.name),
         ));
     };
@@ -181,35 +181,25 @@ fn boot_target(
         no_progress: Duration::from_secs(60),
         folder: folder.clone(),
     };
-    let wrong = |error: osier_boot::BootError| Problem::new("B000", Exit::Failed, error);
     if interactive {
         use std::os::fd::AsFd as _;
-        osier_boot::interactive::boot_interactive(
-            &plan,
-            &emulator,
-            std::io::stdin().as_fd(),
-            std::io::stdout().as_fd(),
-        )
-        .map_err(|error| Problem::new("B000", Exit::Failed, error))?;
+        boot_interactive(&plan, &emulator, std::io::stdin().as_fd(), std::io::stdout().as_fd())
+            .map_err(not_shown)?;
         return Ok(());
     }
     let show = |event: BootEvent<'_>| match event {
-        BootEvent::Started { boot, .. } => workplace.reporter.say(format!(
-            "    boot  {} on {} ({}), boot {boot}",
-            system.name,
-            file.name,
-            accelerator.name()
-        )),
-        BootEvent::Proved { seconds } => workplace
-            .reporter
-            .say(format!("  proved  process 1 answered after {}", duration(seconds))),
-        BootEvent::Retrying => workplace
-            .reporter
-            .say("   again  the emulated timer failed, which says nothing about the system"),
+        BootEvent::Started { boot, .. } => workplace.reporter.tell(&Event::BootStarted {
+            system: system.name.value.clone(),
+            machine: file.name.value.clone(),
+            accelerator: accelerator.name().to_owned(),
+            boot,
+        }),
+        BootEvent::Proved { seconds } => workplace.reporter.tell(&Event::BootProved { seconds }),
+        BootEvent::Retrying => workplace.reporter.tell(&Event::BootRetried {}),
         _ => {}
     };
-    let report = osier_boot::boot(&plan, &emulator, &show).map_err(wrong)?;
-    workplace.reporter.json(&serde_json::to_value(&report).unwrap_or_default());
+    let report = osier_boot::boot(&plan, &emulator, &show).map_err(unbooted)?;
+    workplace.reporter.json(&report);
     let log = report.boots.last().map(|boot| boot.serial_log.clone()).unwrap_or_default();
     let lines = [
         format!("kernel  {}", Workplace::shown(&kernel)),
@@ -221,9 +211,8 @@ fn boot_target(
     ];
     if !report.passed {
         let diagnosis = &report.diagnosis;
-        let mut problem = Problem::new(
-            diagnosis.code,
-            Exit::Failed,
+        let mut problem = Problem::of(
+            Code::given(diagnosis.code),
             match diagnosis.proved {
                 true => format!("{} booted, and then {}", system.name, diagnosis.summary),
                 false => format!("{} did not boot: {}", system.name, diagnosis.summary),
@@ -248,7 +237,7 @@ fn boot_target(
         });
     }
     for note in report.boots.iter().flat_map(|boot| &boot.diagnosis.notes) {
-        workplace.reporter.say(format!("    note  {note}"));
+        workplace.reporter.tell(&Event::BootNoted { note: note.clone() });
     }
     let seconds: f64 = report.boots.iter().map(|boot| boot.seconds).sum();
     workplace.reporter.result(format!(
@@ -264,6 +253,28 @@ fn boot_target(
     Ok(())
 }
 
+/// Says why a boot could not be played.
+fn unbooted(error: BootError) -> Problem {
+    match error {
+        BootError::Machine(_) | BootError::Script(_) => Problem::of(Code::BootRefused, error),
+        BootError::Initrd(_)
+        | BootError::Disks(_)
+        | BootError::Log { .. }
+        | BootError::Host { .. } => Problem::of(Code::File, error),
+    }
+}
+
+/// Says why a person could not be given the console.
+fn not_shown(error: InteractiveError) -> Problem {
+    match error {
+        InteractiveError::Plan(error) => unbooted(error),
+        InteractiveError::Emulator(_) | InteractiveError::Qemu(_) => {
+            Problem::of(Code::QemuFailed, error)
+        }
+        InteractiveError::Streams(_) => Problem::of(Code::File, error),
+    }
+}
+
 /// Checks that a machine runs what is built for a target.
 fn fits(file: &MachineFile, target: Target) -> Outcome<()> {
     if file.architecture == target {
@@ -274,7 +285,7 @@ fn fits(file: &MachineFile, target: Target) -> Outcome<()> {
         file.name, file.architecture
     );
     let hint = format!("name a machine of that architecture in `[target.{target}.boot]`");
-    Err(Problem::new("B000", Exit::Usage, message).hint(hint))
+    Err(Problem::of(Code::BootRefused, message).hint(hint))
 }
 
 /// Unpacks the emulator, unless it is there.
@@ -309,7 +320,7 @@ fn accelerator(
     let scratch = store.scratch("kvm")?;
     let probe = osier_boot::kvm::probe(Path::new("/dev/kvm"), scratch.path(), emulator);
     if probe.accelerator == Accelerator::Tcg {
-        workplace.reporter.say(format!("    note  KVM is not used: {}", probe.reason));
+        workplace.reporter.tell(&Event::KvmUnused { reason: probe.reason.clone() });
     }
     store.put_note(&known, format!("{} {}\n", boot.trim(), probe.accelerator.name()).as_bytes())?;
     Ok(probe.accelerator)
@@ -373,7 +384,7 @@ fn machine(file: &MachineFile, disks: &[ReadyDisk]) -> Outcome<Machine> {
         disks: disks.iter().map(|ready| ready.disk.clone()).collect(),
         extra: file.extra.iter().map(|extra| extra.value.clone()).collect(),
     };
-    machine.check().map_err(|error| Problem::new("B000", Exit::Usage, error))?;
+    machine.check().map_err(|error| Problem::of(Code::BootRefused, error))?;
     Ok(machine)
 }
 

@@ -19,7 +19,7 @@ use crate::project::edits;
 use crate::project::edits::state::{Edit, without_empty_folders};
 use crate::project::library::{Entry, Shelf};
 use crate::project::own_recipe::{self, Named};
-use crate::report::problem::{Exit, Outcome, Problem};
+use crate::report::problem::{Code, Outcome, Problem};
 use crate::session::Workplace;
 use crate::source::network::Network;
 
@@ -66,7 +66,7 @@ pub(super) fn run(
     let pairs = pairs(project, &base, &changes)?;
     let written = osier_patch::write(&pairs).map_err(|unsaid| {
         let message = format!("what was changed in {recipe} cannot be said in a patch");
-        let mut problem = Problem::new("E005", Exit::Usage, message);
+        let mut problem = Problem::of(Code::NoPatch, message);
         for one in unsaid {
             let path = one.path.to_string_lossy().escape_debug().to_string();
             problem.body.push_str(&format!("    | {path}: {}\n", one.why));
@@ -84,7 +84,7 @@ pub(super) fn run(
             return Ok(());
         }
         let message = format!("the patch does not give the source that is edited for {recipe}");
-        let mut problem = Problem::new("E006", Exit::Failed, message);
+        let mut problem = Problem::of(Code::PatchWrong, message);
         for path in wrong.iter().take(20) {
             problem.body.push_str(&format!("    | {path}\n"));
         }
@@ -121,7 +121,7 @@ fn pairs(project: &Project<'_>, base: &Made, changes: &[Change]) -> Outcome<Vec<
             Some(TreeNode::Symlink { target }) => Some(Node::Symlink { target: target.clone() }),
             Some(TreeNode::File { mode, content, .. }) => {
                 let bytes = store.read_blob(content);
-                let content = bytes.map_err(|error| Problem::new("M001", Exit::Machine, error))?;
+                let content = bytes.map_err(|error| Problem::of(Code::File, error))?;
                 Some(Node::File { content, mode: *mode })
             }
         };
@@ -244,7 +244,7 @@ impl Adding {
             Named::ByHand => {
                 let shown = Workplace::shown(&file);
                 let message = format!("where {shown} should name the patch cannot be told");
-                return Err(Problem::new("E006", Exit::Usage, message).hint(format!(
+                return Err(Problem::of(Code::PatchNotGiven, message).hint(format!(
                     "give the recipe a list, as in `patches = [\"{PATTERN}\"]`, and finish again"
                 )));
             }
@@ -271,7 +271,7 @@ impl Adding {
             let moved = folder.join("recipe.toml");
             if moved.symlink_metadata().is_ok() {
                 let message = format!("{} is there beside {}", moved.display(), file.display());
-                return Err(Problem::new("E006", Exit::Usage, message)
+                return Err(Problem::of(Code::PatchNotGiven, message)
                     .hint("a recipe stands in one of the two: move the other away"));
             }
             fs::rename(file, &moved).at("rename", file)?;
@@ -378,7 +378,7 @@ fn proved(
     let patches = own_patches(&graph, id);
     if patches.last() != Some(&patch) {
         let message = format!("{patch} would not be the last patch of {}", edit.recipe);
-        return Err(Problem::new("E006", Exit::Usage, message).hint(format!(
+        return Err(Problem::of(Code::PatchNotGiven, message).hint(format!(
             "name its patches one by one in `patches`, in the order in which they are put on: {}",
             patches.join(", ")
         )));

@@ -9,7 +9,7 @@ use osier_store::IoContext as _;
 use crate::beside::Beside;
 use crate::project::Project;
 use crate::project::edits::state::Edit;
-use crate::report::problem::{Exit, Outcome, Problem};
+use crate::report::problem::{Code, Outcome, Problem};
 
 /// The folders of a project that recipes and systems read: what is in them would become part of something else.
 const TAKEN: [&str; 5] = ["recipes", "kinds", "systems", "machines", ".osier"];
@@ -26,7 +26,7 @@ pub(super) fn checked(
     let own = &project.workplace.project;
     if !own.join("osier.toml").is_file() {
         let message = format!("there is no project here to edit something in ({})", own.display());
-        return Err(Problem::new("E002", Exit::Usage, message)
+        return Err(Problem::of(Code::EditFolder, message)
             .hint("`osier new NAME` makes one, `--project DIR` names one"));
     }
     let refused = |why: String, hint: &str| Err(refused(folder, &why, hint));
@@ -66,7 +66,7 @@ pub(super) fn checked(
 /// Says why a source cannot go to a folder.
 fn refused(folder: &Path, why: &str, hint: &str) -> Problem {
     let message = format!("the source cannot go to {}: {why}", folder.display());
-    Problem::new("E002", Exit::Usage, message).hint(hint)
+    Problem::of(Code::EditFolder, message).hint(hint)
 }
 
 /// Refuses a folder in which there is something else than the source.

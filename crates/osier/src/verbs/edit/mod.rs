@@ -8,12 +8,12 @@ use std::path::Path;
 use osier_build::{ComponentId, Graph, copy_out};
 use osier_sandbox::Launcher;
 use osier_store::{LayerStack, Tree, TreeNode};
-use serde_json::json;
 
 use crate::engine;
 use crate::project::edits::{self, state, state::Edit};
 use crate::project::{Project, split_target};
-use crate::report::problem::{Exit, Outcome, Problem};
+use crate::report::event::{EditEntry, Event};
+use crate::report::problem::{Code, Outcome, Problem};
 use crate::session::{Workplace, launcher};
 use crate::source::network::Network;
 use crate::system;
@@ -42,7 +42,7 @@ pub(crate) fn run(workplace: &Workplace, asked: &Asked<'_>) -> Outcome<()> {
     let network = Network::new(&store, &workplace.reporter, workplace.global.offline)
         .with_launcher(Some(&launcher));
     let mut project = Project::open(workplace, &store)?;
-    let usage = |message: &str| Err(Problem::new("C002", Exit::Usage, message));
+    let usage = |message: &str| Err(Problem::of(Code::Usage, message));
     let Some(component) = asked.component else {
         return usage("no component is named; `osier edit --list` shows what is edited");
     };
@@ -74,7 +74,7 @@ pub(crate) fn run(workplace: &Workplace, asked: &Asked<'_>) -> Outcome<()> {
         }
         (Some(_), Some(edit)) => {
             let message = format!("{recipe} is edited already, in {}", edit.folder.display());
-            Err(Problem::new("E002", Exit::Usage, message).hint(format!(
+            Err(Problem::of(Code::EditFolder, message).hint(format!(
                 "`osier edit --finish {recipe}` makes a patch of it, `osier edit --drop {recipe}` forgets it"
             )))
         }
@@ -95,7 +95,7 @@ fn source_of(
     let id = id.ok_or_else(|| crate::report::problem::unknown("component", component, &[]))?;
     let impossible = |why: &str, hint: &str| {
         let message = format!("the source of {component} cannot be edited: {why}");
-        Err(Problem::new("E003", Exit::Usage, message).hint(hint))
+        Err(Problem::of(Code::NotEditable, message).hint(hint))
     };
     let Some(source) = graph.source_step(id) else {
         return impossible("it has none of its own", "edit the component whose source it uses");
@@ -130,7 +130,7 @@ fn made(
     network: &Network<'_>,
     launcher: &Launcher,
 ) -> Outcome<Made> {
-    let lost = || Problem::new("E003", Exit::Usage, "there is no source");
+    let lost = || Problem::of(Code::NotEditable, "there is no source");
     let own = graph.source_graph(id).ok_or_else(lost)?;
     let step = own.until.ok_or_else(lost)?;
     let name = graph.source_folder(id).ok_or_else(lost)?;
@@ -148,7 +148,7 @@ impl Made {
         let tree = project
             .store
             .take_tree(&self.layers, &self.folder)
-            .map_err(|error| Problem::new("M001", Exit::Machine, error))?;
+            .map_err(|error| Problem::of(Code::File, error))?;
         let mut plain = Tree::default();
         for (path, node) in tree.iter() {
             let mut node = node.clone();
@@ -231,10 +231,12 @@ fn list(project: &Project<'_>) -> Outcome<()> {
     let reporter = &project.workplace.reporter;
     let edits = state::all(project)?;
     if project.workplace.global.json {
-        let values = edits.iter().map(|edit| {
-            json!({ "component": edit.component, "recipe": edit.recipe, "folder": edit.folder.to_str() })
+        let edits = edits.into_iter().map(|edit| EditEntry {
+            component: edit.component,
+            recipe: edit.recipe,
+            folder: edit.folder.display().to_string(),
         });
-        reporter.json(&json!({ "event": "edits", "edits": values.collect::<Vec<_>>() }));
+        reporter.tell(&Event::Edits { edits: edits.collect() });
         return Ok(());
     }
     if edits.is_empty() {

@@ -223,7 +223,7 @@ impl Overview {
             many => format!("; {many} steps were never timed"),
         };
         let [critical, all] =
-            [self.critical_seconds, self.seconds].map(crate::report::reporter::duration);
+            [self.critical_seconds, self.seconds].map(crate::report::figures::duration);
         format!("recorded times: {critical} on the critical path, {all} in all{never}")
     }
 }
@@ -265,7 +265,7 @@ impl State {
 /// Says what a step took, in words.
 fn took(took: Took) -> String {
     match took {
-        Took::Time(time) => crate::report::reporter::duration(time.wall),
+        Took::Time(time) => crate::report::figures::duration(time.wall),
         Took::Little => "under 0.5 s".into(),
         Took::Unknown => "never timed".into(),
     }

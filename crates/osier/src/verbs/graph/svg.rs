@@ -7,7 +7,7 @@ use osier_build::Took;
 
 use super::layered::{Layout, lay_out, reduced};
 use super::{How, Overview, Part, State, text, took};
-use crate::report::reporter::duration;
+use crate::report::figures::duration;
 
 /// The width of one character of a fixed-width font of 12 px, and the height of a line of it.
 const LETTER: f64 = 7.3;
@@ -172,7 +172,7 @@ fn card(overview: &Overview, part: &Part, longest: f64) -> Card {
     let mut detail = part.version.clone();
     match (&part.state, part.bytes()) {
         (State::Built, Some(bytes)) if !part.is_edited => {
-            let _ = write!(detail, ", {}", crate::report::reporter::bytes(bytes));
+            let _ = write!(detail, ", {}", crate::report::figures::bytes(bytes));
         }
         _ => {
             let _ = write!(detail, ", {}", part.words());

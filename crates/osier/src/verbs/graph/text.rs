@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{How, Overview, Part, took};
-use crate::report::reporter::bytes;
+use crate::report::figures::bytes;
 
 /// Writes the graph as text: each component after those that it uses.
 pub(super) fn write(overview: &Overview) -> String {

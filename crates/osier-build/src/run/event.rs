@@ -1,0 +1,163 @@
+//! What happens during a build, for whoever shows it.
+
+use osier_patch::PatchReport;
+use serde::Serialize;
+
+use crate::Failure;
+
+/// What a reference says of one kind of event.
+#[derive(Debug, Clone, Copy)]
+pub struct EventDoc {
+    /// The variant's name, as in `StepStarted`; in JSON it is `step_started`.
+    pub name: &'static str,
+    /// When it is told, line by line.
+    pub text: &'static [&'static str],
+    /// Each field with what it holds, line by line.
+    pub fields: &'static [(&'static str, &'static [&'static str])],
+}
+
+/// Declares an enum of events whose variants and fields all have their description, which a reference is made of.
+#[macro_export]
+macro_rules! documented_events {
+    (
+        $(#[$meta:meta])*
+        $vis:vis enum $enum:ident {
+            $(
+                $(#[doc = $text:literal])+
+                $variant:ident {
+                    $($(#[doc = $holds:literal])+ $field:ident: $type:ty,)*
+                },
+            )*
+        }
+    ) => {
+        $(#[$meta])*
+        $vis enum $enum {
+            $(
+                $(#[doc = $text])+
+                $variant { $($(#[doc = $holds])+ $field: $type,)* },
+            )*
+        }
+
+        impl $enum {
+            /// What a reference says of each variant, in the order in which they stand here.
+            $vis const DOCUMENTED: &'static [$crate::EventDoc] = &[$(
+                $crate::EventDoc {
+                    name: stringify!($variant),
+                    text: &[$($text),+],
+                    fields: &[$((stringify!($field), &[$($holds),+])),*],
+                },
+            )*];
+        }
+    };
+}
+
+documented_events! {
+    /// One thing that happened. Times are in seconds.
+    #[derive(Debug, Clone, Serialize)]
+    #[serde(tag = "event", rename_all = "snake_case")]
+    pub enum Event {
+        /// The build knows what it has to do.
+        Planned {
+            /// Components in all.
+            components: usize,
+            /// Components whose result is in the store already, as far as is known.
+            done: usize,
+        },
+        /// A build environment is being unpacked.
+        EnvironmentStarted {
+            /// How many packages it has.
+            packages: usize,
+        },
+        /// It is there.
+        EnvironmentFinished {
+            /// How long it took.
+            seconds: f64,
+        },
+        /// A step runs.
+        StepStarted {
+            /// Its component.
+            component: String,
+            /// Its name.
+            step: String,
+            /// How long it took the last time.
+            expected: Option<f64>,
+        },
+        /// A step goes on from what it made in an earlier build.
+        StepReused {
+            /// Its component.
+            component: String,
+            /// Its name.
+            step: String,
+        },
+        /// The build knows anew how much of it is left.
+        TimeLeft {
+            /// Steps that run or have to, as far as is known: fewer where outputs turn out as they were.
+            steps: usize,
+            /// How long they take, by what they took the last time.
+            seconds: f64,
+            /// How many of them were never timed, and are not in the seconds.
+            unknown: usize,
+        },
+        /// The patches of a component are on its source.
+        StepPatched {
+            /// Its component.
+            component: String,
+            /// The step's name.
+            step: String,
+            /// What became of each, in order.
+            patches: Vec<PatchReport>,
+        },
+        /// A step ended well.
+        StepFinished {
+            /// Its component.
+            component: String,
+            /// Its name.
+            step: String,
+            /// How long it took.
+            seconds: f64,
+            /// The CPU time of all its processes.
+            cpu: f64,
+        },
+        /// A step did or asks for something that a person should know of.
+        StepWarned {
+            /// Its component.
+            component: String,
+            /// Its name.
+            step: String,
+            /// What, as the end of a sentence that begins with the step.
+            message: String,
+        },
+        /// Something in the store was found damaged, and is made again.
+        Damaged {
+            /// What, and what becomes of it.
+            message: String,
+        },
+        /// All steps that ran are over.
+        StepsEnded {
+            /// How many ran to their end.
+            steps: usize,
+            /// From the beginning of the first to the end of the last.
+            seconds: f64,
+            /// The CPU time of their programs, and of osier itself meanwhile.
+            cpu: f64,
+            /// How many processors there were for them: the machine's, but no more than jobs.
+            processors: usize,
+            /// Which part of these processors' time that is, from 0 to 1.
+            utilisation: f64,
+        },
+        /// A step failed.
+        StepFailed {
+            /// How.
+            failure: Box<Failure>,
+        },
+        /// A component's outputs are known.
+        ComponentFinished {
+            /// Which.
+            component: String,
+            /// Whether no step had to run.
+            cached: bool,
+            /// Whether it comes from an earlier build's objects and no clean build has confirmed it.
+            reused: bool,
+        },
+    }
+}
