@@ -9,6 +9,7 @@ mod numbers;
 mod patching;
 mod planned;
 mod planner;
+mod reasons;
 mod recipes;
 mod workshop;
 

@@ -2,6 +2,7 @@
 
 mod budget;
 mod clean_check;
+mod enter;
 mod error;
 mod event;
 mod executor;
@@ -37,12 +38,12 @@ use crate::key::KnownInput;
 use crate::key::Places;
 use crate::key::Reason;
 use crate::run::state::{Job, State, index, recorded_layers};
-use crate::run::step_run::{GoesOn, StepCall, StepDesk, Top};
+use crate::run::step_run::{GoesOn, StepCall, Top};
 
-use local::Sandbox;
 use news::{Ended, StepEnd, StepUse, Wire};
 
 pub use clean_check::CleanCheck;
+pub use enter::{Entered, EnteredState};
 pub use error::{BuildError, EnterError};
 pub use event::{Event, EventDoc};
 pub use executor::{
@@ -146,30 +147,6 @@ pub struct Survey {
     pub steps: Vec<StepId>,
     /// What was known of its results when they were looked up one by one, where they were many.
     unremembered: Option<Remembered>,
-}
-
-/// The sandbox of a step, ready to be entered.
-#[derive(Debug)]
-pub struct Entered {
-    /// What to start.
-    pub spec: osier_sandbox::Spec,
-    /// In which state the step's files are.
-    pub state: EnteredState,
-    /// The step's key.
-    pub key: Key,
-    /// Holds what the sandbox needs; must live as long as the sandbox.
-    pub scratch: osier_store::Scratch,
-}
-
-/// In which state a step is entered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EnteredState {
-    /// As the failed try left it; what is changed stays in the failed layer.
-    Failed,
-    /// As it was when the step had ended well; what is changed is thrown away.
-    Done,
-    /// As it is when the step begins; what is changed is thrown away.
-    NotRun,
 }
 
 /// Names the goals of a graph.
@@ -328,89 +305,6 @@ impl Engine<'_> {
             checks: self.checks,
             store: self.store,
         }
-    }
-
-    /// Describes the sandbox of a step as the step has it, for entering it by hand with another command.
-    ///
-    /// The inputs of the step and the steps below it must be done.
-    pub fn enter(
-        &self,
-        graph: &Graph,
-        id: StepId,
-        command: Vec<std::ffi::OsString>,
-    ) -> Result<Entered, EnterError> {
-        let mut state = State::looking(graph);
-        let look = self.store.look().map_err(BuildError::from)?;
-        for position in 0..graph.components.len() {
-            state.take_up(self, ComponentId(index(position)));
-        }
-        look.hold(std::mem::take(&mut state.found)).map_err(BuildError::from)?;
-        let Some(key) = state.keys[id.0 as usize] else {
-            return Err(EnterError::InputsNotBuilt(graph.label(id)));
-        };
-        let mut below = graph.chain(id);
-        below.pop();
-        for step in &below {
-            let key = state.keys[step.0 as usize].expect("the steps below a keyed step are keyed");
-            let Some(layers) = recorded_layers(self.store, &key, true) else {
-                return Err(EnterError::StepNotDone(graph.label(*step)));
-            };
-            state.layers[step.0 as usize] = Some(layers);
-        }
-        let step = graph.step(id);
-        let component = graph.component(step.component);
-        let scratch = self.store.scratch("shell").map_err(BuildError::from)?;
-        let failed = self.store.failed_path(&key).join("upper");
-        let mut layers = state.stack(id);
-        let (upper, state_of) = if crate::failure::is_kept(self.store, &key) {
-            let on = crate::failure::went_on_from(self.store, &key);
-            layers.splice(0..0, on);
-            (failed, EnteredState::Failed)
-        } else {
-            let upper = scratch.path().join("upper");
-            fs::create_dir(&upper).at("make", &upper).map_err(BuildError::from)?;
-            match recorded_layers(self.store, &key, true) {
-                Some(done) => {
-                    layers.splice(0..0, done);
-                    (upper, EnteredState::Done)
-                }
-                None => (upper, EnteredState::NotRun),
-            }
-        };
-        let job = Job {
-            component,
-            step,
-            key,
-            run: true,
-            jobs: self.settings.jobs.max(1),
-            reuse: None,
-            edits: None,
-            written: Vec::new(),
-            below: layers,
-            own: None,
-            needs: state.inputs(&component.needs).unwrap_or_default(),
-            tools: state.inputs(&component.tools).unwrap_or_default(),
-        };
-        let mut call = self.call(&job)?;
-        // A step that only unpacks has no programs; a person who enters it wants some.
-        call.order.environment = Some(component.environment.key);
-        let desk = StepDesk {
-            engine: self,
-            call: &call,
-            wire: None,
-            scratch: scratch.path(),
-            upper: &upper,
-            log: &self.store.log_path(&key),
-        };
-        let sandbox = Sandbox::of(&call.order, &desk, self.settings.isolation, command, true);
-        let sandbox = sandbox.map_err(|error| match error {
-            DeskError::Build(error) => error,
-            DeskError::File(error) => error.into(),
-        })?;
-        if sandbox.copied.is_some() {
-            return Err(EnterError::Degraded);
-        }
-        Ok(Entered { spec: sandbox.spec, state: state_of, key, scratch })
     }
 
     /// Gives the layers of a step that is done and of those below it, the topmost first; nothing where one is missing.
