@@ -1,4 +1,8 @@
 //! What is said of why something is built again, of whole graphs.
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests: a failure here is a failure of the test"
+)]
 
 use osier_build::{Graph, Part, Places, Reason};
 use osier_store::Record;
