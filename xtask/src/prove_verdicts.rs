@@ -260,7 +260,9 @@ fn cases() -> Vec<Case> {
             "lies",
             format!("#!/bin/sh\necho {LIE}\nreboot -f\n"),
             "B110",
-            &["the guest ended (reboot) in waiting for the proof that process 1 runs"],
+            &[
+                "the guest ended (reboot) while the script was waiting for the proof that process 1 runs",
+            ],
         ),
         Case {
             append: APPENDED_LIE,
@@ -303,7 +305,7 @@ fn cases() -> Vec<Case> {
                 "early-end",
                 SOUND,
                 "B110",
-                &["the guest ended (reboot) in waiting for the text"],
+                &["the guest ended (reboot) while the script was waiting for the text"],
             )
         },
         Case {

@@ -354,7 +354,7 @@ fn each_fault_has_its_verdict() {
             format!("{START}[    2.0] reboot: Restarting system\n"),
             ended(),
             "B110",
-            "the guest ended (reboot) in waiting for the proof that process 1 runs",
+            "the guest ended (reboot) while the script was waiting for the proof that process 1 runs",
             "something in the guest ended it",
         ),
         (
