@@ -113,6 +113,19 @@ const WALLS: &[Wall] = &[
         only: &["osier-boot"],
     },
     Wall { what: "TOML", paths: &["toml", "toml_edit"], only: &["osier-recipe"] },
+    // What is planned and built arrives parsed.
+    Wall {
+        what: "the text of recipes",
+        paths: &[
+            "osier_recipe::Kind::parse",
+            "osier_recipe::Lock::parse",
+            "osier_recipe::MachineFile::parse",
+            "osier_recipe::Project::parse",
+            "osier_recipe::Recipe::parse",
+            "osier_recipe::System::parse",
+        ],
+        only: &["osier"],
+    },
     Wall {
         what: "writing files",
         paths: &[
@@ -242,6 +255,7 @@ mod tests {
             "fn f() { let _ = std::net::TcpStream::connect(\"x\"); }",
             "fn f() { let _ = std::env::var(\"HOME\"); }",
             "fn f() { let _ = toml::from_str(\"\"); }",
+            "use osier_recipe::{Kind, Recipe as R}; fn f() { R::parse(\"\"); }",
             "fn f() { use std::fs; fs::write(\"x\", \"\"); }",
         ] {
             assert!(!found("osier-image", source).is_empty(), "{source}");
