@@ -45,11 +45,11 @@ pub(crate) fn images(store: &Path) -> Result<()> {
             )?;
             first = bytes;
             let again = shop.good(&["build", "files", "--out", "made"])?;
-            ensure!(!again.contains("   image  "), "nothing should be made again:\n{again}");
+            ensure!(!again.contains("   run  "), "nothing should be made again:\n{again}");
             // A size into which the files do not go is said as what it is.
             shop.write("systems/files/system.toml", &FILES.replace("\"64M\"", "\"1M\""))?;
             let words = ["build", "files", "--out", "made"];
-            shop.bad(&words, 1, &["error[I003]: roomy.ext4 could not be made", "a larger `size`"])?;
+            shop.bad(&words, 1, &["error[S001]", "roomy@x86_64:mke2fs", "a larger `size`"])?;
         } else {
             for ((name, bytes), first) in names.iter().zip(&bytes).zip(&first) {
                 ensure!(bytes == first, "{name} has other bytes in another folder and store");

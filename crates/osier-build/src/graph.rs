@@ -7,6 +7,8 @@ use std::sync::Arc;
 use osier_recipe::Jobs;
 use osier_store::{Digest, Key, LayerStack, TreeNode};
 
+use crate::make::Make;
+
 /// Names a component of a graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ComponentId(pub u32);
@@ -182,6 +184,8 @@ pub enum Work {
         /// Whether what the steps below left is copied into its own layer first.
         flat: bool,
     },
+    /// Makes something of what its component needs, without a program: a part of a product.
+    Make(Arc<dyn Make>),
 }
 
 /// The patches of a component.
@@ -403,6 +407,7 @@ impl Step {
                 PathBuf::from(format!("/build/{name}"))
             }
             Work::Patch(patching) => PathBuf::from(format!("/build/{}", patching.source)),
+            Work::Make(_) => PathBuf::from("/build"),
         }
     }
 }

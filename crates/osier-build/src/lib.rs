@@ -9,6 +9,7 @@ mod failure;
 mod graph;
 mod key;
 mod layer;
+mod make;
 mod plan;
 mod run;
 
@@ -20,6 +21,7 @@ pub use graph::{
 };
 pub use key::{Part, Places, Reason};
 pub use layer::{Packed, UnpackError, copy_out, patch_fits, patch_reports, unpack_archive};
+pub use make::{Field, Make, MakeError, MakePlace, NotMade, ProductPart};
 pub use plan::{
     BASE_KIND, Definitions, Edits, MissingPin, PlanError, Planner, Wanted, environment_key,
     locked_environment,

@@ -19,6 +19,7 @@ mod manifest;
 mod nearest;
 mod path;
 mod pattern;
+mod record;
 mod tar;
 mod tree;
 
@@ -38,5 +39,6 @@ pub use ext4::Ext4Size;
 pub use manifest::{Line, Manifest, ManifestError, ManifestProblem, Owner, Rule};
 pub use path::{ImagePath, PathError};
 pub use pattern::{Pattern, PatternError};
+pub use record::{RECORD_VERSION, RecordError, read_record, write_record};
 pub use tar::{TAR_VERSION, write_tar};
 pub use tree::{Attributes, DeviceKind, FsTree, Node, Resolution, TreeError};

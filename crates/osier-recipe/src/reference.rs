@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use crate::FORMATS;
 use crate::schema::{FileKind, Key, Table, Type};
 use crate::words::{list, words};
 
@@ -23,7 +24,34 @@ pub fn reference_markdown() -> String {
             keys(&mut out, table);
         }
     }
+    formats(&mut out);
     out
+}
+
+/// The table of the formats of images.
+fn formats(out: &mut String) {
+    out.push_str(
+        "\n## Formats of images\n\nThe compression that is taken without `compression` comes first.\n\n\
+         | `format` | what it is | compressions, with their levels | file | `size` | made or checked by |\n\
+         | --- | --- | --- | --- | --- | --- |\n",
+    );
+    for row in FORMATS {
+        let compressions = row.compressions.iter().map(|compression| {
+            let name = compression.compression.as_str();
+            match &compression.levels {
+                Some(levels) => format!("{name} {} to {}", levels.start(), levels.end()),
+                None => name.to_owned(),
+            }
+        });
+        let compressions = compressions.collect::<Vec<_>>().join(", ");
+        let size = if row.sized { "yes" } else { "no" };
+        let tool = row.tool.map_or("osier", |tool| tool.program);
+        let (name, summary, suffix) = (row.name, row.summary, row.suffix);
+        let _ = writeln!(
+            out,
+            "| {name} | {summary} | {compressions} | `NAME.{suffix}` | {size} | {tool} |"
+        );
+    }
 }
 
 /// The table and those below it, each once, in the order of their keys.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::boot::boot;
 use crate::component_ref::ComponentRef;
+use crate::format::{Compression, Format};
 use crate::recipe::by_target;
 use crate::schema::FileKind;
 use crate::walk::{self, Node, Walk};
@@ -82,34 +83,6 @@ pub struct Image {
     pub size: Option<u64>,
     /// The file's name; none for the image's name and the usual suffix.
     pub file: Option<Spanned<String>>,
-}
-
-/// What an image is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// A cpio archive that the kernel unpacks.
-    Initramfs,
-    /// A disk with an ext4 file system.
-    Ext4,
-    /// A disk with an EROFS file system, which is read-only.
-    Erofs,
-    /// A disk with a btrfs file system.
-    Btrfs,
-}
-
-/// How an image is compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Compression {
-    /// Not at all.
-    None,
-    /// As gzip.
-    Gzip,
-    /// As xz.
-    Xz,
-    /// As zstd.
-    Zstd,
-    /// As lz4.
-    Lz4,
 }
 
 /// A system for one target.
@@ -349,7 +322,8 @@ fn images(walk: &mut Walk, node: &Node<'_>) -> Vec<Image> {
                 _ => walk::unread("image", key),
             }
         });
-        image.compression = compression.unwrap_or(image.format.compressions()[0]);
+        let usual = image.format.row().compressions.first().map(|row| row.compression);
+        image.compression = compression.or(usual).unwrap_or(Compression::None);
         if let Some(node) = table.get("compression") {
             image.check_compression(walk, node);
         }
@@ -366,24 +340,24 @@ fn images(walk: &mut Walk, node: &Node<'_>) -> Vec<Image> {
 
 impl Image {
     fn check_compression(&self, walk: &mut Walk, node: &Node<'_>) {
-        let known = self.format.compressions();
-        if !known.contains(&self.compression) {
+        let row = self.format.row();
+        if row.compression(self.compression).is_none() {
             let (format, wrong) = (self.format.as_str(), self.compression.as_str());
             let message =
                 format!("an image of the format {format} cannot be compressed with {wrong}");
             let error = walk.error(Code::Conflict, &node.span(), message);
-            error.hints.push(match known {
-                [Compression::None] => "leave `compression` out".to_owned(),
-                known => {
-                    let names: Vec<&str> = known.iter().map(|known| known.as_str()).collect();
-                    format!("write {}", list(&names, "or"))
-                }
+            let names = row.compressions.iter().map(|known| known.compression.as_str());
+            error.hints.push(match Vec::from_iter(names).as_slice() {
+                ["none"] => "leave `compression` out".to_owned(),
+                names => format!("write {}", list(names, "or")),
             });
         }
     }
 
     fn check_level(&self, walk: &mut Walk, level: u8, node: &Node<'_>) {
-        let Some(levels) = self.compression.levels(self.format) else {
+        // What the format does not have has been told.
+        let Some(row) = self.format.row().compression(self.compression) else { return };
+        let Some(levels) = &row.levels else {
             let message = "an image that is not compressed has no level";
             walk.error(Code::Conflict, &node.span(), message);
             return;
@@ -398,7 +372,7 @@ impl Image {
     }
 
     fn check_size(&self, walk: &mut Walk, size: u64, node: &Node<'_>) {
-        if !matches!(self.format, Format::Ext4 | Format::Btrfs) {
+        if !self.format.row().sized {
             let message = format!(
                 "an image of the format {} is always as large as its files need",
                 self.format.as_str()
@@ -421,77 +395,10 @@ impl Image {
         if let Some(file) = &self.file {
             return file.value.clone();
         }
-        let suffix = match (self.format, self.compression) {
-            (Format::Ext4, _) => "ext4",
-            (Format::Erofs, _) => "erofs",
-            (Format::Btrfs, _) => "btrfs",
-            (Format::Initramfs, Compression::Gzip) => "cpio.gz",
-            (Format::Initramfs, Compression::Xz) => "cpio.xz",
-            (Format::Initramfs, Compression::Zstd) => "cpio.zst",
-            (Format::Initramfs, Compression::None | Compression::Lz4) => "cpio",
-        };
-        format!("{}.{suffix}", self.name)
-    }
-}
-
-impl Format {
-    /// Reads a format's name.
-    pub fn parse(text: &str) -> Option<Self> {
-        [Self::Initramfs, Self::Ext4, Self::Erofs, Self::Btrfs]
-            .into_iter()
-            .find(|kind| kind.as_str() == text)
-    }
-
-    /// The format's name.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Initramfs => "initramfs",
-            Self::Ext4 => "ext4",
-            Self::Erofs => "erofs",
-            Self::Btrfs => "btrfs",
-        }
-    }
-
-    /// The compressions that it has, the one that is taken where none is named first.
-    pub fn compressions(self) -> &'static [Compression] {
-        use Compression::{Gzip, Lz4, None, Xz, Zstd};
-        match self {
-            Self::Initramfs => &[Zstd, Gzip, Xz, None],
-            Self::Ext4 | Self::Btrfs => &[None],
-            Self::Erofs => &[Lz4, Xz, Zstd, None],
-        }
-    }
-}
-
-impl Compression {
-    /// Reads a compression's name.
-    pub fn parse(text: &str) -> Option<Self> {
-        [Self::None, Self::Gzip, Self::Xz, Self::Zstd, Self::Lz4]
-            .into_iter()
-            .find(|kind| kind.as_str() == text)
-    }
-
-    /// The levels that it has in images of a format; nothing for what is not compressed.
-    pub fn levels(self, format: Format) -> Option<std::ops::RangeInclusive<u8>> {
-        match self {
-            Self::None => None,
-            Self::Gzip | Self::Xz => Some(0..=9),
-            // Higher ones need windows above the 8 MiB with which the kernel reads its initramfs.
-            Self::Zstd if format == Format::Initramfs => Some(1..=19),
-            Self::Zstd => Some(1..=22),
-            Self::Lz4 => Some(1..=12),
-        }
-    }
-
-    /// The compression's name.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Gzip => "gzip",
-            Self::Xz => "xz",
-            Self::Zstd => "zstd",
-            Self::Lz4 => "lz4",
-        }
+        let row = self.format.row();
+        let compressed = row.compression(self.compression).map_or("", |row| row.suffix);
+        let suffix = row.suffix;
+        format!("{}.{suffix}{compressed}", self.name)
     }
 }
 

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use osier_store::{Digest, IoContext, Store};
 
 use crate::beside::{self, Beside};
-use crate::compose::blob_problem;
-use crate::report::problem::{Exit, Outcome, Problem};
+use crate::engine::blob_problem;
+use crate::report::problem::{Code, Outcome, Problem};
 
 const LIST: &str = ".osier-delivered";
 
@@ -94,7 +94,7 @@ fn owned((digest, name): (&str, &str)) -> (String, String) {
 }
 
 fn foreign(place: &Path, what: &str) -> Problem {
-    Problem::new("C002", Exit::Usage, format!("{} is {what}", place.display()))
+    Problem::of(Code::Usage, format!("{} is {what}", place.display()))
         .hint("move it away, or name another folder by --out")
 }
 
@@ -121,7 +121,7 @@ fn copy(store: &Store, digest: &Digest, place: &Path) -> Outcome<()> {
     let copied = crate::beside::copy_with_holes(&blob, beside.path()).at("copy", &blob)?;
     if copied != size {
         let message = format!("{} changed while it was copied", blob.display());
-        return Err(Problem::new("M001", Exit::Machine, message));
+        return Err(Problem::of(Code::File, message));
     }
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
     fs::set_permissions(beside.path(), mode).at("set the mode of", beside.path())?;

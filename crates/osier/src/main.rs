@@ -4,11 +4,10 @@
 mod beside;
 mod checks;
 mod cli;
-mod compose;
 mod delivery;
-mod disk_image;
 mod engine;
 mod planning;
+mod product;
 mod project;
 mod report;
 mod session;

@@ -11,12 +11,15 @@ use crate::source;
 use crate::source::network::Network;
 
 impl Project<'_> {
-    /// Plans one component for one target; gives its place in the graph as well.
+    /// Plans one component for one target, or a part of a product; gives its place in the graph as well.
     pub(crate) fn plan_one(
         &mut self,
         name: &str,
         network: &Network<'_>,
     ) -> Outcome<(Graph, ComponentId)> {
+        if let Some((system, _)) = name.split_once('/') {
+            return self.plan_part(system, name, network);
+        }
         let wanted = self.wanted(name)?;
         if wanted.len() > 1 {
             self.target()?;

@@ -8,18 +8,17 @@ use std::fmt::Write as _;
 
 use osier_build::{Graph, Survey};
 use osier_image::{Composition, ImagePath, Node, Role};
+use osier_product::Parts;
 use osier_recipe::{ComponentRef, System};
 use osier_store::{Digest, Store, TreeNode};
 use serde_json::{Value, json};
 
-use crate::compose::{self, Parts};
 use crate::project::{Goal, Project};
 use crate::report::figures::bytes;
-use crate::report::problem::{Exit, Outcome, Problem};
+use crate::report::problem::{Code, Outcome, Problem};
 use crate::session::Workplace;
 use crate::source::network::Network;
-use crate::source::tools as pins;
-use crate::{disk_image, engine, system};
+use crate::{engine, product, system};
 
 /// How deep folders are shown to people, and most lines of them; JSON has all.
 const DEPTH: usize = 2;
@@ -77,33 +76,29 @@ pub(crate) fn run(
         Goal::Component(name) => {
             let message = format!("`{name}` is a component, and only a system has images");
             let hint = format!("`osier graph {name}` shows the sizes of what a component installs");
-            return Err(Problem::new("C002", Exit::Usage, message).hint(hint));
+            return Err(Problem::of(Code::Usage, message).hint(hint));
         }
     };
     if system.images.is_empty() {
         let message = format!("the system `{}` has no images", system.name);
-        return Err(Problem::new("I004", Exit::Usage, message));
+        return Err(Problem::of(Code::NotMeasured, message));
     }
     let target = project.target()?;
     let effective = system.effective(target);
-    let graph = project.plan(&project.wanted_by(&system, target)?, &network)?;
+    let planned = project.plan_systems(&[(&system, target)], &network)?;
+    let graph = &planned.graph;
     let events = |_| {};
-    let survey = engine::surveyor(workplace, &store, &events).survey(&graph);
-    is_built(&system, &graph, &survey)?;
-    let output = |component: &ComponentRef| system::output(&graph, &survey.done, component);
-    let parts = compose::parts(&store, &entry, &effective, &output)?;
-    let mut sizes = Sizes::of(&parts, &compose::composition(&store, &parts)?);
-    for image in &system.images {
-        let key = match disk_image::tool(image.format) {
-            None => {
-                let compression = system::initramfs_compression(image);
-                Some(compose::initramfs_key(&parts, compression))
-            }
-            Some(tool) => pins::locked_tool(&project, tool)
-                .map(|environment| disk_image::key(&environment, &parts, image)),
-        };
-        let known = key.and_then(|key| compose::known(&store, &key));
-        sizes.images.push((image.file_name(), known.map(|(_, bytes)| bytes)));
+    let survey = engine::surveyor(workplace, &store, &events).survey(graph);
+    is_built(&system, graph, &survey)?;
+    let output = |component: &ComponentRef| system::output(graph, &survey.done, component);
+    let parts = product::parts(&store, &entry, &effective, &output)?;
+    let composition =
+        parts.composition(&store).map_err(|error| product::not_made(&store, error))?;
+    let mut sizes = Sizes::of(&parts, &composition);
+    for (image, id) in system.images.iter().zip(planned.images.concat()) {
+        let made = osier_product::file_of(&store, &survey.done, id).ok().flatten();
+        let made = made.filter(|(digest, _)| store.has_blob(digest));
+        sizes.images.push((image.file_name(), made.map(|(_, bytes)| bytes)));
     }
     if let Some(kernel) = effective.kernel {
         let component = ComponentRef { name: kernel.component.clone(), output: None };
@@ -119,14 +114,15 @@ pub(crate) fn run(
 
 /// Refuses a system of which a component is not built, and names each.
 fn is_built(system: &System, graph: &Graph, survey: &Survey) -> Outcome<()> {
-    if survey.open.is_empty() {
+    let components = survey.open.iter().map(|id| graph.component(*id));
+    let open = components.filter(|component| !osier_product::is_product(component));
+    let names: Vec<&str> = open.map(|component| component.name.as_str()).collect();
+    if names.is_empty() {
         return Ok(());
     }
-    let names = survey.open.iter().map(|id| graph.component(*id).name.as_str());
-    let names: Vec<&str> = names.collect();
     let message =
         format!("{} is not built: {} of its components are missing", system.name, names.len());
-    let mut problem = Problem::new("I004", Exit::Usage, message);
+    let mut problem = Problem::of(Code::NotMeasured, message);
     for name in &names {
         let _ = writeln!(problem.body, "    | {name}");
     }
@@ -319,7 +315,7 @@ mod tests {
             manifest: ("manifest".into(), manifest.into()),
             accounts: [None, None],
         };
-        let mut sizes = Sizes::of(&parts, &compose::composition(&store, &parts).unwrap());
+        let mut sizes = Sizes::of(&parts, &parts.composition(&store).unwrap());
         sizes.images = vec![("root.cpio.zst".into(), Some(4000)), ("root.ext4".into(), None)];
         sizes.kernel = Some(("boot/vmlinuz".into(), 9_000_000));
         sizes

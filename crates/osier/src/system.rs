@@ -1,21 +1,20 @@
-//! A system from plan to images: what is built, composed and delivered.
+//! A system from plan to images: what is built and delivered.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use osier_build::{CleanCheck, ComponentId, Environment, Graph, Results, Survey, Wanted, Work};
-use osier_image::Compression;
-use osier_recipe::{ComponentRef, Image, System, Target};
+use osier_recipe::{ComponentRef, System, Target};
 use osier_sandbox::Launcher;
-use osier_store::{Digest, Key, Store, TreeNode};
+use osier_store::{BlobError, Digest, Key, Store, TreeNode};
 
-use crate::compose;
 use crate::delivery::Delivery;
-use crate::engine::{build_problem, engine};
+use crate::engine::{blob_problem, build_problem, engine};
+use crate::product::{self, Planned};
 use crate::project::Project;
 use crate::project::edits as edit;
-use crate::project::library::{Entry, Shelf};
-use crate::report::problem::{Exit, Outcome, Problem};
+use crate::project::library::Entry;
+use crate::report::problem::{Code, Outcome, Problem};
 use crate::session::{check_isolation, unusable};
 use crate::signals::Looking;
 use crate::source::network::{Download, Network, Place};
@@ -135,13 +134,13 @@ fn hidden(project: &Project<'_>, graph: &Graph, error: osier_build::BuildError) 
     let id = graph.find(&failure.component);
     let recipe = id.map_or("", |id| graph.component(id).recipe.as_str());
     match edit::begin_afresh(project, recipe, &failure.cause.summary()) {
-        Ok(()) => Problem::new(edit::AGAIN, Exit::Failed, failure.headline())
+        Ok(()) => Problem::of(Code::EditHidden, failure.headline())
             .hint("run the same command again: it begins afresh"),
         Err(problem) => problem,
     }
 }
 
-/// Plans and builds components; once more where an edited source has to be begun afresh.
+/// Plans and builds components.
 pub(crate) fn build_wanted(
     project: &mut Project<'_>,
     wanted: &[Wanted],
@@ -149,16 +148,31 @@ pub(crate) fn build_wanted(
     launcher: &Launcher,
     note: &str,
 ) -> Outcome<(Graph, Results)> {
+    let plan = |project: &mut Project<'_>| {
+        Ok(Planned { graph: project.plan(wanted, network)?, images: Vec::new() })
+    };
+    let (planned, results) = build_planned(project, &plan, network, launcher, note)?;
+    Ok((planned.graph, results))
+}
+
+/// Plans and builds; once more where an edited source has to be begun afresh, or where stored bytes were damaged.
+fn build_planned(
+    project: &mut Project<'_>,
+    plan: &dyn Fn(&mut Project<'_>) -> Outcome<Planned>,
+    network: &Network<'_>,
+    launcher: &Launcher,
+    note: &str,
+) -> Outcome<(Planned, Results)> {
     let mut tries = 0;
     loop {
-        let graph = project.plan(wanted, network)?;
-        edit::warn(project, &graph)?;
+        let planned = plan(project)?;
+        edit::warn(project, &planned.graph)?;
         tries += 1;
-        match build_graph(project, &graph, network, launcher, note) {
-            Ok(results) => return Ok((graph, results)),
-            Err(problem) if problem.code == edit::AGAIN && tries < 3 => {}
+        match build_graph(project, &planned.graph, network, launcher, note) {
+            Ok(results) => return Ok((planned, results)),
+            Err(problem) if problem.code == Code::EditHidden && tries < 3 => {}
             // What was set aside is fetched, or taken over, again.
-            Err(problem) if problem.code == compose::DAMAGED && tries < 3 => {
+            Err(problem) if problem.code == Code::Damaged && tries < 3 => {
                 project.workplace.reporter.say(format!("   again  {}", problem.message));
             }
             Err(problem) => return Err(problem),
@@ -206,7 +220,7 @@ pub(crate) fn clean_check(
         "a clean build of {} gives other bytes than the earlier build's objects did",
         first.component
     );
-    let mut problem = Problem::new("S009", Exit::Failed, message);
+    let mut problem = Problem::of(Code::CleanDiffers, message);
     for check in &wrong {
         for path in check.differences.iter().take(20) {
             problem.body.push_str(&format!("    | {} {path}\n", check.component));
@@ -233,7 +247,7 @@ fn note_use(store: &Store, graph: &Graph, survey: &Survey, note: &str) -> Outcom
     let packages = environments.values().flat_map(|environment| &environment.packages);
     let archives = graph.steps.iter().flat_map(|step| match &step.work {
         Work::Unpack(source) => source.archives.as_slice(),
-        Work::Patch(_) | Work::Edit(_) | Work::Script { .. } => &[],
+        Work::Patch(_) | Work::Edit(_) | Work::Make(_) | Work::Script { .. } => &[],
     });
     // What a layer went on from is used with it.
     let goes_on =
@@ -274,7 +288,7 @@ pub(crate) fn output(
     })
 }
 
-/// Builds a system and writes its images into the store. Damaged bytes that it meets are made again.
+/// Builds a system with its images. Damaged bytes that it meets are made again.
 pub(crate) fn build(
     project: &mut Project<'_>,
     system: &System,
@@ -285,7 +299,7 @@ pub(crate) fn build(
 ) -> Outcome<Built> {
     for _ in 0..3 {
         match attempt(project, system, entry, target, network, launcher) {
-            Err(problem) if problem.code == compose::DAMAGED => {
+            Err(problem) if problem.code == Code::Damaged => {
                 project.workplace.reporter.say(format!("   again  {}", problem.message));
             }
             result => return result,
@@ -294,25 +308,16 @@ pub(crate) fn build(
     attempt(project, system, entry, target, network, launcher)
 }
 
-/// Builds the components of several systems side by side, where they are several.
-pub(crate) fn build_components(
+/// Builds several systems side by side, where they are several.
+pub(crate) fn build_together(
     project: &mut Project<'_>,
     systems: &[(&System, Target)],
     network: &Network<'_>,
     launcher: &Launcher,
 ) -> Outcome<()> {
-    // What is wrong with a system is told before anything is built for it.
-    for (system, target) in systems {
-        if let Some(entry) = project.library().find(Shelf::Systems, &system.name)? {
-            compose::check(project.store, &entry, &system.effective(*target))?;
-        }
-    }
     let [(first, _), _, ..] = systems else { return Ok(()) };
-    let wanted = systems.iter().map(|(system, target)| project.wanted_by(system, *target));
-    let wanted: BTreeSet<Wanted> =
-        wanted.collect::<Outcome<Vec<_>>>()?.into_iter().flatten().collect();
-    build_wanted(project, &Vec::from_iter(wanted), network, launcher, &first.name)?;
-    Ok(())
+    let plan = |project: &mut Project<'_>| project.plan_systems(systems, network);
+    build_planned(project, &plan, network, launcher, &first.name).map(drop)
 }
 
 fn attempt(
@@ -325,18 +330,16 @@ fn attempt(
 ) -> Outcome<Built> {
     let effective = system.effective(target);
     let note = format!("{}-{target}", system.name);
-    let wanted = project.wanted_by(system, target)?;
-    let (graph, results) = build_wanted(project, &wanted, network, launcher, &note)?;
+    let plan = |project: &mut Project<'_>| project.plan_systems(&[(system, target)], network);
+    let (planned, results) = build_planned(project, &plan, network, launcher, &note)?;
+    let graph = &planned.graph;
     let store = project.store;
     let kernel = match effective.kernel {
         None => None,
         Some(kernel) => {
-            let tree = output(
-                &graph,
-                &results,
-                &ComponentRef { name: kernel.component.clone(), output: None },
-            )?;
-            let tree = store.tree(&tree).map_err(|error| compose::blob_problem(store, error))?;
+            let component = ComponentRef { name: kernel.component.clone(), output: None };
+            let tree = output(graph, &results, &component)?;
+            let tree = store.tree(&tree).map_err(|error| blob_problem(store, error))?;
             match tree.get(kernel.path.as_bytes()) {
                 Some(TreeNode::File { content, .. }) => Some(*content),
                 _ => {
@@ -344,43 +347,30 @@ fn attempt(
                         "{} installs no file {}, which the system names as its kernel",
                         kernel.component, kernel.path
                     );
-                    return Err(Problem::new("I002", Exit::Usage, message));
+                    return Err(Problem::of(Code::NotBootable, message));
                 }
             }
         }
     };
     let mut images = Vec::new();
-    if !system.images.is_empty() {
-        let parts = compose::parts(store, entry, &effective, &|component| {
-            output(&graph, &results, component)
+    for (image, id) in system.images.iter().zip(planned.images.concat()) {
+        let found = osier_product::file_of(store, &results, id);
+        let found = found.map_err(|error| blob_problem(store, error))?;
+        let (digest, size) = found.ok_or_else(|| {
+            Problem::defect(&format!("the image {} is built and not there", image.name))
         })?;
-        for image in &system.images {
-            let made = match crate::disk_image::tool(image.format) {
-                None => {
-                    let jobs = project.workplace.jobs();
-                    compose::initramfs(store, &parts, initramfs_compression(image), jobs)?
-                }
-                Some(tool) => {
-                    crate::disk_image::make(project, tool, &parts, image, network, launcher)?
-                }
-            };
-            images.push((image.file_name(), made.0, made.1));
+        if !store.has_blob(&digest) {
+            return Err(blob_problem(store, BlobError::Missing(digest)));
         }
+        images.push((image.file_name(), digest, size));
+    }
+    if !images.is_empty() {
+        let output = |component: &ComponentRef| output(graph, &results, component);
+        let parts = product::parts(store, entry, &effective, &output)?;
         crate::why_image::record(store, system, target, &parts)?;
     }
     store.sync()?;
     Ok(Built { images, kernel })
-}
-
-/// How the initramfs of a system is compressed.
-pub(crate) fn initramfs_compression(image: &Image) -> Compression {
-    let level = |default: u8| image.level.unwrap_or(default);
-    match image.compression {
-        osier_recipe::Compression::None | osier_recipe::Compression::Lz4 => Compression::None,
-        osier_recipe::Compression::Gzip => Compression::Gzip { level: level(6) },
-        osier_recipe::Compression::Xz => Compression::Xz { level: level(6) },
-        osier_recipe::Compression::Zstd => Compression::Zstd { level: level(3) },
-    }
 }
 
 /// Puts the images and the kernel of a system into a folder; gives the kernel's place and the images'.
@@ -398,34 +388,4 @@ pub(crate) fn deliver(
         Some(digest) => Some(delivery.put(store, digest, "vmlinuz")?),
     };
     Ok((kernel, places))
-}
-
-#[cfg(test)]
-mod tests {
-    use osier_recipe::{Compression, Format, Image, Spanned};
-
-    use super::initramfs_compression;
-
-    #[test]
-    fn the_levels_of_an_initramfs_are_those_of_its_writer() {
-        for compression in Format::Initramfs.compressions() {
-            for level in 0..=u8::MAX {
-                let name = Spanned::new("initrd".to_owned(), 0..0);
-                let (format, level) = (Format::Initramfs, Some(level));
-                let image = Image {
-                    name,
-                    format,
-                    compression: *compression,
-                    level,
-                    size: None,
-                    file: None,
-                };
-                let read =
-                    compression.levels(format).map(|levels| levels.contains(&level.unwrap_or(0)));
-                let written = initramfs_compression(&image).check().is_ok();
-                let unpacked = *compression == Compression::None;
-                assert_eq!(read.unwrap_or(unpacked), written, "{compression:?} {level:?}");
-            }
-        }
-    }
 }

@@ -3,16 +3,16 @@
 use std::fs;
 use std::path::PathBuf;
 
-use osier_build::{ComponentId, Graph, Survey};
+use osier_build::{ComponentId, Survey};
+use osier_product::Parts;
 use osier_recipe::{ComponentRef, EffectiveSystem, Image, System, Target};
 use osier_store::{Digest, Store, Tree};
 
-use crate::compose::{self, Parts};
+use crate::product::{self, Planned};
 use crate::project::Project;
 use crate::project::library::Entry;
-use crate::report::problem::{Exit, Outcome, Problem};
-use crate::source::tools as pins;
-use crate::{disk_image, system};
+use crate::report::problem::{Code, Outcome, Problem};
+use crate::system;
 
 /// What images were made from: a name and a value for each ingredient, in order.
 type Record = Vec<(String, String)>;
@@ -58,12 +58,16 @@ pub(crate) fn record(store: &Store, system: &System, target: Target, parts: &Par
 pub(crate) fn run(
     project: &Project<'_>,
     (system, entry): (&System, &Entry),
-    graph: &Graph,
+    planned: &Planned,
     survey: &Survey,
     why: impl Fn(ComponentId) -> String,
 ) -> Outcome<String> {
     let (store, target) = (project.store, project.target()?);
-    if let Some(open) = graph.goals.iter().find(|id| survey.open.contains(id)) {
+    let graph = &planned.graph;
+    let waits = |id: &&ComponentId| {
+        survey.open.contains(id) && !osier_product::is_product(graph.component(**id))
+    };
+    if let Some(open) = graph.goals.iter().find(waits) {
         let name = &graph.component(*open).name;
         return Ok(format!(
             "{} depends on {name}, which must be rebuilt first: {}",
@@ -77,13 +81,14 @@ pub(crate) fn run(
     if system.images.is_empty() {
         return Ok(built);
     }
-    let parts = compose::parts(store, entry, &effective, &output)?;
-    let open: Vec<&str> = system
-        .images
-        .iter()
-        .filter(|image| !is_made(project, &parts, image))
-        .map(|image| image.name.as_str())
-        .collect();
+    let parts = product::parts(store, entry, &effective, &output)?;
+    let is_made = |id| {
+        let made = osier_product::file_of(store, &survey.done, id).ok().flatten();
+        made.is_some_and(|(digest, _)| store.has_blob(&digest))
+    };
+    let images = system.images.iter().zip(planned.images.concat());
+    let open = images.filter(|(_, id)| !is_made(*id)).map(|(image, _)| image.name.as_str());
+    let open: Vec<&str> = open.collect();
     let made = match open.as_slice() {
         [] => return Ok(built),
         [image] => format!("the image {image} of {} is made again", system.name),
@@ -96,16 +101,6 @@ pub(crate) fn run(
     let now = ingredients(store, system, &parts)?;
     let difference = difference(store, entry, &effective, &old, &now)?;
     Ok(format!("{made} because {difference}"))
-}
-
-/// Whether an image is in the store as it has to be.
-fn is_made(project: &Project<'_>, parts: &Parts, image: &Image) -> bool {
-    let key = match disk_image::tool(image.format) {
-        None => Some(compose::initramfs_key(parts, system::initramfs_compression(image))),
-        Some(tool) => pins::locked_tool(project, tool)
-            .map(|environment| disk_image::key(&environment, parts, image)),
-    };
-    key.is_some_and(|key| compose::known(project.store, &key).is_some())
 }
 
 /// Names the first ingredient that differs, and its place.
@@ -182,7 +177,7 @@ fn changed_file(store: &Store, old: &str, now: &str) -> Outcome<Option<(String, 
         Ok(store.tree(&digest).ok())
     };
     let Some(now) = tree(now)? else {
-        return Err(Problem::new("M001", Exit::Machine, "a stored overlay cannot be read"));
+        return Err(Problem::of(Code::File, "a stored overlay cannot be read"));
     };
     let Some(old) = tree(old)? else { return Ok(None) };
     let shown = |path: &[u8]| String::from_utf8_lossy(path).into_owned();

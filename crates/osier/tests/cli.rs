@@ -665,15 +665,18 @@ fn what_is_not_built_is_said_and_not_built() {
         ("recipes/a.toml", &user),
         ("recipes/b.toml", &need),
         ("systems/s/system.toml", system),
+        ("systems/s/manifest", "d etc 0755 0 0\n"),
         ("systems/bare/system.toml", "name = \"bare\"\n"),
     ]);
     pin_nothing(&space);
     let text = space.prints(&["graph", "s"]);
     assert_eq!(
         text,
-        "s: 0 of 2 components are built\nrecorded times: 0.0 s on the critical path, 0.0 s in all; 2 steps were never timed\n\n\
+        "s: 0 of 4 components are built\nrecorded times: 0.0 s on the critical path, 0.0 s in all; 4 steps were never timed\n\n\
          b 1  not built\n    install  never timed  to run\n\n\
-         a 2  not built\n  needs  b\n    install  never timed  to run\n"
+         a 2  not built\n  needs  b\n    install  never timed  to run\n\n\
+         s/_root@x86_64   not built\n  needs  a\n    compose  never timed  to run\n\n\
+         s/i@x86_64   not built\n  needs  s/_root@x86_64\n    write    never timed  to run\n"
     );
     let (status, text) = space.fails(&["size", "s"]);
     assert_eq!(status, 2);

@@ -22,28 +22,16 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("osier-sandbox", &[]),
     ("osier-store", &[]),
     ("osier-debian", &["osier-archive"]),
-    ("osier-check", &["osier-image", "osier-kconfig", "osier-recipe"]),
     (
         "osier-build",
         &["osier-archive", "osier-patch", "osier-recipe", "osier-sandbox", "osier-store"],
     ),
-    (
-        "osier-product",
-        &[
-            "osier-build",
-            "osier-check",
-            "osier-image",
-            "osier-kconfig",
-            "osier-recipe",
-            "osier-store",
-        ],
-    ),
+    ("osier-product", &["osier-build", "osier-image", "osier-recipe", "osier-store"]),
     (
         "osier",
         &[
             "osier-boot",
             "osier-build",
-            "osier-check",
             "osier-debian",
             "osier-fetch",
             "osier-image",

@@ -124,6 +124,18 @@ const RULES: &[Rule] = &[
         ),
         certain: true,
     },
+    Rule {
+        when: ALWAYS,
+        place: Place::AnyLine,
+        words: &[
+            &["Not enough space to build proposed filesystem"],
+            &["ould not allocate block in ext2 filesystem"],
+            &["ould not allocate inode in ext2 filesystem"],
+        ],
+        cause: None,
+        hint: Some("a larger `size` gives the image's files more room"),
+        certain: false,
+    },
     // What follows comes from the sandbox and not from the program that reports it.
     Rule {
         when: ALWAYS,
@@ -332,6 +344,14 @@ mod tests {
 
     /// Lines that each rule on words is made for, and a part of what it says.
     const SAID: &[(&str, &str)] = &[
+        (
+            "/output/root.ext4: Not enough space to build proposed filesystem while setting up superblock",
+            "a larger `size`",
+        ),
+        (
+            "mke2fs: Could not allocate block in ext2 filesystem while populating file system",
+            "a larger `size`",
+        ),
         ("OSError: [Errno 18] Invalid cross-device link: 'a' -> 'b'", "flat = true"),
         ("rename a b: invalid cross-device link", "flat = true"),
         ("Error: EXDEV: cross-device link not permitted, rename 'a' -> 'b'", "flat = true"),

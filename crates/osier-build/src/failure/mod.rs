@@ -12,6 +12,7 @@ use osier_store::{FileError, IoContext, Key};
 use serde::{Deserialize, Serialize};
 
 use crate::graph::{Component, Finding, Step};
+use crate::make::{NotMade, ProductPart};
 
 use diagnose::{Diagnosis, Seen, diagnose};
 
@@ -88,6 +89,8 @@ pub enum FailureCause {
         /// Minutes that it may use.
         minutes: u64,
     },
+    /// A part of a product cannot be made of what there is.
+    NotMade(NotMade),
     /// The sandbox could not be set up, or the store could not be read or written.
     Machine {
         /// Why.
@@ -113,6 +116,8 @@ impl FailureCause {
             Self::OutOfMemory { .. } => "S012",
             Self::TooManyProcesses { .. } => "S013",
             Self::Silent { .. } => "S014",
+            Self::NotMade(NotMade { part: ProductPart::Root, .. }) => "I001",
+            Self::NotMade(NotMade { part: ProductPart::Image, .. }) => "I003",
         }
     }
 
@@ -155,7 +160,8 @@ impl FailureCause {
             Self::NoFolder { folder } => format!(
                 "could not begin: its working folder {folder} is not there; let a step before it make the folder, or name another by `folder`"
             ),
-            Self::MissingOutput { message }
+            Self::NotMade(NotMade { message, .. })
+            | Self::MissingOutput { message }
             | Self::Source { message }
             | Self::DiskFull { message }
             | Self::Machine { message } => message.clone(),

@@ -17,6 +17,8 @@
 //! What is installed is split into named outputs after the last step. How it is split is in the key of the outputs, which
 //! covers that of the last step, and in no step's.
 //!
+//! A step that makes a part of a product ([`crate::Make`]) has its fields and the output digest and name of each need in its key.
+//!
 //! It never covers a path of this machine, a user, a host name, the clock or the number of jobs. The
 //! names of the component and the step are in it only where the step can see them.
 

@@ -16,6 +16,7 @@ use crate::graph::{
 };
 use crate::graph::{Change, SourceEdit};
 use crate::key::{KnownInput, PATCH_FORMAT, STEP_FORMAT, UNPACK_FORMAT};
+use crate::make::Make;
 
 /// One thing that a component is built from, as a person knows it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -64,6 +65,8 @@ pub enum Part {
     Pins,
     /// A named part of what it installs.
     Output { name: String },
+    /// Something that a part of a product is made of.
+    Made { name: String },
     /// The version of how osier itself does this kind of work.
     Format { work: String },
 }
@@ -81,6 +84,7 @@ impl Part {
             | Self::Folder { .. }
             | Self::Jobs { .. }
             | Self::Flat { .. }
+            | Self::Made { .. }
             | Self::Check { .. } => 1,
             Self::File { .. } => 2,
             Self::Executable { .. } | Self::EditedSource { .. } => 3,
@@ -128,6 +132,7 @@ impl fmt::Display for Part {
             }
             Self::Pins => f.write_str("the pins of the build environment"),
             Self::Output { name } => write!(f, "the named output {name}"),
+            Self::Made { name } => f.write_str(name),
             Self::Format { work } => match work.as_str() {
                 "unpack" => f.write_str("the way that osier unpacks archives"),
                 "patch" => f.write_str("the way that osier applies patches"),
@@ -226,6 +231,7 @@ pub(crate) fn format_of(work: &Work) -> (&'static str, u32) {
         Work::Patch(_) => ("patch", PATCH_FORMAT),
         Work::Edit(_) => ("edit", STEP_FORMAT),
         Work::Script { .. } => ("script", STEP_FORMAT),
+        Work::Make(make) => make.format(),
     }
 }
 
@@ -237,6 +243,7 @@ pub(crate) fn step_parts(inputs: &StepInputs<'_>, except: &Except<'_>, parts: &m
     }
     match &inputs.step.work {
         Work::Script { .. } => script_parts(inputs, except, parts),
+        Work::Make(make) => make_parts(&**make, inputs, parts),
         _ => source_parts(inputs.component, inputs.step, parts),
     }
     for check in &inputs.step.checks {
@@ -250,7 +257,7 @@ pub(crate) fn source_parts(component: &Component, step: &Step, parts: &mut impl 
         Work::Unpack(source) => unpack_parts(source, parts),
         Work::Patch(patching) => patch_parts(component, patching, parts),
         Work::Edit(edit) => edit_parts(edit, parts),
-        Work::Script { .. } => {}
+        Work::Script { .. } | Work::Make(_) => {}
     }
 }
 
@@ -327,6 +334,15 @@ fn patch_parts(component: &Component, patching: &Patching, parts: &mut impl Part
         let what = if waiver.what_fits { "but for what fits" } else { "as a whole" };
         parts.field("what fits", Value::Choice(u8::from(waiver.what_fits), what));
     }
+}
+
+fn make_parts(make: &dyn Make, inputs: &StepInputs<'_>, parts: &mut impl Parts) {
+    make.fields(&mut |field| {
+        parts.part(|| Part::Made { name: field.name.to_owned() });
+        parts.field("name", Value::Name(field.name.as_bytes()));
+        parts.field("value", Value::Text(field.value.as_bytes()));
+    });
+    input_parts("need", inputs.needs, parts);
 }
 
 fn script_parts(inputs: &StepInputs<'_>, except: &Except<'_>, parts: &mut impl Parts) {

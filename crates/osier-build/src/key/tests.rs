@@ -132,21 +132,27 @@ impl Inputs {
     fn flat(&mut self) -> &mut bool {
         match &mut self.step.work {
             Work::Script { flat, .. } => flat,
-            Work::Unpack(_) | Work::Patch(_) | Work::Edit(_) => panic!("not a script"),
+            Work::Unpack(_) | Work::Patch(_) | Work::Edit(_) | Work::Make(_) => {
+                panic!("not a script")
+            }
         }
     }
 
     fn work(&mut self) -> (&mut String, &mut String, &mut Jobs, &mut Option<u64>) {
         match &mut self.step.work {
             Work::Script { text, folder, jobs, memory, .. } => (text, folder, jobs, memory),
-            Work::Unpack(_) | Work::Patch(_) | Work::Edit(_) => panic!("not a script"),
+            Work::Unpack(_) | Work::Patch(_) | Work::Edit(_) | Work::Make(_) => {
+                panic!("not a script")
+            }
         }
     }
 
     fn source(&mut self) -> &mut SourceTree {
         match &mut self.step.work {
             Work::Unpack(source) => source,
-            Work::Script { .. } | Work::Patch(_) | Work::Edit(_) => panic!("not an unpacking"),
+            Work::Script { .. } | Work::Patch(_) | Work::Edit(_) | Work::Make(_) => {
+                panic!("not an unpacking")
+            }
         }
     }
 
@@ -173,7 +179,9 @@ impl Inputs {
     fn patching(&mut self) -> &mut Patching {
         match &mut self.step.work {
             Work::Patch(patching) => patching,
-            Work::Script { .. } | Work::Unpack(_) | Work::Edit(_) => panic!("not a patching"),
+            Work::Script { .. } | Work::Unpack(_) | Work::Edit(_) | Work::Make(_) => {
+                panic!("not a patching")
+            }
         }
     }
 
@@ -192,7 +200,9 @@ impl Inputs {
     fn change(&mut self, number: usize) -> &mut FileChange {
         match &mut self.step.work {
             Work::Edit(edit) => &mut edit.changes[number],
-            Work::Script { .. } | Work::Unpack(_) | Work::Patch(_) => panic!("not an edit"),
+            Work::Script { .. } | Work::Unpack(_) | Work::Patch(_) | Work::Make(_) => {
+                panic!("not an edit")
+            }
         }
     }
 }

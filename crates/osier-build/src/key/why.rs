@@ -46,7 +46,11 @@ struct Ingredient {
 type Mark = u64;
 
 fn record_path(store: &Store, component: &Component) -> PathBuf {
-    store.root().join("ingredients").join(format!("{}-{}", component.name, component.target))
+    store.root().join("ingredients").join(format!(
+        "{}-{}",
+        component.name.replace('/', "%"),
+        component.target
+    ))
 }
 
 /// Whether a component was ever built into this store.

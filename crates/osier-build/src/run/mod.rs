@@ -453,6 +453,7 @@ impl Engine<'_> {
             has_own_tmp: self.settings.isolation == Isolation::Full,
             reserve: self.settings.reserve,
             goes_on: None,
+            needs: job.needs.iter().map(|need| need.digest).collect(),
             written: self.places(&job.written),
         })
     }

@@ -165,12 +165,14 @@ fn ranks(graph: &Graph, seconds: &dyn Fn(StepId) -> f64) -> Vec<u64> {
 fn guess(graph: &Graph, id: StepId) -> f64 {
     let bytes = |id: &StepId| match &graph.step(*id).work {
         Work::Unpack(source) => source.archives.iter().map(|archive| archive.size).sum(),
-        Work::Patch(_) | Work::Edit(_) | Work::Script { .. } => 0,
+        Work::Patch(_) | Work::Edit(_) | Work::Make(_) | Work::Script { .. } => 0,
     };
     let megabytes = |bytes: u64| bytes as f64 / 1e6;
     match graph.step(id).work {
         Work::Unpack(_) => megabytes(bytes(&id)) / 10.0,
-        Work::Patch(_) | Work::Edit(_) | Work::Script { jobs: Jobs::One, .. } => 1.0,
+        Work::Patch(_) | Work::Edit(_) | Work::Make(_) | Work::Script { jobs: Jobs::One, .. } => {
+            1.0
+        }
         Work::Script { .. } => 1.0 + megabytes(graph.chain(id).iter().map(bytes).sum()),
     }
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use osier_patch::PatchReport;
-use osier_store::{FileError, IoContext, Key, LayerStack, Store};
+use osier_store::{Digest, FileError, IoContext, Key, LayerStack, Store};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::failure::{Failure, FailureCause, Log, Machine, warning, write_record};
@@ -18,6 +18,7 @@ use crate::layer::patching::Ground;
 use crate::layer::reuse::ReuseCall;
 use crate::layer::unpack::{Packed, UnpackError, unpack_source};
 use crate::layer::{OUTPUT, SOURCE_DATE};
+use crate::make::{Make, MakeError, MakePlace};
 use crate::run::Engine;
 use crate::run::error::BuildError;
 use crate::run::executor::{Desk, DeskError, End, ExecuteError, Executed, Order, OrderFile, Stop};
@@ -43,6 +44,8 @@ pub(crate) struct StepCall<'a> {
     pub(crate) reserve: u64,
     /// What it goes on from, where it does not start clean; `layers` has these layers on top.
     pub(crate) goes_on: Option<GoesOn<'a>>,
+    /// The outputs of the needs, for what osier makes itself.
+    pub(crate) needs: Vec<Digest>,
     /// The layers of scripts that an edit lies on.
     pub(crate) written: Vec<PathBuf>,
 }
@@ -118,6 +121,17 @@ impl StepCall<'_> {
                 self.edit(edit, &upper)?;
                 Duration::ZERO
             }
+            Work::Make(make) => match self.make(&**make, &upper) {
+                Ok(cpu) => cpu,
+                // Nobody can enter it, where no step of its component runs a program.
+                Err(StepEnd::Failed(mut failure)) => {
+                    if !self.component.environment.packages.is_empty() {
+                        self.keep_failed(&upper, &mut failure);
+                    }
+                    return Err(StepEnd::Failed(failure));
+                }
+                Err(end) => return Err(end),
+            },
             Work::Script { .. } => match self.script(engine, wire, scratch.path(), &upper) {
                 Ok(cpu) => cpu,
                 Err(StepEnd::Failed(_)) if engine.interrupted.load(Ordering::Relaxed) => {
@@ -226,6 +240,36 @@ impl StepCall<'_> {
         }
         let below = LayerStack::new(self.layers.clone());
         Ok(edit.lay_out(self.store, &below, upper).map_err(BuildError::from)?)
+    }
+
+    /// Makes a part of a product; gives the CPU time of this thread.
+    fn make(&self, make: &dyn Make, upper: &Path) -> Result<Duration, StepEnd> {
+        let before = thread_processor_time();
+        let (build, output) = (upper.join("build"), upper.join(OUTPUT));
+        for folder in [&build, &output] {
+            let made = fs::create_dir(folder).at("make", folder);
+            made.map_err(|error| StepEnd::Failed(self.file(&error)))?;
+        }
+        let place = MakePlace {
+            store: self.store,
+            needs: &self.needs,
+            jobs: self.order.jobs,
+            build: &build,
+            output: &output,
+        };
+        let said = make.make(&place).map_err(|error| match error {
+            MakeError::Wrong(wrong) => {
+                let hint = wrong.hint.clone();
+                let failure = self.failure(FailureCause::NotMade(wrong));
+                StepEnd::Failed(Box::new(Failure { hint, ..failure }))
+            }
+            MakeError::Blob(error) => StepEnd::from(BuildError::from(error)),
+            MakeError::File(error) => StepEnd::Failed(self.file(&error)),
+        })?;
+        let log = self.store.log_path(&self.key);
+        let written = self.store.clear(&log).and_then(|()| fs::write(&log, said).at("write", &log));
+        written.map_err(|error| StepEnd::Failed(self.file(&error)))?;
+        Ok(thread_processor_time().saturating_sub(before))
     }
 
     /// Has the step's script run, and what came of it checked; gives the CPU time.

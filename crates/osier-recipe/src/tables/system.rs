@@ -53,22 +53,22 @@ pub static IMAGE: Table = Table::new(
         Key::new("name", Form(&NAME), "The image's name.", "\"initrd\"").required(),
         Key::new(
             "format",
-            Choice(&["initramfs", "ext4", "erofs", "btrfs"]),
-            "What it is: an initramfs, or a disk with the file system `ext4`, `erofs` (read-only, compressed) or `btrfs`.",
+            Choice(&crate::format::NAMES),
+            "What it is: one of the formats in the table at the end of this page.",
             "\"initramfs\"",
         )
         .required(),
         Key::new(
             "compression",
             Choice(&["gzip", "xz", "zstd", "lz4", "none"]),
-            "How it is compressed. Without it `zstd` for an initramfs, which can be `gzip`, `xz` or `none` too, and `lz4` \
-             for erofs, which can be `xz` (Linux 5.16), `zstd` (Linux 6.10) or `none` too. ext4 and btrfs are not compressed.",
+            "How it is compressed: one of the format's compressions, or without it the first. Of EROFS Linux reads `xz` from \
+             5.16 on and `zstd` from 6.10 on.",
             "\"zstd\"",
         ),
         Key::new(
             "level",
             Integer(0, 22),
-            "The compression's level: 0 to 9 for gzip and xz, 1 to 19 for zstd (1 to 22 in erofs), 1 to 12 for lz4.",
+            "The compression's level, of those that it has in the format.",
             "3",
         ),
         Key::new(

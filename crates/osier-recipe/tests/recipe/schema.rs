@@ -1,7 +1,7 @@
 //! Tables, readers, reference page and JSON schemas say the same.
 
 use osier_recipe::schema::{Form, Key, Table, Type};
-use osier_recipe::{Code, FileKind, json_schema, reference_markdown};
+use osier_recipe::{Code, FORMATS, FileKind, json_schema, reference_markdown};
 use proptest::prelude::*;
 use proptest::string::string_regex;
 use proptest::test_runner::TestRunner;
@@ -189,9 +189,15 @@ fn the_reference_page_names_every_key() {
             assert!(table.keys.len() <= 64 && !key.doc.contains('\n'));
         });
     }
-    for line in page.lines().filter(|line| line.starts_with('|')) {
-        assert_eq!(line.replace("\\|", "").matches('|').count(), 5, "{line}");
+    let (keys, formats) = page.split_once("\n## Formats of images\n").unwrap();
+    for (part, columns) in [(keys, 4), (formats, 6)] {
+        for line in part.lines().filter(|line| line.starts_with('|')) {
+            assert_eq!(line.replace("\\|", "").matches('|').count(), columns + 1, "{line}");
+        }
     }
+    assert!(
+        FORMATS.iter().all(|row| formats.contains(&format!("| {} | {} |", row.name, row.summary)))
+    );
 }
 
 #[test]

@@ -12,6 +12,16 @@ use crate::session::Workplace;
 use crate::signals::INTERRUPTED;
 use provision::DebianPackages;
 
+/// Says why a blob cannot be used; what leads to it is forgotten where its bytes are damaged or gone, so that the next try
+/// makes it again.
+pub(crate) fn blob_problem(store: &Store, error: osier_store::BlobError) -> Problem {
+    let Some(digest) = error.digest() else { return Problem::of(Code::File, error) };
+    match store.forget_digest(&digest) {
+        Ok(_) => Problem::of(Code::Damaged, error),
+        Err(error) => error.into(),
+    }
+}
+
 /// Sets an engine up that builds.
 pub(crate) fn engine<'e>(
     workplace: &Workplace,

@@ -25,6 +25,11 @@ pub(crate) fn failure_screen(failure: &Failure) -> String {
             }
         }
     }
+    if let FailureCause::NotMade(wrong) = &failure.cause {
+        for line in &wrong.lines {
+            let _ = writeln!(text, "    | {line}");
+        }
+    }
     if let FailureCause::Patches { patches } = &failure.cause {
         text.push_str(&patching::screen(patches));
     }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use osier_recipe::Diagnostic;
 
-pub(crate) use super::codes::{Code, Exit};
+pub(crate) use super::codes::Code;
 use super::event::Event;
 
 /// An error as it reaches the person.
@@ -23,10 +23,6 @@ impl Problem {
     pub(crate) fn of(code: impl Into<Code>, message: impl std::fmt::Display) -> Self {
         let (code, message) = (code.into(), message.to_string());
         Self { code, message, body: String::new(), hints: Vec::new() }
-    }
-
-    pub(crate) fn new(code: &str, _: Exit, message: impl std::fmt::Display) -> Self {
-        Self::of(Code::given(code), message)
     }
 
     /// Something that cannot be, were osier without faults.

@@ -32,7 +32,7 @@ pub(crate) fn run(
         Goal::System(system, entry) => {
             let targets = project.targets.clone();
             let all: Vec<_> = targets.iter().map(|target| (&*system, *target)).collect();
-            system::build_components(&mut project, &all, &network, &launcher)?;
+            system::build_together(&mut project, &all, &network, &launcher)?;
             for target in targets {
                 let built =
                     system::build(&mut project, &system, &entry, target, &network, &launcher)?;
@@ -80,7 +80,7 @@ fn deliver(store: &Store, digest: &Digest, folder: &Path, place: &Path) -> Outco
     let made = beside.path().join("output");
     store
         .lay_out(digest, &made, 1_577_836_800)
-        .map_err(|error| crate::compose::blob_problem(store, error))?;
+        .map_err(|error| crate::engine::blob_problem(store, error))?;
     flush_file_system(folder)?;
     std::fs::rename(&made, place).at("rename", &made)?;
     Ok(sync_folder(folder)?)

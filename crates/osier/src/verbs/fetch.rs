@@ -1,14 +1,10 @@
 //! `osier fetch`: everything that a system or component needs, downloaded.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
-use osier_build::Wanted;
 use osier_store::IoContext;
 
 use super::boot::{self, disks};
-use super::wanted;
-use crate::disk_image;
 use crate::project::{Goal, Project};
 use crate::report::figures::bytes;
 use crate::report::problem::{Outcome, Problem};
@@ -32,24 +28,24 @@ pub(crate) fn run(workplace: &Workplace, name: Option<&str>, import: Option<&Pat
     let network = Network::new(&store, &workplace.reporter, workplace.global.offline)
         .with_launcher(launcher.as_ref());
     let mut project = Project::open(workplace, &store)?;
-    let (name, mut components) = wanted(&project, &project.goal(name)?)?;
+    let goal = project.goal(name)?;
     let mut tools: Vec<&Tool<'_>> = Vec::new();
-    if let Goal::System(system, entry) = project.goal(Some(&name))? {
-        let mut systems = vec![(system, entry)];
-        for target in &project.targets {
-            let machine = boot::machine_file(&project, &systems[0].0, *target)?;
-            tools.push(boot::qemu(machine.architecture));
-            for (other, entry) in disks::systems(&project, &machine)? {
-                components.extend(project.wanted_by(&other, *target)?);
-                systems.push((other, entry));
+    let (name, graph) = match &goal {
+        Goal::Component(_) => project.plan_goal(&goal, &network)?,
+        Goal::System(system, _) => {
+            let mut systems = Vec::new();
+            for target in &project.targets {
+                let machine = boot::machine_file(&project, system, *target)?;
+                tools.push(boot::qemu(machine.architecture));
+                let others = disks::systems(&project, &machine)?;
+                systems.extend(others.into_iter().map(|(other, _)| (other, *target)));
             }
+            let own = project.targets.iter().map(|target| (&**system, *target));
+            let others = systems.iter().map(|(other, target)| (&**other, *target));
+            let all: Vec<_> = own.chain(others).collect();
+            (system.name.value.clone(), project.plan_systems(&all, &network)?.graph)
         }
-        for (system, _) in &systems {
-            tools.extend(system.images.iter().filter_map(|image| disk_image::tool(image.format)));
-        }
-    }
-    let components: BTreeSet<Wanted> = components.into_iter().collect();
-    let graph = project.plan(&Vec::from_iter(components), &network)?;
+    };
     let all: Vec<_> = graph.ids().collect();
     let steps: Vec<_> =
         graph.components.iter().flat_map(|component| component.steps.iter().copied()).collect();

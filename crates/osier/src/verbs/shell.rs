@@ -124,7 +124,18 @@ pub(crate) fn run(
         }
     };
     let label = graph.label(step);
-    let shell = || vec!["/bin/bash".into(), "--norc".into(), "-i".into()];
+    let entered = graph.component(id);
+    if entered.environment.packages.is_empty() {
+        let message =
+            format!("osier makes {label} itself, without a program: there is nothing to enter");
+        return Err(Problem::of(Code::Usage, message)
+            .hint(format!("`osier log {label}` shows what it did")));
+    }
+    // The tools of images come with a small shell alone.
+    let shell = || match osier_product::is_product(entered) {
+        true => vec!["/bin/sh".into(), "-i".into()],
+        false => vec!["/bin/bash".into(), "--norc".into(), "-i".into()],
+    };
     let command: Vec<OsString> =
         if command.is_empty() { shell() } else { command.iter().map(OsString::from).collect() };
     let interactive = command == shell();

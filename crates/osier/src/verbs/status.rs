@@ -4,7 +4,6 @@ use osier_build::{Event, Graph, Survey, Work, patch_reports};
 use osier_patch::{Class, summary};
 use osier_store::Store;
 
-use super::wanted;
 use crate::engine;
 use crate::project::Project;
 use crate::report::problem::Outcome;
@@ -21,8 +20,8 @@ pub(crate) fn run(workplace: &Workplace, name: Option<&str>) -> Outcome<()> {
         workplace.reporter.result("no system is named, and the project has no default");
         return Ok(());
     }
-    let (name, components) = wanted(&project, &project.goal(name)?)?;
-    let graph = project.plan(&components, &network)?;
+    let goal = project.goal(name)?;
+    let (name, graph) = project.plan_goal(&goal, &network)?;
     let events = |_| {};
     let survey = engine::surveyor(workplace, &store, &events).survey(&graph);
     let open = survey.open.len();

@@ -4,6 +4,7 @@ use osier_build::{BASE_KIND, Component, Places};
 
 use osier_recipe::Target;
 
+use crate::product::Planned;
 use crate::project::{BUILD, Goal, Project};
 use crate::report::problem::Outcome;
 use crate::session::Workplace;
@@ -15,36 +16,40 @@ pub(crate) fn run(workplace: &Workplace, name: &str) -> Outcome<()> {
     let store = workplace.asked_store()?;
     let network = Network::new(&store, &workplace.reporter, true);
     let mut project = Project::open(workplace, &store)?;
-    let goal = project.goal(Some(name))?;
-    let (graph, id) = match &goal {
+    let goal = match name.contains('/') {
+        true => Goal::Component(name.to_owned()),
+        false => project.goal(Some(name))?,
+    };
+    let (planned, id) = match &goal {
         Goal::System(system, _) => {
             let target = project.target()?;
-            (project.plan(&project.wanted_by(system, target)?, &network)?, None)
+            (project.plan_systems(&[(&**system, target)], &network)?, None)
         }
         Goal::Component(name) => {
             let (graph, id) = project.plan_one(name, &network)?;
-            (graph, Some(id))
+            (Planned { graph, images: Vec::new() }, Some(id))
         }
     };
+    let graph = &planned.graph;
     let events = |_| {};
     let engine = engine::surveyor(workplace, &store, &events);
     // Without places the sentence still names the input and its file.
     let places = |component: &Component| places(&project, component).unwrap_or_default();
     let why = |id| {
-        let reason = engine.why(&graph, id, &places);
+        let reason = engine.why(graph, id, &places);
         let reporter = &workplace.reporter;
         reporter.json(&serde_json::json!({"event": "why", "why": &reason}));
         reason.to_string()
     };
     let sentence = match (&goal, id) {
         (Goal::System(system, entry), _) => {
-            why_image::run(&project, (system, entry), &graph, &engine.survey(&graph), why)?
+            why_image::run(&project, (system, entry), &planned, &engine.survey(graph), why)?
         }
         (_, Some(id)) => why(id),
         (Goal::Component(_), None) => return Ok(()),
     };
     workplace.reporter.result(sentence);
-    for note in crate::project::edits::notes(&project, &graph)? {
+    for note in crate::project::edits::notes(&project, graph)? {
         workplace.reporter.result(format!("  {note}"));
     }
     Ok(())

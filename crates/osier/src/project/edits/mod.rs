@@ -13,9 +13,6 @@ use crate::report::problem::{Code, Outcome, Problem};
 use crate::session::Workplace;
 use state::Edit;
 
-/// The code of a build that is to be tried again, afresh: an edit would have hidden what a step has written.
-pub(crate) const AGAIN: &str = "S011";
-
 /// Puts what persons have changed into a planned graph.
 pub(crate) fn apply(project: &Project<'_>, graph: &mut Graph) -> Outcome<()> {
     put_in_graph(project, graph, false)

@@ -189,7 +189,7 @@ pub(crate) fn fill(
 
 fn verified(project: &Project<'_>, digest: &Digest) -> Outcome<PathBuf> {
     let store = project.store;
-    store.verify_blob(digest).map_err(|error| crate::compose::blob_problem(store, error))?;
+    store.verify_blob(digest).map_err(|error| crate::engine::blob_problem(store, error))?;
     Ok(store.blob_path(digest))
 }
 

@@ -111,7 +111,7 @@ pub(crate) fn run(
     }
     let own = targets.iter().map(|target| (&*system, *target));
     let all: Vec<_> = own.chain(others.iter().map(|(other, target)| (&**other, *target))).collect();
-    system::build_components(&mut project, &all, &network, &launcher)?;
+    system::build_together(&mut project, &all, &network, &launcher)?;
     for (target, demand) in targets.into_iter().zip(&demands) {
         boot_target(
             &mut project,

@@ -116,8 +116,7 @@ pub(crate) fn run(
     let mut project = Project::open(workplace, &store)?;
     let goal = project.goal(name)?;
     let is_system = matches!(goal, Goal::System(..));
-    let (name, wanted) = super::wanted(&project, &goal)?;
-    let graph = project.plan(&wanted, &network)?;
+    let (name, graph) = project.plan_goal(&goal, &network)?;
     let events = |_| {};
     let survey = engine::surveyor(workplace, &store, &events).survey(&graph);
     let mut overview = Overview::read(&store, &graph, &survey)?;
