@@ -9,7 +9,7 @@ use crate::cli::Global;
 use crate::report::problem::{Code, Outcome, Problem};
 use crate::report::reporter::Reporter;
 
-/// Minutes of processor time that a step may use without a word, where nobody says otherwise.
+/// Minutes of CPU time that a step may use without a word, where nobody says otherwise.
 const SILENCE: u64 = 120;
 
 /// The least number of bytes of disk that osier leaves free.
@@ -271,12 +271,12 @@ pub(crate) fn check_isolation(
         Isolation::Full => (
             probe_full(launcher, scratch.path()),
             "builds cannot run here with full isolation",
-            "`osier doctor` tries what this machine gives; `--degraded`, as root, does without namespaces",
+            "run `osier doctor` to see what is missing; as root, `--degraded` builds without namespaces",
         ),
         Isolation::Degraded => (
             probe_degraded(scratch.path()),
             "builds cannot run here in the degraded mode",
-            "`osier doctor` tries what this machine gives",
+            "run `osier doctor` to see what is missing",
         ),
     };
     match found {
@@ -293,6 +293,6 @@ pub(crate) fn check_isolation(
 pub(crate) fn launcher() -> Outcome<Launcher> {
     Launcher::start().map_err(|error| {
         Problem::of(Code::NoSandbox, error)
-            .hint("`osier doctor` tries what this machine gives; `--degraded`, as root, does without namespaces")
+            .hint("run `osier doctor` to see what is missing; as root, `--degraded` builds without namespaces")
     })
 }

@@ -763,7 +763,7 @@ fn a_machine_without_namespaces_is_told_before_anything_is_fetched() {
         (status, text.as_str()),
         (
             Some(4),
-            "error[M005]: builds cannot run here with full isolation: as root: sysctl user.max_user_namespaces=10000\n  hint: `osier doctor` tries what this machine gives; `--degraded`, as root, does without namespaces\n"
+            "error[M005]: builds cannot run here with full isolation: as root: sysctl user.max_user_namespaces=10000\n  hint: run `osier doctor` to see what is missing; as root, `--degraded` builds without namespaces\n"
         )
     );
     let (status, text) = inside(&["--degraded"]);

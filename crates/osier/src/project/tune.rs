@@ -124,7 +124,7 @@ impl Project<'_> {
         if toolchain.is_none() && target == BUILD && this_machine().is_some_and(|own| level > own) {
             let own = this_machine().map(Level::as_str).unwrap_or_default();
             let message = format!(
-                "without a toolchain programs run in the build that makes them, and this machine has `{own}` at most, not `{level}`"
+                "without a toolchain, built programs also run on this machine, which supports at most `{own}`, not `{level}`"
             );
             let hint = "name a `toolchain` in the system: what it compiles is not run in the build";
             return Err(wrong(span, message, hint.to_owned()));

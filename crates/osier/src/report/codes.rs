@@ -147,7 +147,7 @@ codes! {
     StepDiskFull = "S007", Failed, "the disk is full",
         "Nothing half-written counts as done. Make room (`osier gc --size 20G`) and build again: it goes on where it stopped.";
     SandboxFailed = "S008", Failed, "the sandbox or the store failed in a step",
-        "The message names the call that failed. `osier doctor` tries what this machine gives.";
+        "The message names the call that failed. Run `osier doctor` to see what this machine lacks.";
     CleanDiffers = "S009", Failed, "a clean build gives other bytes",
         "A component was built from the objects of an earlier build, as its kind allows, and `--clean-check` found that a clean build differs: its makefile did not notice a changed file. The clean result is in the store now. Take `reuse` off the step until its kind says the truth.";
     PatchesDoNotFit = "S010", Failed, "patches do not fit the source",
@@ -158,8 +158,8 @@ codes! {
         "The kernel ended a process of the step for want of memory. A step may use what its recipe says as `memory`, or else the machine's memory but a sixteenth (at least 256 MiB, at most 4 GiB), and all steps that run at one time together no more than that. What a step writes to /tmp and /dev/shm counts, as both are in memory. Give the step `memory = \"…\"` if it needs more than its recipe says; use fewer jobs (`-j`), or `parallel = false` for this step, if the machine has no more; let it write large files below /build. The limit needs a control group that osier can make: `osier doctor` says whether it can. Without one, also the machine itself can run out of memory, and then the kernel ends a process of its choice, of a step first.";
     TooManyProcesses = "S013", Failed, "a step started too many processes",
         "A step may have 1,024 processes and threads at one time and 128 more for each of its jobs, at most 16,384. One that has nearly as many is ended within about a second, so that a program that starts others without end does not stop the machine. Such a program is mostly a script that calls itself, or a loop that starts programs in the background and does not wait for them. More jobs (`-j`) raise the limit.";
-    Silent = "S014", Failed, "a step used much processor time without printing anything",
-        "Mostly such a step runs in a circle: a configure script that waits for an answer, a test that never ends. The processor time of all its processes is counted from the last time that it printed something. 120 minutes are the limit where nothing else is said; `silence = MINUTES` in `osier.toml` sets it for all steps of a project, and in a step of a recipe or a kind for that step; 0 is no limit. It does not depend on the clock: a step that waits is not ended.";
+    Silent = "S014", Failed, "a step used much CPU time without printing anything",
+        "Mostly such a step runs in a circle: a configure script that waits for an answer, a test that never ends. The CPU time of all its processes is counted from the last time that it printed something. 120 minutes are the limit where nothing else is said; `silence = MINUTES` in `osier.toml` sets it for all steps of a project, and in a step of a recipe or a kind for that step; 0 is no limit. It does not depend on the clock: a step that waits is not ended.";
     NoFolder = "S015", Failed, "a step's working folder is not there",
         "The step names it as `folder`, or it is the source's own. An earlier step of the component has to make it; `osier shell COMPONENT:STEP` of that step shows what is there. `$SOURCE` in `folder` stands for the first source's folder.";
     File = "M001", Machine, "a file could not be read or written",
@@ -235,7 +235,7 @@ codes! {
     NoConsole = "B106", Failed, "nothing appeared on the console",
         "The kernel has no driver for the console, or `console=` names another one. SERIAL_8250_CONSOLE and the machine's `console` belong together.";
     NoProgress = "B107", Failed, "the machine stopped making progress",
-        "It printed nothing and used no processor time for a minute.";
+        "It printed nothing and used no CPU time for a minute.";
     TimeLimit = "B108", Failed, "a time limit was reached",
         "What was awaited is shown. Limits are those of a machine with KVM and are made longer under emulation.";
     ScriptFailed = "B109", Failed, "an expected text did not appear, or the machine ended otherwise than the script says",

@@ -83,8 +83,9 @@ impl<'a> Network<'a> {
     pub(crate) fn launcher(&self) -> Outcome<&'a Launcher> {
         self.launcher.ok_or_else(|| {
             let message = "a git commit has to be fetched, which needs a sandbox";
-            Problem::of(Code::NoSandbox, message)
-                .hint("`osier fetch NAME` fetches it; `osier doctor` tries what this machine gives")
+            Problem::of(Code::NoSandbox, message).hint(
+                "`osier fetch NAME` fetches it; run `osier doctor` to see what this machine lacks",
+            )
         })
     }
 

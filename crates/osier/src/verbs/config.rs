@@ -180,7 +180,7 @@ fn keep(
         None if entry.is_built_in() => {
             let folder = own_recipe::take_over(project, &entry, component)?;
             let shown = Workplace::shown(&folder);
-            report(format!(" copied  the built-in recipe to {shown}, which counts from now on"));
+            report(format!(" copied  the built-in recipe to {shown}, which is used from now on"));
             folder
         }
         None => {

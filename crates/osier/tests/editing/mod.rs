@@ -235,7 +235,11 @@ fn what_happens_to_the_folder_is_told() {
     fs::write(&recipe, new).unwrap();
     let (status, said) = space.fails(&["build", "a"]);
     assert_eq!(status, 2);
-    assert!(said.contains("error[E004]: a is edited in") && said.contains("another one"), "{said}");
+    assert!(
+        said.contains("error[E004]: a is edited in")
+            && said.contains("has changed since this edit began"),
+        "{said}"
+    );
     fs::write(&recipe, text).unwrap();
     assert!(space.prints(&["edit", "--list"]).contains("nothing is changed"));
 

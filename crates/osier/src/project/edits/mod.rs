@@ -50,7 +50,7 @@ pub(crate) fn is_the_same(graph: &Graph, id: ComponentId, edit: &Edit) -> Outcom
     }
     let component = graph.component(id);
     let message = format!(
-        "{} is edited in {}, and its patched source is another one than that which is edited there",
+        "{} is edited in {}, but the recipe's source has changed since this edit began",
         component.name,
         edit.folder.display()
     );

@@ -8,7 +8,7 @@ use std::time::Duration;
 use osier_boot::interactive::{InteractiveError, boot_interactive};
 use osier_boot::{
     Accelerator, Action, Architecture, BootError, BootEvent, BootPlan, BootScript, Challenge,
-    GuestEnding, Machine, Pattern, Script,
+    Diagnosis, GuestEnding, Machine, Pattern, Script,
 };
 use osier_image::{Attributes, FsTree, ImagePath, Node, append_archive};
 use osier_recipe::{BootRun, End, MachineFile, System, Target};
@@ -112,145 +112,147 @@ pub(crate) fn run(
     let own = targets.iter().map(|target| (&*system, *target));
     let all: Vec<_> = own.chain(others.iter().map(|(other, target)| (&**other, *target))).collect();
     system::build_together(&mut project, &all, &network, &launcher)?;
+    let booting = Booting {
+        system: &system,
+        entry: &entry,
+        network: &network,
+        launcher: &launcher,
+        interactive,
+        out,
+    };
     for (target, demand) in targets.into_iter().zip(&demands) {
-        boot_target(
-            &mut project,
-            &system,
-            &entry,
-            target,
-            demand,
-            &network,
-            &launcher,
-            interactive,
-            out,
-        )?;
+        booting.boot(&mut project, target, demand)?;
     }
     Ok(())
 }
 
-/// Boots a system for one target.
-#[expect(clippy::too_many_arguments, reason = "what the command line says, for one target")]
-fn boot_target(
-    project: &mut Project<'_>,
-    system: &System,
-    entry: &Entry,
-    target: Target,
-    demand: &Demand,
-    network: &Network<'_>,
-    launcher: &Launcher,
+/// What one command boots, and how.
+struct Booting<'b> {
+    system: &'b System,
+    entry: &'b Entry,
+    network: &'b Network<'b>,
+    launcher: &'b Launcher,
     interactive: bool,
-    out: Option<&Path>,
-) -> Outcome<()> {
-    let (workplace, store) = (project.workplace, project.store);
-    let effective = system.effective(target);
-    let file = machine_file(project, system, target)?;
-    let scratch = store.scratch("boot")?;
-    let mut disks = disks::attached(&file, scratch.path());
-    disks::fill(project, target, &file, &mut disks, network, launcher)?;
-    let machine = machine(&file, &disks)?;
-    let built = system::build(project, system, entry, target, network, launcher)?;
-    let folder = out_folder(project, system, target, out);
-    Delivery::open(&folder)?.expect_logs()?;
-    let (kernel, _) = system::deliver(store, &built, &folder)?;
-    let Some(kernel) = kernel else {
-        return Err(Problem::of(
-            Code::NotBootable,
-            format!("the system `{}` names no kernel", system.name),
+    out: Option<&'b Path>,
+}
+
+impl Booting<'_> {
+    /// Boots the system for one target.
+    fn boot(&self, project: &mut Project<'_>, target: Target, demand: &Demand) -> Outcome<()> {
+        let Self { system, entry, network, launcher, interactive, out } = *self;
+        let (workplace, store) = (project.workplace, project.store);
+        let effective = system.effective(target);
+        let file = machine_file(project, system, target)?;
+        let scratch = store.scratch("boot")?;
+        let mut disks = disks::attached(&file, scratch.path());
+        disks::fill(project, target, &file, &mut disks, network, launcher)?;
+        let machine = machine(&file, &disks)?;
+        let built = system::build(project, system, entry, target, network, launcher)?;
+        let folder = out_folder(project, system, target, out);
+        Delivery::open(&folder)?.expect_logs()?;
+        let (kernel, _) = system::deliver(store, &built, &folder)?;
+        let Some(kernel) = kernel else {
+            return Err(Problem::of(
+                Code::NotBootable,
+                format!("the system `{}` names no kernel", system.name),
+            ));
+        };
+        let emulator = emulator(project, file.architecture, store, network, launcher)?;
+        let accelerator = match target {
+            BUILD => accelerator(workplace, store, &emulator)?,
+            _ => Accelerator::Tcg,
+        };
+        let accelerator = demand.accelerator(project, &file, accelerator)?;
+        let image = effective.boot_image.map(osier_recipe::Image::file_name);
+        let renew_disks = || disks.iter().try_for_each(ReadyDisk::renew);
+        let initrd = |challenge: &Challenge| {
+            with_challenge(store, &built, image.as_deref(), challenge, scratch.path())
+        };
+        let plan = BootPlan {
+            machine,
+            accelerator,
+            kernel: Some(kernel.clone()),
+            append: effective.append.map(|append| append.value.clone()).unwrap_or_default(),
+            initrd: image.is_some().then_some(&initrd as _),
+            renew_disks: Some(&renew_disks),
+            script: script(effective.runs),
+            patience: 1.0,
+            no_progress: Duration::from_secs(60),
+            folder: folder.clone(),
+        };
+        if interactive {
+            use std::os::fd::AsFd as _;
+            boot_interactive(&plan, &emulator, std::io::stdin().as_fd(), std::io::stdout().as_fd())
+                .map_err(not_shown)?;
+            return Ok(());
+        }
+        let show = |event: BootEvent<'_>| match event {
+            BootEvent::Started { boot, .. } => workplace.reporter.tell(&Event::BootStarted {
+                system: system.name.value.clone(),
+                machine: file.name.value.clone(),
+                accelerator: accelerator.name().to_owned(),
+                boot,
+            }),
+            BootEvent::Proved { seconds } => {
+                workplace.reporter.tell(&Event::BootProved { seconds });
+            }
+            BootEvent::Retrying => workplace.reporter.tell(&Event::BootRetried {}),
+            _ => {}
+        };
+        let report = osier_boot::boot(&plan, &emulator, &show).map_err(unbooted)?;
+        workplace.reporter.json(&report);
+        let log = report.boots.last().map(|boot| boot.serial_log.clone()).unwrap_or_default();
+        let lines = [
+            format!("kernel  {}", Workplace::shown(&kernel)),
+            image
+                .as_ref()
+                .map(|image| format!("image   {}", Workplace::shown(&folder.join(image))))
+                .unwrap_or_default(),
+            format!("log     {}", Workplace::shown(&log)),
+        ];
+        if !report.passed {
+            return Err(failed(system, &report.diagnosis, &lines));
+        }
+        for note in report.boots.iter().flat_map(|boot| &boot.diagnosis.notes) {
+            workplace.reporter.tell(&Event::BootNoted { note: note.clone() });
+        }
+        let seconds: f64 = report.boots.iter().map(|boot| boot.seconds).sum();
+        workplace.reporter.result(format!(
+            "booted  {}{} in {} ({})",
+            system.name,
+            if target == BUILD { String::new() } else { format!(" for {target}") },
+            duration(seconds),
+            accelerator.name()
         ));
-    };
-    let emulator = emulator(project, file.architecture, store, network, launcher)?;
-    let accelerator = match target {
-        BUILD => accelerator(workplace, store, &emulator)?,
-        _ => Accelerator::Tcg,
-    };
-    let accelerator = demand.accelerator(project, &file, accelerator)?;
-    let image = effective.boot_image.map(osier_recipe::Image::file_name);
-    let renew_disks = || disks.iter().try_for_each(ReadyDisk::renew);
-    let initrd = |challenge: &Challenge| {
-        with_challenge(store, &built, image.as_deref(), challenge, scratch.path())
-    };
-    let plan = BootPlan {
-        machine,
-        accelerator,
-        kernel: Some(kernel.clone()),
-        append: effective.append.map(|append| append.value.clone()).unwrap_or_default(),
-        initrd: image.is_some().then_some(&initrd as _),
-        renew_disks: Some(&renew_disks),
-        script: script(effective.runs),
-        patience: 1.0,
-        no_progress: Duration::from_secs(60),
-        folder: folder.clone(),
-    };
-    if interactive {
-        use std::os::fd::AsFd as _;
-        boot_interactive(&plan, &emulator, std::io::stdin().as_fd(), std::io::stdout().as_fd())
-            .map_err(not_shown)?;
-        return Ok(());
-    }
-    let show = |event: BootEvent<'_>| match event {
-        BootEvent::Started { boot, .. } => workplace.reporter.tell(&Event::BootStarted {
-            system: system.name.value.clone(),
-            machine: file.name.value.clone(),
-            accelerator: accelerator.name().to_owned(),
-            boot,
-        }),
-        BootEvent::Proved { seconds } => workplace.reporter.tell(&Event::BootProved { seconds }),
-        BootEvent::Retrying => workplace.reporter.tell(&Event::BootRetried {}),
-        _ => {}
-    };
-    let report = osier_boot::boot(&plan, &emulator, &show).map_err(unbooted)?;
-    workplace.reporter.json(&report);
-    let log = report.boots.last().map(|boot| boot.serial_log.clone()).unwrap_or_default();
-    let lines = [
-        format!("kernel  {}", Workplace::shown(&kernel)),
-        image
-            .as_ref()
-            .map(|image| format!("image   {}", Workplace::shown(&folder.join(image))))
-            .unwrap_or_default(),
-        format!("log     {}", Workplace::shown(&log)),
-    ];
-    if !report.passed {
-        let diagnosis = &report.diagnosis;
-        let mut problem = Problem::of(
-            Code::given(diagnosis.code),
-            match diagnosis.proved {
-                true => format!("{} booted, and then {}", system.name, diagnosis.summary),
-                false => format!("{} did not boot: {}", system.name, diagnosis.summary),
-            },
-        );
-        for line in &diagnosis.evidence {
-            problem.body.push_str(&format!("    | {line}\n"));
-        }
-        for note in &diagnosis.notes {
-            problem.body.push_str(&format!("  note    {note}\n"));
-        }
-        if !diagnosis.cause.is_empty() {
-            problem.body.push_str(&format!("  cause   {}\n", diagnosis.cause));
-        }
         for line in lines.iter().filter(|line| !line.is_empty()) {
-            problem.body.push_str(&format!("  {line}\n"));
+            workplace.reporter.result(line);
         }
-        return Err(if diagnosis.hint.is_empty() {
-            problem
-        } else {
-            problem.hint(diagnosis.hint.clone())
-        });
+        Ok(())
     }
-    for note in report.boots.iter().flat_map(|boot| &boot.diagnosis.notes) {
-        workplace.reporter.tell(&Event::BootNoted { note: note.clone() });
+}
+
+/// Says why a system did not boot, or did not do what its script says.
+fn failed(system: &System, diagnosis: &Diagnosis, lines: &[String]) -> Problem {
+    let mut problem = Problem::of(
+        Code::given(diagnosis.code),
+        match diagnosis.proved {
+            true => format!("{} booted, and then {}", system.name, diagnosis.summary),
+            false => format!("{} did not boot: {}", system.name, diagnosis.summary),
+        },
+    );
+    for line in &diagnosis.evidence {
+        problem.body.push_str(&format!("    | {line}\n"));
     }
-    let seconds: f64 = report.boots.iter().map(|boot| boot.seconds).sum();
-    workplace.reporter.result(format!(
-        "booted  {}{} in {} ({})",
-        system.name,
-        if target == BUILD { String::new() } else { format!(" for {target}") },
-        duration(seconds),
-        accelerator.name()
-    ));
+    for note in &diagnosis.notes {
+        problem.body.push_str(&format!("  note    {note}\n"));
+    }
+    if !diagnosis.cause.is_empty() {
+        problem.body.push_str(&format!("  cause   {}\n", diagnosis.cause));
+    }
     for line in lines.iter().filter(|line| !line.is_empty()) {
-        workplace.reporter.result(line);
+        problem.body.push_str(&format!("  {line}\n"));
     }
-    Ok(())
+    if diagnosis.hint.is_empty() { problem } else { problem.hint(diagnosis.hint.clone()) }
 }
 
 /// Says why a boot could not be played.

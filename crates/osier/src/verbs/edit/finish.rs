@@ -284,7 +284,7 @@ impl Adding {
         self.undo.push(Undo::RemoveFolder(folder.clone()));
         let shown = Workplace::shown(&folder);
         self.said
-            .push(format!(" copied  the built-in recipe to {shown}, which counts from now on"));
+            .push(format!(" copied  the built-in recipe to {shown}, which is used from now on"));
         Ok(folder)
     }
 
