@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use osier_build::{ComponentId, Graph, MakeError, Wanted};
+use osier_build::{ComponentId, Graph, MakeError, Results, Wanted};
 use osier_image::Role;
 use osier_product::{Parts, Product, Unplanned};
 use osier_recipe::{ComponentRef, Diagnostic, EffectiveSystem, ImageTool, System, Target};
@@ -122,6 +122,26 @@ impl Project<'_> {
 
 fn tool_of(tool: &ImageTool) -> Tool<'static> {
     Tool { suite: Some(tool.suite), packages: tool.packages }
+}
+
+/// Finds the output of a component that a reference names.
+pub(crate) fn output(
+    graph: &Graph,
+    results: &Results,
+    reference: &ComponentRef,
+) -> Outcome<Digest> {
+    let wanted = reference.output.as_deref().unwrap_or("main");
+    let mut goals = graph.goals.iter();
+    let outputs = goals
+        .find(|id| graph.component(**id).recipe == reference.name)
+        .and_then(|id| results.get(id))
+        .map(|result| result.outputs.as_slice())
+        .unwrap_or_default();
+    let found = outputs.iter().find(|(name, _)| name == wanted).map(|(_, digest)| *digest);
+    found.ok_or_else(|| {
+        let known: Vec<String> = outputs.iter().map(|(name, _)| name.clone()).collect();
+        unknown(&format!("output of {}", reference.name), wanted, &known)
+    })
 }
 
 /// Gathers all that a system's root file system is composed of. `output` gives what a component delivers.

@@ -18,7 +18,7 @@ use crate::report::figures::bytes;
 use crate::report::problem::{Code, Outcome, Problem};
 use crate::session::Workplace;
 use crate::source::network::Network;
-use crate::{engine, product, system};
+use crate::{engine, product};
 
 /// How deep folders are shown to people, and most lines of them; JSON has all.
 const DEPTH: usize = 2;
@@ -90,7 +90,7 @@ pub(crate) fn run(
     let events = |_| {};
     let survey = engine::surveyor(workplace, &store, &events).survey(graph);
     is_built(&system, graph, &survey)?;
-    let output = |component: &ComponentRef| system::output(graph, &survey.done, component);
+    let output = |component: &ComponentRef| product::output(graph, &survey.done, component);
     let parts = product::parts(&store, &entry, &effective, &output)?;
     let composition =
         parts.composition(&store).map_err(|error| product::not_made(&store, error))?;

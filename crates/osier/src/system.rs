@@ -268,26 +268,6 @@ fn note_use(store: &Store, graph: &Graph, survey: &Survey, note: &str) -> Outcom
     Ok(store.note_use(note, &keys, &files)?)
 }
 
-/// Finds the output of a component that a reference names.
-pub(crate) fn output(
-    graph: &Graph,
-    results: &Results,
-    reference: &ComponentRef,
-) -> Outcome<Digest> {
-    let wanted = reference.output.as_deref().unwrap_or("main");
-    let mut goals = graph.goals.iter();
-    let outputs = goals
-        .find(|id| graph.component(**id).recipe == reference.name)
-        .and_then(|id| results.get(id))
-        .map(|result| result.outputs.as_slice())
-        .unwrap_or_default();
-    let found = outputs.iter().find(|(name, _)| name == wanted).map(|(_, digest)| *digest);
-    found.ok_or_else(|| {
-        let known: Vec<String> = outputs.iter().map(|(name, _)| name.clone()).collect();
-        crate::report::problem::unknown(&format!("output of {}", reference.name), wanted, &known)
-    })
-}
-
 /// Builds a system with its images. Damaged bytes that it meets are made again.
 pub(crate) fn build(
     project: &mut Project<'_>,
@@ -338,7 +318,7 @@ fn attempt(
         None => None,
         Some(kernel) => {
             let component = ComponentRef { name: kernel.component.clone(), output: None };
-            let tree = output(graph, &results, &component)?;
+            let tree = product::output(graph, &results, &component)?;
             let tree = store.tree(&tree).map_err(|error| blob_problem(store, error))?;
             match tree.get(kernel.path.as_bytes()) {
                 Some(TreeNode::File { content, .. }) => Some(*content),
@@ -365,7 +345,7 @@ fn attempt(
         images.push((image.file_name(), digest, size));
     }
     if !images.is_empty() {
-        let output = |component: &ComponentRef| output(graph, &results, component);
+        let output = |component: &ComponentRef| product::output(graph, &results, component);
         let parts = product::parts(store, entry, &effective, &output)?;
         crate::why_image::record(store, system, target, &parts)?;
     }

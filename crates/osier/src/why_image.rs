@@ -12,7 +12,6 @@ use crate::product::{self, Planned};
 use crate::project::Project;
 use crate::project::library::Entry;
 use crate::report::problem::{Code, Outcome, Problem};
-use crate::system;
 
 /// What images were made from: a name and a value for each ingredient, in order.
 type Record = Vec<(String, String)>;
@@ -76,7 +75,7 @@ pub(crate) fn run(
         ));
     }
     let effective = system.effective(target);
-    let output = |component: &ComponentRef| system::output(graph, &survey.done, component);
+    let output = |component: &ComponentRef| product::output(graph, &survey.done, component);
     let built = format!("{} is built, and nothing that it is built from has changed", system.name);
     if system.images.is_empty() {
         return Ok(built);
