@@ -1,8 +1,8 @@
 //! What is noticed while a root file system is composed.
 
-use osier_build::{Finding, MakeError};
+use osier_build::Finding;
 use osier_image::Composition;
-use osier_store::{Digest, Store, TreeNode};
+use osier_store::Digest;
 
 /// The file that holds what was noticed, in the output `findings` of a root.
 pub(crate) const FINDINGS: &str = "findings.json";
@@ -24,13 +24,4 @@ pub(crate) fn found(composition: &Composition<Digest>) -> Vec<Finding> {
         )
     });
     undelivered.chain(shadowed).collect()
-}
-
-/// Reads what was noticed, from the output `findings` of a root.
-pub fn findings(store: &Store, output: &Digest) -> Result<Vec<Finding>, MakeError> {
-    let tree = store.tree(output)?;
-    let Some(TreeNode::File { content, .. }) = tree.get(FINDINGS.as_bytes()) else {
-        return Ok(Vec::new());
-    };
-    Ok(serde_json::from_slice(&store.read_blob(content)?).unwrap_or_default())
 }

@@ -14,7 +14,4 @@ mod plan;
 mod tests;
 
 pub use compose::Parts;
-pub use finding::findings;
-pub use format::IMAGE_TIME;
-pub use node::root_of;
 pub use plan::{Product, Unplanned, add, file_of, is_product};

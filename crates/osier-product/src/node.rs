@@ -140,7 +140,7 @@ fn put(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), FileError> {
 }
 
 /// Reads the root file system that an output of a root holds, and gives the digest of its record.
-pub fn root_of(store: &Store, output: &Digest) -> Result<(FsTree<Digest>, Digest), MakeError> {
+fn root_of(store: &Store, output: &Digest) -> Result<(FsTree<Digest>, Digest), MakeError> {
     let tree = store.tree(output)?;
     let Some(TreeNode::File { content, .. }) = tree.get(ROOT.as_bytes()) else {
         return Err(wrong("what is stored is no root file system", Vec::new()));

@@ -159,9 +159,9 @@ mod tests {
         std::os::unix::fs::symlink("notes", out.join("link")).unwrap();
         for name in ["image", "notes", "folder", "link"] {
             let problem = put(&one, name).unwrap_err();
-            assert_eq!(problem.code, "C002", "{name}: {}", problem.message);
+            assert_eq!(problem.code, Code::Usage, "{name}: {}", problem.message);
         }
-        assert_eq!(put(&two, "same").unwrap_err().code, "C002");
+        assert_eq!(put(&two, "same").unwrap_err().code, Code::Usage);
         assert_eq!(["image", "notes", "same"].map(text), ["mine", "mine", "one"]);
         assert!(out.join("link").is_symlink() && out.join("folder").is_dir());
     }
@@ -172,7 +172,7 @@ mod tests {
         let log = base.path().join("serial-2.log");
         fs::write(&log, "mine").unwrap();
         let expect = || Delivery::open(base.path())?.expect_logs();
-        assert_eq!(expect().unwrap_err().code, "C002");
+        assert_eq!(expect().unwrap_err().code, Code::Usage);
         fs::remove_file(&log).unwrap();
         expect().unwrap();
         fs::write(&log, "of a boot").unwrap();

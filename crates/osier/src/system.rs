@@ -14,6 +14,7 @@ use crate::product::{self, Planned};
 use crate::project::Project;
 use crate::project::edits as edit;
 use crate::project::library::Entry;
+use crate::report::event::Event;
 use crate::report::problem::{Code, Outcome, Problem};
 use crate::session::{check_isolation, unusable};
 use crate::signals::Looking;
@@ -173,7 +174,8 @@ fn build_planned(
             Err(problem) if problem.code == Code::EditHidden && tries < 3 => {}
             // What was set aside is fetched, or taken over, again.
             Err(problem) if problem.code == Code::Damaged && tries < 3 => {
-                project.workplace.reporter.say(format!("   again  {}", problem.message));
+                let reason = problem.message;
+                project.workplace.reporter.tell(&Event::BuildRetried { reason });
             }
             Err(problem) => return Err(problem),
         }
@@ -205,13 +207,12 @@ pub(crate) fn clean_check(
         checks.push(CleanCheck { component: edited.component(id).name.clone(), differences });
     }
     if checks.is_empty() {
-        workplace.reporter.say("everything here comes from clean builds");
+        workplace.reporter.tell(&Event::CleanConfirmed { component: None });
     }
     for check in &checks {
         if check.differences.is_empty() {
-            workplace
-                .reporter
-                .say(format!("    same  {}: a clean build gives the same bytes", check.component));
+            let component = Some(check.component.clone());
+            workplace.reporter.tell(&Event::CleanConfirmed { component });
         }
     }
     let wrong: Vec<_> = checks.iter().filter(|check| !check.differences.is_empty()).collect();
@@ -280,7 +281,8 @@ pub(crate) fn build(
     for _ in 0..3 {
         match attempt(project, system, entry, target, network, launcher) {
             Err(problem) if problem.code == Code::Damaged => {
-                project.workplace.reporter.say(format!("   again  {}", problem.message));
+                let reason = problem.message;
+                project.workplace.reporter.tell(&Event::BuildRetried { reason });
             }
             result => return result,
         }

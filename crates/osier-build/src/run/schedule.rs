@@ -165,7 +165,7 @@ impl<'e, 'g> Run<'e, 'g> {
             let mut fixed = 1;
             job.jobs = match job.step.work {
                 Work::Script { jobs: Jobs::Jobserver, .. } => settings.jobs.max(1),
-                Work::Script { jobs: Jobs::Share, .. } if job.run => {
+                Work::Script { jobs: Jobs::Share, .. } | Work::Make(_) if job.run => {
                     fixed = self.share(settings.jobs);
                     fixed
                 }

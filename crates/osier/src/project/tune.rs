@@ -9,6 +9,7 @@ use osier_boot::{Accelerator, Architecture};
 use osier_recipe::{Code, Diagnostic, Level, MachineFile, Origin, Spanned, System, Target, Tune};
 
 use crate::project::{BUILD, Project};
+use crate::report::event::Event;
 use crate::report::problem::diagnosed;
 use crate::report::problem::{Outcome, Problem};
 
@@ -191,10 +192,8 @@ impl Demand {
         let Some(missing) = self.missing(machine, found) else { return Ok(found) };
         if found == Accelerator::Kvm && self.missing(machine, Accelerator::Tcg).is_none() {
             let (_, level) = missing;
-            let note = format!(
-                "    note  KVM is not used: this machine has no {level}, QEMU's translator has"
-            );
-            project.workplace.reporter.say(note);
+            let reason = format!("this machine has no {level}, QEMU's translator has");
+            project.workplace.reporter.tell(&Event::KvmUnused { reason });
             return Ok(Accelerator::Tcg);
         }
         Err(missing_level(project, machine, missing))
