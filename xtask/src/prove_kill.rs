@@ -7,6 +7,7 @@
 //! ended before, and give the same image byte for byte.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::env::consts::ARCH;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
@@ -38,7 +39,9 @@ enum Undo {
     Steps(&'static [&'static str]),
     /// The same, and the download of the source.
     Source,
-    /// The image alone.
+    /// The system's root file system, and what was made of the last step.
+    Root,
+    /// The system's image, likewise.
     Image,
     /// Nothing: gc removes what another component has made, which was not used for long.
     Junk,
@@ -67,7 +70,7 @@ const LAYER: &str = "/layers/";
 const RECORD: &str = "/index.db-wal";
 const WORK: &str = "/work/";
 
-/// Fifty kills; the first two of each place are the quick proof.
+/// Fifty-three kills; the first two of each place are the quick proof.
 const KILLS: &[Kill] = &[
     kill("fetch", Undo::Source, Share(PART, 500)),
     kill("fetch", Undo::Source, Rename("/blobs/", 1, After)),
@@ -106,13 +109,16 @@ const KILLS: &[Kill] = &[
     kill("record", Undo::Steps(&["install"]), Write(RECORD, 2, After)),
     kill("record", Undo::Steps(&["unpack"]), Write(RECORD, 1, Before)),
     kill("record", Undo::Steps(&["unpack", "install"]), Write(RECORD, 2, After)),
-    kill("image", Undo::Image, Share("work/blob", 300)),
+    kill("root", Undo::Root, Write(UPPER, 1, Before)),
+    kill("root", Undo::Root, Write(UPPER, 1, After)),
+    kill("image", Undo::Image, Share(UPPER, 300)),
     kill("image", Undo::Image, Rename("/blobs/", 1, After)),
-    kill("image", Undo::Image, Share("work/blob", 900)),
-    kill("image", Undo::Image, Rename("/blobs/", 1, Before)),
+    kill("image", Undo::Image, Share(UPPER, 900)),
+    kill("image", Undo::Image, Rename(LAYER, 1, Before)),
     kill("image", Undo::Image, Write(RECORD, 1, Before)),
     kill("image", Undo::Image, Write(RECORD, 1, After)),
-    kill("image", Undo::Image, Rename("/out/", 1, Before)),
+    kill("delivery", Undo::Image, Rename("/out/", 1, Before)),
+    kill("delivery", Undo::Image, Rename("/out/", 1, After)),
     kill("gc", Undo::Junk, Rename(WORK, 2, After)),
     kill("gc", Undo::Junk, Remove(WORK, 2, Before)),
     kill("gc", Undo::Junk, Rename(WORK, 1, Before)),
@@ -130,7 +136,7 @@ const KERNEL_KILLS: &[Kill] = &[
     kill("record", Undo::Steps(&["install"]), Write(RECORD, 1, Before)),
 ];
 
-/// All fifty.
+/// All of them.
 pub(crate) fn all(_: &Path) -> Result<()> {
     busybox(&KILLS.iter().collect::<Vec<_>>())
 }
@@ -339,8 +345,6 @@ impl Site {
         }
         let source = fs::metadata(blob(store, &known.sources[0]))?.len();
         known.bytes.insert((PART.into(), String::new()), source);
-        let image = known.delivered.values().map(Vec::len).max().unwrap_or_default();
-        known.bytes.insert(("work/blob".into(), String::new()), image as u64);
         Ok(known)
     }
 
@@ -366,11 +370,18 @@ impl Site {
     fn undo(&self, undo: Undo, known: &Undisturbed) -> Result<BTreeSet<String>> {
         let store = &self.shop.store;
         let names: &[&str] = match undo {
-            Undo::Junk | Undo::Everything | Undo::Image => &[],
+            Undo::Junk | Undo::Everything => &[],
+            Undo::Root => &["compose"],
+            Undo::Image => &["write"],
             Undo::Source => &["unpack"],
             Undo::Steps(names) => names,
         };
-        let label = |name: &str| format!("{}:{name}", self.component);
+        let component = match undo {
+            Undo::Root => format!("small/_root@{ARCH}"),
+            Undo::Image => format!("small/small@{ARCH}"),
+            _ => self.component.to_owned(),
+        };
+        let label = |name: &str| format!("{component}:{name}");
         let undone: BTreeSet<String> = names.iter().map(|name| label(name)).collect();
         let keys = known.steps.iter().filter(|(step, _)| undone.contains(step));
         let keys: BTreeSet<&str> = keys.map(|(_, key)| key.as_str()).collect();
@@ -380,9 +391,6 @@ impl Site {
         }
         let mut index = self.index()?;
         for (key, digests) in index.results() {
-            if index.file(&key).is_none() && names.is_empty() {
-                continue;
-            }
             for digest in digests {
                 let digest = digest.to_string();
                 let _ = fs::remove_dir_all(store.join("areas").join(&digest));
