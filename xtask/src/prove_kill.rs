@@ -378,7 +378,7 @@ impl Site {
         };
         let component = match undo {
             Undo::Root => format!("small/_root@{ARCH}"),
-            Undo::Image => format!("small/small@{ARCH}"),
+            Undo::Image => format!("small/initrd@{ARCH}"),
             _ => self.component.to_owned(),
         };
         let label = |name: &str| format!("{component}:{name}");

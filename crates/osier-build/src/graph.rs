@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use osier_check::{CheckError, Finding};
 use osier_recipe::Jobs;
 use osier_store::{Digest, Key, LayerStack, TreeNode};
 
@@ -298,25 +299,19 @@ pub struct Check {
     pub arguments: BTreeMap<String, String>,
 }
 
-/// Something that a check found wrong.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Finding {
-    /// What is wrong.
-    pub message: String,
-    /// Where, as `file:line`, if known.
-    pub place: Option<String>,
-    /// What to do.
-    pub hint: Option<String>,
-}
-
 /// A check of a step's result; the program registers them by name.
 pub trait StepCheck: Sync {
     /// The name that kinds and recipes use.
     fn name(&self) -> &'static str;
     /// Its version, which enters the key of the steps that use it.
     fn version(&self) -> u32;
-    /// Looks at the layers of a step that has just ended well.
-    fn run(&self, check: &Check, component: &Component, layers: &LayerStack) -> Vec<Finding>;
+    /// Looks at the layers of a step that has just ended well; the step fails with what is found.
+    fn run(
+        &self,
+        check: &Check,
+        component: &Component,
+        layers: &LayerStack,
+    ) -> Result<Vec<Finding>, CheckError>;
 }
 
 impl Graph {

@@ -15,13 +15,13 @@ mod run;
 
 pub use failure::{Failure, FailureCause, LogLine, first_error, kept_failure, kept_failures};
 pub use graph::{
-    Archive, Change, Check, Component, ComponentId, Environment, FetchedPatches, FileInput,
-    Finding, Graph, IDENTITY, Input, Output, OwnPatch, Package, Patching, Reuse, SourceEdit,
-    SourceTree, Step, StepCheck, StepId, View, Waiver, Work,
+    Archive, Change, Check, Component, ComponentId, Environment, FetchedPatches, FileInput, Graph,
+    IDENTITY, Input, Output, OwnPatch, Package, Patching, Reuse, SourceEdit, SourceTree, Step,
+    StepCheck, StepId, View, Waiver, Work,
 };
 pub use key::{Part, Places, Reason};
 pub use layer::{Packed, UnpackError, copy_out, patch_fits, patch_reports, unpack_archive};
-pub use make::{Field, Make, MakeError, MakePlace, NotMade, ProductPart};
+pub use make::{Field, FieldValue, Make, MakeError, MakePlace, NotMade, ProductPart};
 pub use plan::{
     BASE_KIND, Definitions, Edits, MissingPin, PlanError, Planner, Wanted, environment_key,
     locked_environment,

@@ -25,8 +25,21 @@ pub trait Make: fmt::Debug + Send + Sync {
 pub struct Field<'a> {
     /// What it is, as a person would say it: `the manifest`.
     pub name: &'a str,
-    /// Its value; of a text or tree the digest.
-    pub value: &'a str,
+    /// Its value.
+    pub value: FieldValue<'a>,
+    /// Where a person changes it, as `file` or `file:line`; empty where it is osier's own. It is in no key.
+    pub place: &'a str,
+}
+
+/// The value of a field.
+#[derive(Debug, Clone, Copy)]
+pub enum FieldValue<'a> {
+    /// A few words.
+    Words(&'a str),
+    /// The text of a file, of which the line that changed can be told.
+    Text(&'a str),
+    /// A stored tree, of which the path that changed can be told.
+    Tree(&'a Digest),
 }
 
 /// Where and from what something is made.

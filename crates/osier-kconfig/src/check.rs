@@ -25,18 +25,22 @@ pub struct NotHonoured {
     pub reason: Option<String>,
 }
 
+impl NotHonoured {
+    /// Says what became of the wish, without its place.
+    pub fn what(&self) -> String {
+        let wish = line(&self.symbol, &self.wanted);
+        let got = match &self.got {
+            Some(got) => format!("the result has `{}`", line(&self.symbol, got)),
+            None => "the result does not mention it".to_owned(),
+        };
+        let reason = self.reason.as_ref().map(|reason| format!(", because {reason}"));
+        format!("`{wish}` is not honoured: {got}{}", reason.unwrap_or_default())
+    }
+}
+
 impl fmt::Display for NotHonoured {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let wish = line(&self.symbol, &self.wanted);
-        write!(out, "{}:{}: `{wish}` is not honoured: ", self.fragment, self.line)?;
-        match &self.got {
-            Some(got) => write!(out, "the result has `{}`", line(&self.symbol, got))?,
-            None => write!(out, "the result does not mention it")?,
-        }
-        match &self.reason {
-            Some(reason) => write!(out, ", because {reason}"),
-            None => Ok(()),
-        }
+        write!(out, "{}:{}: {}", self.fragment, self.line, self.what())
     }
 }
 

@@ -12,12 +12,25 @@ use osier_store::{Digest, Store, TreeNode};
 /// Everything that a root file system is composed of.
 #[derive(Debug, Clone)]
 pub struct Parts {
-    /// Overlays and components, in the order of search, as stored trees.
-    pub areas: Vec<(String, Role, Digest)>,
+    /// Overlays and components, in the order of search.
+    pub areas: Vec<PartArea>,
     /// The manifest's name for messages, and its text.
     pub manifest: (String, String),
     /// Where users and groups are looked up, as far as the system says.
     pub accounts: [Option<String>; 2],
+}
+
+/// An overlay, or what a component delivers.
+#[derive(Debug, Clone)]
+pub struct PartArea {
+    /// Its name for messages, such as `overlay files`.
+    pub name: String,
+    /// Which of the two it is.
+    pub role: Role,
+    /// A stored tree.
+    pub tree: Digest,
+    /// Where a person changes it: its folder, or the line that names it.
+    pub place: String,
 }
 
 /// Says that the root file system cannot be composed.
@@ -44,7 +57,7 @@ impl Parts {
     /// Composes the root file system.
     pub fn composition(&self, store: &Store) -> Result<Composition<Digest>, MakeError> {
         let manifest = manifest(&self.manifest)?;
-        let areas = self.areas.iter().map(|(name, role, digest)| area(store, name, *role, digest));
+        let areas = self.areas.iter().map(|part| area(store, part));
         let areas = areas.collect::<Result<Vec<_>, _>>()?;
         let accounts = self.accounts(store, &areas, true)?.unwrap_or_default();
         compose(&areas, &manifest, &accounts, &ComposeOptions::default())
@@ -54,7 +67,7 @@ impl Parts {
     /// Finds what is wrong whatever the components deliver; `self` has the overlays alone.
     pub fn check(&self, store: &Store) -> Result<(), MakeError> {
         let manifest = manifest(&self.manifest)?;
-        let areas = self.areas.iter().map(|(name, role, digest)| area(store, name, *role, digest));
+        let areas = self.areas.iter().map(|part| area(store, part));
         let areas = areas.collect::<Result<Vec<_>, _>>()?;
         // Where a component has the users or groups they are not known yet.
         let Some(accounts) = self.accounts(store, &areas, false)? else { return Ok(()) };
@@ -107,8 +120,8 @@ fn not_composed(errors: &[ComposeError]) -> MakeError {
     wrong(message, errors.iter().map(ToString::to_string).collect())
 }
 
-fn area(store: &Store, name: &str, role: Role, tree: &Digest) -> Result<Area<Digest>, MakeError> {
-    let tree = store.tree(tree)?;
+fn area(store: &Store, part: &PartArea) -> Result<Area<Digest>, MakeError> {
+    let tree = store.tree(&part.tree)?;
     let mut entries = BTreeMap::new();
     for (path, node) in tree.iter() {
         let path = ImagePath::new(path.to_vec()).map_err(|error| wrong(error, Vec::new()))?;
@@ -122,5 +135,5 @@ fn area(store: &Store, name: &str, role: Role, tree: &Digest) -> Result<Area<Dig
         };
         entries.insert(path, entry);
     }
-    Ok(Area { name: name.to_owned(), role, entries })
+    Ok(Area { name: part.name.clone(), role: part.role, entries })
 }

@@ -6,12 +6,11 @@
 
 mod compose;
 mod content;
-mod finding;
 mod format;
 mod node;
 mod plan;
 #[cfg(test)]
 mod tests;
 
-pub use compose::Parts;
-pub use plan::{Product, Unplanned, add, file_of, is_product};
+pub use compose::{PartArea, Parts};
+pub use plan::{FindingsError, Product, Unplanned, add, file_of, findings, is_product};

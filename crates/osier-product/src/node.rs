@@ -1,15 +1,16 @@
 //! The steps that make a product.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use osier_build::{Field, Make, MakeError, MakePlace};
+use osier_build::{Field, FieldValue, Make, MakeError, MakePlace};
+use osier_check::{Finding, ROOT_CHECKS_VERSION};
 use osier_image::{Composition, FsTree, RECORD_VERSION, Role, read_record, write_record};
 use osier_recipe::Image;
 use osier_store::{Digest, FileError, IoContext as _, Store, TreeNode};
 
-use crate::compose::{Parts, wrong};
-use crate::finding::{FINDINGS, found};
+use crate::compose::{PartArea, Parts, wrong};
 use crate::format::{self, Writing};
 
 /// The version of how systems are composed; raised when equal inputs begin to give another root file system.
@@ -17,6 +18,9 @@ const COMPOSE_FORMAT: u32 = 2;
 
 /// The file that holds the composed tree, in the output of the root.
 const ROOT: &str = "root";
+
+/// The file that holds what was noticed, in the output `findings` of a root.
+pub(crate) const FINDINGS: &str = "findings.json";
 
 /// Where an area of a root file system comes from.
 #[derive(Debug, Clone)]
@@ -27,15 +31,26 @@ pub(crate) enum AreaFrom {
     Need(usize),
 }
 
+/// An area of a root file system.
+#[derive(Debug, Clone)]
+pub(crate) struct RootArea {
+    /// Its name, such as `overlay files`.
+    pub(crate) name: String,
+    pub(crate) from: AreaFrom,
+    /// Where a person changes it.
+    pub(crate) place: String,
+}
+
 /// Composes a root file system.
 #[derive(Debug)]
 pub(crate) struct ComposeRoot {
-    /// Name and source, in the order of search.
-    pub(crate) areas: Vec<(String, AreaFrom)>,
+    /// In the order of search.
+    pub(crate) areas: Vec<RootArea>,
+    /// The manifest's name for messages, and its text.
     pub(crate) manifest: (String, String),
-    /// The manifest's digest.
-    pub(crate) manifest_digest: Digest,
     pub(crate) accounts: [Option<String>; 2],
+    /// Where the system is written.
+    pub(crate) place: String,
 }
 
 impl Make for ComposeRoot {
@@ -44,32 +59,41 @@ impl Make for ComposeRoot {
     }
 
     fn fields(&self, field: &mut dyn FnMut(Field<'_>)) {
-        field(Field { name: "how trees are written", value: &RECORD_VERSION.to_string() });
-        for (name, from) in &self.areas {
-            match from {
-                AreaFrom::Overlay(tree) => {
-                    field(Field { name, value: &tree.to_string() });
-                }
-                AreaFrom::Need(number) => {
-                    field(Field { name, value: &format!("number {number}") });
-                }
-            }
+        for area in &self.areas {
+            let name = match area.name.split_once(' ') {
+                Some((kind, name)) => format!("the {kind} `{name}`"),
+                None => area.name.clone(),
+            };
+            let value = match &area.from {
+                AreaFrom::Overlay(tree) => FieldValue::Tree(tree),
+                // What it delivers is among the needs.
+                AreaFrom::Need(_) => FieldValue::Words(""),
+            };
+            field(Field { name: &name, value, place: &area.place });
         }
-        let manifest = self.manifest_digest.to_string();
-        field(Field { name: "the manifest", value: &manifest });
-        for (name, path) in
-            ["the file of users", "the file of groups"].into_iter().zip(&self.accounts)
-        {
-            field(Field { name, value: path.as_deref().unwrap_or_default() });
+        let (place, text) = &self.manifest;
+        field(Field { name: "the manifest", value: FieldValue::Text(text), place });
+        let names = ["the file of users", "the file of groups"];
+        for (name, path) in names.into_iter().zip(&self.accounts) {
+            let value = FieldValue::Words(path.as_deref().unwrap_or_default());
+            field(Field { name, value, place: &self.place });
+        }
+        let versions = [
+            ("the way that osier writes trees down", RECORD_VERSION.to_string()),
+            ("the way that osier checks root file systems", ROOT_CHECKS_VERSION.to_string()),
+        ];
+        for (name, version) in &versions {
+            field(Field { name, value: FieldValue::Words(version), place: "" });
         }
     }
 
     fn make(&self, place: &MakePlace<'_>) -> Result<String, MakeError> {
-        let area = |(name, from): &(String, AreaFrom)| match from {
-            AreaFrom::Overlay(tree) => Some((name.clone(), Role::Overlay, *tree)),
-            AreaFrom::Need(number) => {
-                Some((name.clone(), Role::Component, *place.needs.get(*number)?))
-            }
+        let area = |area: &RootArea| {
+            let (role, tree) = match &area.from {
+                AreaFrom::Overlay(tree) => (Role::Overlay, *tree),
+                AreaFrom::Need(number) => (Role::Component, *place.needs.get(*number)?),
+            };
+            Some(PartArea { name: area.name.clone(), role, tree, place: area.place.clone() })
         };
         let areas = self.areas.iter().map(area).collect::<Option<Vec<_>>>();
         let areas =
@@ -78,7 +102,7 @@ impl Make for ComposeRoot {
         let composition = Parts { areas, manifest, accounts }.composition(place.store)?;
         let written = write_record(&composition.tree, Digest::to_string);
         put(place.output, ROOT, written.as_bytes())?;
-        let findings = found(&composition);
+        let findings = osier_check::root(&composition);
         let bytes = serde_json::to_vec(&findings).map_err(|error| FileError {
             action: "write",
             path: FINDINGS.into(),
@@ -90,11 +114,13 @@ impl Make for ComposeRoot {
 }
 
 /// Says what was composed, and what was found.
-fn log(composition: &Composition<Digest>, findings: &[osier_build::Finding]) -> String {
+fn log(composition: &Composition<Digest>, findings: &[Finding]) -> String {
     let mut text = format!("{} files, folders, links and devices\n", composition.tree.node_count());
     for finding in findings {
-        text.push_str(&finding.message);
-        text.push('\n');
+        let _ = writeln!(text, "{}[{}]: {finding}", finding.level().as_str(), finding.code);
+        for line in &finding.evidence {
+            let _ = writeln!(text, "    {line}");
+        }
     }
     text
 }
@@ -103,6 +129,8 @@ fn log(composition: &Composition<Digest>, findings: &[osier_build::Finding]) -> 
 #[derive(Debug)]
 pub(crate) struct WriteImage {
     pub(crate) image: Image,
+    /// Where the image is written down.
+    pub(crate) place: String,
 }
 
 impl Make for WriteImage {
@@ -111,16 +139,16 @@ impl Make for WriteImage {
     }
 
     fn fields(&self, field: &mut dyn FnMut(Field<'_>)) {
-        let Image { name, format, compression, level, size, .. } = &self.image;
-        let version = format::version(&self.image);
-        field(Field { name: "the writer of the image", value: &version });
+        let Image { format, compression, level, size, .. } = &self.image;
         let level = level.map(|level| format!(" {level}")).unwrap_or_default();
         let size = size.map(|size| format!(", {size} bytes")).unwrap_or_default();
         let how = format!("{} {}{level}{size}", format.as_str(), compression.as_str());
-        let written = format!("how the image {name} is written");
-        field(Field { name: &written, value: &how });
-        let file = self.image.file_name();
-        field(Field { name: &format!("the file of the image {name}"), value: &file });
+        let (version, file) = (format::version(&self.image), self.image.file_name());
+        let place = &self.place;
+        field(Field { name: "its format", value: FieldValue::Words(&how), place });
+        field(Field { name: "its file", value: FieldValue::Words(&file), place });
+        let name = "the way that osier writes such images";
+        field(Field { name, value: FieldValue::Words(&version), place: "" });
     }
 
     fn make(&self, place: &MakePlace<'_>) -> Result<String, MakeError> {

@@ -7,13 +7,13 @@ use osier_build::{
     Component, ComponentId, Environment, Graph, Input, Make, Output, Results, Step, StepId, View,
     Work,
 };
+use osier_check::Finding;
 use osier_recipe::{ComponentRef, EffectiveSystem, ImageTool, Jobs, Spanned, Target};
 use osier_store::{BlobError, Digest, Key, Store, TreeNode};
 
-use crate::compose::Parts;
-use crate::finding::FINDINGS;
+use crate::compose::{PartArea, Parts};
 use crate::format::COMMANDS;
-use crate::node::{AreaFrom, ComposeRoot, WriteImage};
+use crate::node::{AreaFrom, ComposeRoot, FINDINGS, RootArea, WriteImage};
 
 /// The part that is the root file system. No image has a name that begins so.
 const ROOT: &str = "_root";
@@ -61,20 +61,24 @@ pub fn add<'s>(
     }
     let name = &system.system.name;
     let origin = &system.system.origin;
-    let overlays = product.parts.areas.iter();
-    let mut areas: Vec<(String, AreaFrom)> =
-        overlays.map(|(name, _, tree)| (name.clone(), AreaFrom::Overlay(*tree))).collect();
+    let line = |span: &std::ops::Range<usize>| format!("{}:{}", origin.file(), origin.line(span));
+    let Parts { areas, manifest, accounts } = product.parts.clone();
+    let overlay = |area: PartArea| RootArea {
+        name: area.name,
+        from: AreaFrom::Overlay(area.tree),
+        place: area.place,
+    };
+    let mut areas: Vec<RootArea> = areas.into_iter().map(overlay).collect();
     let mut needs = Vec::new();
     for reference in &system.components {
-        areas.push((format!("component {}", reference.value), AreaFrom::Need(needs.len())));
+        areas.push(RootArea {
+            name: format!("component {}", reference.value),
+            from: AreaFrom::Need(needs.len()),
+            place: line(&reference.span),
+        });
         needs.push(input(graph, goal(&reference.name), reference)?);
     }
-    let root = ComposeRoot {
-        areas,
-        manifest: product.parts.manifest.clone(),
-        manifest_digest: Digest::of(product.parts.manifest.1.as_bytes()),
-        accounts: product.parts.accounts.clone(),
-    };
+    let root = ComposeRoot { areas, manifest, accounts, place: origin.file().to_owned() };
     let nothing = Environment { key: Key([0; 32]), request: Vec::new(), packages: Vec::new() };
     let nothing = Arc::new(nothing);
     let node = |part: &str, needs, environment, outputs| Component {
@@ -91,7 +95,6 @@ pub fn add<'s>(
         variables: BTreeMap::new(),
         files: Vec::new(),
     };
-    let line = |span: &std::ops::Range<usize>| format!("{}:{}", origin.file(), origin.line(span));
     let found = Output { name: FOUND.to_owned(), patterns: vec![FINDINGS.to_owned()] };
     let place = system.manifest.map_or(&name.span, |manifest| &manifest.span);
     let component = node(ROOT, needs, Arc::clone(&nothing), vec![found]);
@@ -105,7 +108,7 @@ pub fn add<'s>(
         };
         let needs = vec![Input { component: root, output: "main".to_owned() }];
         let place = line(&image.name.span);
-        let write = WriteImage { image: image.clone() };
+        let write = WriteImage { image: image.clone(), place: place.clone() };
         let mut steps = vec![("write", make(write), place.clone())];
         steps.extend(tool.map(|tool| (tool.program, run_commands(), place)));
         images.push(push(graph, node(&image.name, needs, environment, Vec::new()), steps));
@@ -175,6 +178,39 @@ fn push(
     graph.components.push(component);
     graph.goals.push(id);
     id
+}
+
+/// Reads what was noticed while the root file systems of a graph were composed, each with the root's name.
+pub fn findings(
+    store: &Store,
+    graph: &Graph,
+    results: &Results,
+) -> Result<Vec<(String, Finding)>, FindingsError> {
+    let mut all = Vec::new();
+    for (id, result) in results {
+        let component = graph.component(*id);
+        if !component.recipe.ends_with(&format!("/{ROOT}")) {
+            continue;
+        }
+        let found = result.outputs.iter().find(|(name, _)| name == FOUND);
+        let Some((_, output)) = found else { continue };
+        let tree = store.tree(output)?;
+        let Some(TreeNode::File { content, .. }) = tree.get(FINDINGS.as_bytes()) else { continue };
+        let findings: Vec<Finding> = serde_json::from_slice(&store.read_blob(content)?)?;
+        all.extend(findings.into_iter().map(|finding| (component.name.clone(), finding)));
+    }
+    Ok(all)
+}
+
+/// Why stored findings were not read.
+#[derive(Debug, thiserror::Error)]
+pub enum FindingsError {
+    /// They are damaged or gone.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    /// They are not as this osier writes them.
+    #[error("stored findings cannot be read: {0}")]
+    Form(#[from] serde_json::Error),
 }
 
 /// Gives the file of an image that is made: its bytes and how many; nothing where it is not made.

@@ -6,11 +6,11 @@ use osier_build::{
     Component, ComponentId, Environment, Field, Graph, Make, MakeError, MakePlace, Package, Work,
 };
 use osier_image::Role;
-use osier_recipe::{Format, ImageTool, System, Target};
+use osier_recipe::{Format, Image, ImageTool, System, Target};
 use osier_store::{Digest, Key, Store, Tree, TreeNode};
 
-use crate::compose::Parts;
-use crate::node::{AreaFrom, ComposeRoot, WriteImage};
+use crate::compose::{PartArea, Parts};
+use crate::node::{AreaFrom, ComposeRoot, RootArea, WriteImage};
 use crate::plan::{Product, add, is_product};
 
 const SYSTEM: &str = "name = \"tiny\"\ncomponents = [\"stuff\"]\noverlays = [\"files\"]\nmanifest = \"manifest\"\n\
@@ -44,7 +44,12 @@ fn parts(store: &Store, manifest: &str) -> Parts {
     let users = "root:x:0:0::/:/bin/sh\n";
     let files = [("etc/passwd", users), ("etc/group", "root:x:0:\n"), ("etc/motd", "m\n")];
     Parts {
-        areas: vec![("overlay files".into(), Role::Overlay, tree(store, &files))],
+        areas: vec![PartArea {
+            name: "overlay files".into(),
+            role: Role::Overlay,
+            tree: tree(store, &files),
+            place: "systems/tiny/files".into(),
+        }],
         manifest: ("manifest".into(), manifest.into()),
         accounts: [None, None],
     }
@@ -54,18 +59,26 @@ fn compose(store: &Store, manifest: &str) -> ComposeRoot {
     let Parts { areas, manifest, accounts } = parts(store, manifest);
     ComposeRoot {
         areas: vec![
-            (areas[0].0.clone(), AreaFrom::Overlay(areas[0].2)),
-            ("component stuff".into(), AreaFrom::Need(0)),
+            area(&areas[0].name, AreaFrom::Overlay(areas[0].tree)),
+            area("component stuff", AreaFrom::Need(0)),
         ],
-        manifest_digest: Digest::of(manifest.1.as_bytes()),
         manifest,
         accounts,
+        place: "systems/tiny/system.toml".into(),
     }
+}
+
+fn area(name: &str, from: AreaFrom) -> RootArea {
+    RootArea { name: name.into(), from, place: "systems/tiny/system.toml:2".into() }
+}
+
+fn write_image(image: &Image) -> WriteImage {
+    WriteImage { image: image.clone(), place: "systems/tiny/system.toml:4".into() }
 }
 
 fn fields(make: &dyn Make) -> Vec<(String, String)> {
     let mut all = Vec::new();
-    make.fields(&mut |Field { name, value }| all.push((name.to_owned(), value.to_owned())));
+    make.fields(&mut |Field { name, value, .. }| all.push((name.to_owned(), format!("{value:?}"))));
     all
 }
 
@@ -96,11 +109,11 @@ fn each_thing_that_a_root_is_made_of_is_in_its_key() {
     let store = store(&folder);
     let base = || compose(&store, "f etc/motd 0600 root root\n");
     let changes: [Change<ComposeRoot>; 7] = [
-        ("an overlay", |root| root.areas[0].1 = AreaFrom::Overlay(Digest([7; 32]))),
-        ("its name", |root| root.areas[0].0.push('x')),
+        ("an overlay", |root| root.areas[0].from = AreaFrom::Overlay(Digest([7; 32]))),
+        ("its name", |root| root.areas[0].name.push('x')),
         ("the order", |root| root.areas.reverse()),
         ("one area less", |root| drop(root.areas.pop())),
-        ("the manifest", |root| root.manifest_digest = Digest([7; 32])),
+        ("the manifest", |root| root.manifest.1.push('#')),
         ("the users", |root| root.accounts[0] = Some("etc/users".into())),
         ("the groups", |root| root.accounts[1] = Some("etc/users".into())),
     ];
@@ -109,19 +122,20 @@ fn each_thing_that_a_root_is_made_of_is_in_its_key() {
         change(&mut root);
         assert_ne!(fields(&root), fields(&base()), "{what}");
     }
-    // Under which name messages know the manifest is none.
+    // Where a person finds these things is none.
     let mut root = base();
     root.manifest.0 = "elsewhere".into();
+    root.place = "elsewhere".into();
+    root.areas[0].place = "elsewhere".into();
     assert_eq!(fields(&root), fields(&base()));
 }
 
 #[test]
 fn each_thing_that_an_image_is_written_by_is_in_its_key() {
     let system = System::parse("system.toml", SYSTEM, None).unwrap();
-    let all: Vec<_> =
-        system.images.iter().map(|image| fields(&WriteImage { image: image.clone() })).collect();
+    let all: Vec<_> = system.images.iter().map(|image| fields(&write_image(image))).collect();
     assert!((1..all.len()).all(|at| !all[..at].contains(&all[at])));
-    let base = || WriteImage { image: system.images[1].clone() };
+    let base = || write_image(&system.images[1]);
     let changes: [Change<WriteImage>; 4] = [
         ("size", |write| write.image.size = Some(1 << 24)),
         ("file", |write| write.image.file = Some(osier_recipe::Spanned::new("a".into(), 0..0))),
@@ -161,7 +175,7 @@ fn images_are_made_of_the_root_alone() {
     let root = tree(&store, &[("root", std::str::from_utf8(&text).unwrap())]);
     let system = System::parse("system.toml", SYSTEM, None).unwrap();
     for image in &system.images {
-        let write = WriteImage { image: image.clone() };
+        let write = write_image(image);
         let (_, files) = made(&write, &store, &[root]).unwrap();
         assert_eq!(files, made(&write, &store, &[root]).unwrap().1, "{}", image.name);
         // Either osier has written the image, or a tool finds the archive; and all but the first have commands.
@@ -177,7 +191,7 @@ fn images_are_made_of_the_root_alone() {
     let place = store.blob_path(content);
     std::fs::remove_file(&place).unwrap();
     std::fs::write(&place, "u").unwrap();
-    let error = made(&WriteImage { image: system.images[0].clone() }, &store, &[root]).unwrap_err();
+    let error = made(&write_image(&system.images[0]), &store, &[root]).unwrap_err();
     assert!(matches!(error, MakeError::Blob(error) if error.digest() == Some(*content)));
     assert!(!place.exists());
 }

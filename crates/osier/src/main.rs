@@ -17,7 +17,6 @@ mod source;
 mod system;
 mod tool;
 mod verbs;
-mod why_image;
 
 use std::process::ExitCode;
 

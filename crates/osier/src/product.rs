@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use osier_build::{ComponentId, Graph, MakeError, Results, Wanted};
 use osier_image::Role;
-use osier_product::{Parts, Product, Unplanned};
+use osier_product::{PartArea, Parts, Product, Unplanned};
 use osier_recipe::{ComponentRef, Diagnostic, EffectiveSystem, ImageTool, System, Target};
 use osier_store::{Digest, Store, Tree};
 
@@ -153,11 +153,12 @@ pub(crate) fn parts(
 ) -> Outcome<Parts> {
     let mut parts = own_parts(store, entry, system)?;
     for component in &system.components {
-        parts.areas.push((
-            format!("component {}", component.value),
-            Role::Component,
-            output(component)?,
-        ));
+        parts.areas.push(PartArea {
+            name: format!("component {}", component.value),
+            role: Role::Component,
+            tree: output(component)?,
+            place: entry.label.clone(),
+        });
     }
     Ok(parts)
 }
@@ -176,7 +177,8 @@ fn own_parts(store: &Store, entry: &Entry, system: &EffectiveSystem<'_>) -> Outc
         let tree = tree.ok_or_else(|| {
             missing(&name.span, format!("the overlay {place} is not there, or is empty"))
         })?;
-        areas.push((format!("overlay {}", name.value), Role::Overlay, tree));
+        let name = format!("overlay {}", name.value);
+        areas.push(PartArea { name, role: Role::Overlay, tree, place });
     }
     let accounts = [&system.system.passwd, &system.system.group];
     let accounts = accounts.map(|path| path.as_ref().map(|path| path.value.clone()));

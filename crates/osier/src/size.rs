@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use osier_build::{Graph, Survey};
 use osier_image::{Composition, ImagePath, Node, Role};
-use osier_product::Parts;
+use osier_product::{PartArea, Parts};
 use osier_recipe::{ComponentRef, System};
 use osier_store::{Digest, Store, TreeNode};
 use serde_json::{Value, json};
@@ -152,7 +152,7 @@ impl Sizes {
             sizes.bytes += size;
             sizes.files += 1;
             let origin = composition.origins.get(path).and_then(|origin| origin.area.as_ref());
-            let area = parts.areas.iter().position(|(name, _, _)| Some(name) == origin);
+            let area = parts.areas.iter().position(|area| Some(&area.name) == origin);
             if let Some(area) = area.map(|area| &mut areas[area]) {
                 area.bytes += size;
                 area.files += 1;
@@ -268,7 +268,7 @@ impl Sizes {
 
 impl Share {
     /// Begins the share of an area.
-    fn of_area((name, role, _): &(String, Role, Digest)) -> Self {
+    fn of_area(PartArea { name, role, .. }: &PartArea) -> Self {
         let is_overlay = *role == Role::Overlay;
         // The area's name for messages says what it is, too.
         let word = if is_overlay { "overlay " } else { "component " };
@@ -307,10 +307,16 @@ mod tests {
         overlay.insert(b"etc/motd".to_vec(), file(1000, None));
         let manifest = "f usr/bin/tool 0755 0 0\nf usr/lib/big 0644 0 0\nh usr/bin/twin=usr/bin/tool\n\
                         s usr/bin/link=tool\nd dev 0755 0 0\nc dev/console 0600 0 0 5 1\n";
+        let part = |name: &str, role, tree: &Tree| PartArea {
+            name: name.into(),
+            role,
+            tree: store.put_tree(tree).unwrap(),
+            place: String::new(),
+        };
         let parts = Parts {
             areas: vec![
-                ("overlay files".into(), Role::Overlay, store.put_tree(&overlay).unwrap()),
-                ("component tools".into(), Role::Component, store.put_tree(&component).unwrap()),
+                part("overlay files", Role::Overlay, &overlay),
+                part("component tools", Role::Component, &component),
             ],
             manifest: ("manifest".into(), manifest.into()),
             accounts: [None, None],

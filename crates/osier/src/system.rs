@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use osier_build::{CleanCheck, ComponentId, Environment, Graph, Results, Survey, Wanted, Work};
+use osier_product::FindingsError;
 use osier_recipe::{ComponentRef, System, Target};
 use osier_sandbox::Launcher;
 use osier_store::{BlobError, Digest, Key, Store, TreeNode};
@@ -13,7 +14,6 @@ use crate::engine::{blob_problem, build_problem, engine};
 use crate::product::{self, Planned};
 use crate::project::Project;
 use crate::project::edits as edit;
-use crate::project::library::Entry;
 use crate::report::event::Event;
 use crate::report::problem::{Code, Outcome, Problem};
 use crate::session::{check_isolation, unusable};
@@ -273,13 +273,12 @@ fn note_use(store: &Store, graph: &Graph, survey: &Survey, note: &str) -> Outcom
 pub(crate) fn build(
     project: &mut Project<'_>,
     system: &System,
-    entry: &Entry,
     target: Target,
     network: &Network<'_>,
     launcher: &Launcher,
 ) -> Outcome<Built> {
     for _ in 0..3 {
-        match attempt(project, system, entry, target, network, launcher) {
+        match attempt(project, system, target, network, launcher) {
             Err(problem) if problem.code == Code::Damaged => {
                 let reason = problem.message;
                 project.workplace.reporter.tell(&Event::BuildRetried { reason });
@@ -287,7 +286,7 @@ pub(crate) fn build(
             result => return result,
         }
     }
-    attempt(project, system, entry, target, network, launcher)
+    attempt(project, system, target, network, launcher)
 }
 
 /// Builds several systems side by side, where they are several.
@@ -305,7 +304,6 @@ pub(crate) fn build_together(
 fn attempt(
     project: &mut Project<'_>,
     system: &System,
-    entry: &Entry,
     target: Target,
     network: &Network<'_>,
     launcher: &Launcher,
@@ -316,6 +314,7 @@ fn attempt(
     let (planned, results) = build_planned(project, &plan, network, launcher, &note)?;
     let graph = &planned.graph;
     let store = project.store;
+    tell_findings(project, graph, &results)?;
     let kernel = match effective.kernel {
         None => None,
         Some(kernel) => {
@@ -346,13 +345,21 @@ fn attempt(
         }
         images.push((image.file_name(), digest, size));
     }
-    if !images.is_empty() {
-        let output = |component: &ComponentRef| product::output(graph, &results, component);
-        let parts = product::parts(store, entry, &effective, &output)?;
-        crate::why_image::record(store, system, target, &parts)?;
-    }
     store.sync()?;
     Ok(Built { images, kernel })
+}
+
+/// Tells what was noticed of the systems of a graph, whether they were built now or before.
+fn tell_findings(project: &Project<'_>, graph: &Graph, results: &Results) -> Outcome<()> {
+    let store = project.store;
+    let found = osier_product::findings(store, graph, results).map_err(|error| match error {
+        FindingsError::Blob(error) => blob_problem(store, error),
+        FindingsError::Form(error) => Problem::defect(&error.to_string()),
+    })?;
+    for (component, finding) in found {
+        project.workplace.reporter.tell(&Event::of(component, finding));
+    }
+    Ok(())
 }
 
 /// Puts the images and the kernel of a system into a folder; gives the kernel's place and the images'.

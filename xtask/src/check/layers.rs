@@ -21,17 +21,29 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("osier-recipe", &[]),
     ("osier-sandbox", &[]),
     ("osier-store", &[]),
+    ("osier-check", &["osier-image", "osier-kconfig"]),
     ("osier-debian", &["osier-archive"]),
     (
         "osier-build",
-        &["osier-archive", "osier-patch", "osier-recipe", "osier-sandbox", "osier-store"],
+        &[
+            "osier-archive",
+            "osier-check",
+            "osier-patch",
+            "osier-recipe",
+            "osier-sandbox",
+            "osier-store",
+        ],
     ),
-    ("osier-product", &["osier-build", "osier-image", "osier-recipe", "osier-store"]),
+    (
+        "osier-product",
+        &["osier-build", "osier-check", "osier-image", "osier-recipe", "osier-store"],
+    ),
     (
         "osier",
         &[
             "osier-boot",
             "osier-build",
+            "osier-check",
             "osier-debian",
             "osier-fetch",
             "osier-image",

@@ -1,5 +1,6 @@
-//! `docs/promises.md`: promises are numbered in order, and each names a test or a proof that is there.
+//! `docs/promises.md`: each promise has a number for good, and names a test or a proof that is there.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -14,15 +15,14 @@ pub(crate) fn wrong(root: &Path) -> Result<Vec<String>> {
     let text = fs::read_to_string(root.join(document))
         .with_context(|| format!("cannot read {document}"))?;
     let mut wrong = Vec::new();
-    let mut last = 0;
+    let mut numbers = BTreeSet::new();
     for (at, line) in text.lines().enumerate() {
         let Some((number, promise)) = line.split_once(". ") else { continue };
         let Ok(number) = number.parse::<usize>() else { continue };
         let mut tell = |what: String| wrong.push(format!("{document}:{}: {what}", at + 1));
-        if number != last + 1 {
-            tell(format!("promise {number} follows promise {last}"));
+        if !numbers.insert(number) {
+            tell(format!("there are two promises {number}"));
         }
-        last = number;
         let Some((_, shown)) = promise.rsplit_once(" — ") else {
             tell(format!("promise {number} names no test and no proof behind ` — `"));
             continue;
@@ -36,8 +36,13 @@ pub(crate) fn wrong(root: &Path) -> Result<Vec<String>> {
             tell(format!("promise {number} names no test and no proof"));
         }
     }
-    if last == 0 {
-        wrong.push(format!("{document} holds no promise"));
+    match numbers.last() {
+        None => wrong.push(format!("{document} holds no promise")),
+        // A new one takes the next number, wherever it stands.
+        Some(last) if *last != numbers.len() => {
+            wrong.push(format!("{document}: {last} is the highest of {} numbers", numbers.len()));
+        }
+        Some(_) => {}
     }
     Ok(wrong)
 }

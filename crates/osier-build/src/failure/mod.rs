@@ -11,7 +11,9 @@ use osier_patch::PatchReport;
 use osier_store::{FileError, IoContext, Key};
 use serde::{Deserialize, Serialize};
 
-use crate::graph::{Component, Finding, Step};
+use osier_check::Finding;
+
+use crate::graph::{Component, Step};
 use crate::make::{NotMade, ProductPart};
 
 use diagnose::{Diagnosis, Seen, diagnose};
@@ -43,6 +45,11 @@ pub enum FailureCause {
     Check {
         /// What the check found.
         findings: Vec<Finding>,
+    },
+    /// The step ended well, but its result could not be checked.
+    Unchecked {
+        /// Why.
+        message: String,
     },
     /// The step ended well, but did not make what it declares.
     MissingOutput {
@@ -105,7 +112,7 @@ impl FailureCause {
             Self::Exit { .. } => "S001",
             Self::Signal { .. } => "S002",
             Self::LeftProcesses { .. } => "S003",
-            Self::Check { .. } => "S004",
+            Self::Check { .. } | Self::Unchecked { .. } => "S004",
             Self::MissingOutput { .. } => "S005",
             Self::NoFolder { .. } => "S015",
             Self::Source { .. } => "S006",
@@ -130,9 +137,12 @@ impl FailureCause {
                 format!("left processes running: {}", names.join(", "))
             }
             Self::Check { findings } => match findings.as_slice() {
-                [one] => one.message.clone(),
+                [one] => one.to_string(),
                 many => format!("ended well, but a check found {} problems", many.len()),
             },
+            Self::Unchecked { message } => {
+                format!("ended well, but its result could not be checked: {message}")
+            }
             Self::Patches { patches } => {
                 let (count, all) = (osier_patch::conflicts(patches).count(), patches.len());
                 match (count, all) {

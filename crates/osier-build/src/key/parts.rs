@@ -16,7 +16,7 @@ use crate::graph::{
 };
 use crate::graph::{Change, SourceEdit};
 use crate::key::{KnownInput, PATCH_FORMAT, STEP_FORMAT, UNPACK_FORMAT};
-use crate::make::Make;
+use crate::make::{FieldValue, Make};
 
 /// One thing that a component is built from, as a person knows it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -67,6 +67,8 @@ pub enum Part {
     Output { name: String },
     /// Something that a part of a product is made of.
     Made { name: String },
+    /// The order of what a part of a product is made of.
+    Order,
     /// The version of how osier itself does this kind of work.
     Format { work: String },
 }
@@ -96,6 +98,8 @@ impl Part {
             Self::Pins => 8,
             Self::Output { .. } => 9,
             Self::Format { .. } => 10,
+            // What is new or gone changes it as well.
+            Self::Order => 11,
         }
     }
 }
@@ -133,6 +137,7 @@ impl fmt::Display for Part {
             Self::Pins => f.write_str("the pins of the build environment"),
             Self::Output { name } => write!(f, "the named output {name}"),
             Self::Made { name } => f.write_str(name),
+            Self::Order => f.write_str("the order of what it is made of"),
             Self::Format { work } => match work.as_str() {
                 "unpack" => f.write_str("the way that osier unpacks archives"),
                 "patch" => f.write_str("the way that osier applies patches"),
@@ -156,6 +161,8 @@ pub(crate) enum Value<'a> {
     Content(&'a [u8]),
     /// The digest of such a text that is in the store already.
     Stored(&'a Digest),
+    /// The digest of a stored tree in which a path can be named.
+    Tree(&'a Digest),
     /// A digest or key.
     Hash(&'a [u8; 32]),
     /// A number.
@@ -178,7 +185,7 @@ impl Value<'_> {
             | Self::Content(bytes) => {
                 key.field(label, bytes);
             }
-            Self::Stored(digest) => drop(key.field(label, &digest.0)),
+            Self::Stored(digest) | Self::Tree(digest) => drop(key.field(label, &digest.0)),
             Self::Hash(bytes) => drop(key.field(label, bytes)),
             Self::Number(number) | Self::Mode(number) => {
                 key.field(label, &number.to_le_bytes());
@@ -193,6 +200,8 @@ impl Value<'_> {
 pub(crate) trait Parts {
     /// The fields that follow belong to this.
     fn part(&mut self, part: impl FnOnce() -> Part);
+    /// Where the part is written, where that is known of it alone.
+    fn place(&mut self, _: &str) {}
     /// One field.
     fn field(&mut self, label: &'static str, value: Value<'_>);
 }
@@ -337,12 +346,25 @@ fn patch_parts(component: &Component, patching: &Patching, parts: &mut impl Part
 }
 
 fn make_parts(make: &dyn Make, inputs: &StepInputs<'_>, parts: &mut impl Parts) {
+    let mut order = String::new();
     make.fields(&mut |field| {
         parts.part(|| Part::Made { name: field.name.to_owned() });
+        parts.place(field.place);
         parts.field("name", Value::Name(field.name.as_bytes()));
-        parts.field("value", Value::Text(field.value.as_bytes()));
+        parts.field(
+            "value",
+            match field.value {
+                FieldValue::Words(words) => Value::Text(words.as_bytes()),
+                FieldValue::Text(text) => Value::Content(text.as_bytes()),
+                FieldValue::Tree(tree) => Value::Tree(tree),
+            },
+        );
+        order.push_str(field.name);
+        order.push('\n');
     });
     input_parts("need", inputs.needs, parts);
+    parts.part(|| Part::Order);
+    parts.field("order", Value::Hash(&Digest::of(order.as_bytes()).0));
 }
 
 fn script_parts(inputs: &StepInputs<'_>, except: &Except<'_>, parts: &mut impl Parts) {

@@ -80,6 +80,16 @@ pub enum Reason {
     },
 }
 
+impl Reason {
+    /// The reason at the end of a chain of components that depend on one another.
+    pub fn cause(&self) -> &Self {
+        match self {
+            Self::DependsOn { because, .. } => because.cause(),
+            other => other,
+        }
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let at = |f: &mut fmt::Formatter<'_>, place: &str| match place {

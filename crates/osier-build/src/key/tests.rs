@@ -8,8 +8,8 @@ use osier_store::{LayerStack, Store, TreeNode};
 
 use super::*;
 use crate::graph::{
-    Archive, Check, Component, ComponentId, Environment, FetchedPatches, FileInput, Finding, Graph,
-    Output, OwnPatch, Patching, SourceTree, Step, StepCheck, StepId, Strip, View, Waiver, Work,
+    Archive, Check, Component, ComponentId, Environment, FetchedPatches, FileInput, Graph, Output,
+    OwnPatch, Patching, SourceTree, Step, StepCheck, StepId, Strip, View, Waiver, Work,
 };
 use crate::graph::{Change as FileChange, SourceEdit};
 use crate::key::Basis;
@@ -27,8 +27,13 @@ impl StepCheck for Nothing {
         self.0
     }
 
-    fn run(&self, _: &Check, _: &Component, _: &LayerStack) -> Vec<Finding> {
-        Vec::new()
+    fn run(
+        &self,
+        _: &Check,
+        _: &Component,
+        _: &LayerStack,
+    ) -> Result<Vec<osier_check::Finding>, osier_check::CheckError> {
+        Ok(Vec::new())
     }
 }
 

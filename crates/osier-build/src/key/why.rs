@@ -38,6 +38,9 @@ struct Ingredient {
     value: String,
     /// Its text, in which a line can be named.
     text: Option<String>,
+    /// The stored tree that it is, in which a path can be named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tree: Option<String>,
     /// The file that it comes from, with a line where it is known without a look at the recipe; empty where there is none.
     place: String,
 }
@@ -149,6 +152,7 @@ impl Basis<'_> {
             nearest.iter().map(|one| (&one.part, one)).collect();
         // That osier does a new kind of work is no cause: something asks for that work.
         let tells = |part: &Part| !matches!(part, Part::Format { .. });
+        let (order, now): (Vec<_>, Vec<_>) = now.iter().partition(|one| one.part == Part::Order);
         for one in &now {
             let part = one.part.clone();
             match old.get(&part) {
@@ -161,14 +165,39 @@ impl Basis<'_> {
                 None => {}
             }
         }
-        let known: BTreeSet<&Part> = now.iter().map(|one| &one.part).collect();
-        match nearest.iter().find(|one| tells(&one.part) && !known.contains(&one.part)) {
-            Some(gone) => {
-                let (part, place) = (gone.part.clone(), gone.place.clone());
-                Reason::PartGone { component, part, place }
-            }
+        let known: BTreeSet<&Part> = now.iter().chain(&order).map(|one| &one.part).collect();
+        if let Some(gone) =
+            nearest.iter().find(|one| tells(&one.part) && !known.contains(&one.part))
+        {
+            let (part, place) = (gone.part.clone(), gone.place.clone());
+            return Reason::PartGone { component, part, place };
+        }
+        let is_other =
+            |one: &&&Ingredient| old.get(&one.part).is_some_and(|before| before.mark != one.mark);
+        match order.iter().find(is_other) {
+            Some(one) => self.changed(component, one, one, places),
             None => Reason::ResultGone { component },
         }
+    }
+
+    /// Tells at which path two trees differ.
+    fn changed_path(
+        &self,
+        component: &str,
+        now: &Ingredient,
+        one: &str,
+        two: &str,
+    ) -> Option<Reason> {
+        let (path, turned) = changed_path(self.store, one, two)?;
+        let part = Part::Made { name: format!("the file {path} of {}", now.part) };
+        let (component, place) = (component.to_owned(), format!("{}/{path}", now.place));
+        Some(match turned {
+            Turned::New => Reason::PartAdded { component, part, place },
+            Turned::Gone => Reason::PartGone { component, part, place },
+            Turned::Other => {
+                Reason::PartChanged { component, part, before: None, now: None, place }
+            }
+        })
     }
 
     /// Tells how one part changed, and in which line or element.
@@ -179,12 +208,19 @@ impl Basis<'_> {
         now: &Ingredient,
         places: &Places,
     ) -> Reason {
+        if let (Some(one), Some(two)) = (&before.tree, &now.tree)
+            && let Some(reason) = self.changed_path(&component, now, one, two)
+        {
+            return reason;
+        }
         let part = now.part.clone();
         let (mut old, mut new) = (None, None);
         let number = match (&before.text, &now.text) {
             (Some(one), Some(two)) if one != two => {
                 let line = changed_line(self.store, one, two);
-                if let (Part::File { .. } | Part::Edit { .. }, Some(line)) = (&part, line) {
+                let is_file =
+                    matches!(part, Part::File { .. } | Part::Edit { .. } | Part::Made { .. });
+                if let (true, Some(line)) = (is_file, line) {
                     let place = format!("{}:{}", now.place, line + 1);
                     return Reason::PartChanged { component, part, before: old, now: new, place };
                 }
@@ -201,6 +237,29 @@ impl Basis<'_> {
         let place = places.find(&part, number).unwrap_or_else(|| now.place.clone());
         Reason::PartChanged { component, part, before: old, now: new, place }
     }
+}
+
+/// What became of a path between two trees.
+enum Turned {
+    New,
+    Other,
+    Gone,
+}
+
+/// Finds the first path at which two stored trees differ, and what became of it. What was long ago may be gone.
+fn changed_path(store: &Store, old: &str, now: &str) -> Option<(String, Turned)> {
+    let tree = |digest: &str| store.tree(&digest.parse().ok()?).ok();
+    let (old, now) = (tree(old)?, tree(now)?);
+    let shown = |path: &[u8]| String::from_utf8_lossy(path).into_owned();
+    let changed = now.iter().filter_map(|(path, node)| match old.get(path) {
+        None => Some((shown(path), Turned::New)),
+        Some(before) if before != node => Some((shown(path), Turned::Other)),
+        Some(_) => None,
+    });
+    let gone = old.iter().filter(|(path, _)| now.get(path).is_none());
+    let gone = gone.map(|(path, _)| (shown(path), Turned::Gone));
+    // A new file below a new folder says more than the folder.
+    changed.chain(gone).max_by_key(|(path, _)| path.matches('/').count())
 }
 
 /// Parts of several steps; what all steps see is among them once.
@@ -233,13 +292,15 @@ struct Note {
     marks: Vec<Mark>,
     value: String,
     text: Option<String>,
+    tree: Option<String>,
     place: String,
 }
 
 impl Note {
     fn new(part: Part, place: String) -> Self {
         let key = KeyBuilder::new("part", 1);
-        Self { part, key, marks: Vec::new(), value: String::new(), text: None, place }
+        let (marks, value) = (Vec::new(), String::new());
+        Self { part, key, marks, value, text: None, tree: None, place }
     }
 
     fn show(&mut self, words: impl AsRef<str>) {
@@ -268,12 +329,12 @@ impl Note {
     }
 
     fn finish(self) -> Ingredient {
-        let Self { part, marks, value, text, place, .. } = self;
+        let Self { part, marks, value, text, tree, place, .. } = self;
         let mark = match marks.as_slice() {
             [mark] => *mark,
             marks => marks.iter().fold(0, |all: Mark, mark| all.rotate_left(1) ^ mark),
         };
-        Ingredient { part, mark, value, text, place }
+        Ingredient { part, mark, value, text, tree, place }
     }
 }
 
@@ -300,7 +361,7 @@ impl<'a> Notes<'a> {
     }
 
     /// Where a part is written, as far as that is known without a look at the recipe.
-    fn place(&self, part: &Part) -> String {
+    fn written_at(&self, part: &Part) -> String {
         let file = |path: &str| self.component.files.iter().find(|file| file.path == path);
         let step = self.step.map_or(&self.component.origin, |step| &step.origin);
         match part {
@@ -315,7 +376,8 @@ impl<'a> Notes<'a> {
             | Part::Tool { .. }
             | Part::Package { .. }
             | Part::Below { .. }
-            | Part::Output { .. } => self.component.origin.clone(),
+            | Part::Output { .. }
+            | Part::Order => self.component.origin.clone(),
             _ => step.clone(),
         }
     }
@@ -332,6 +394,7 @@ impl<'a> Notes<'a> {
             }
             Value::Content(bytes) => note.text = Some(self.store.put_bytes(bytes)?.to_string()),
             Value::Stored(digest) => note.text = Some(digest.to_string()),
+            Value::Tree(digest) => note.tree = Some(digest.to_string()),
             Value::Hash(bytes) => note.show(Digest(*bytes).to_string()),
             Value::Number(number) => note.show(format!("{label} {number}")),
             Value::Mode(mode) => note.show(format!("{mode:o}")),
@@ -351,8 +414,14 @@ impl Parts for Notes<'_> {
         }
         self.at.insert(part.clone(), self.list.len());
         self.current = Some(self.list.len());
-        let place = self.place(&part);
+        let place = self.written_at(&part);
         self.list.push(Note::new(part, place));
+    }
+
+    fn place(&mut self, place: &str) {
+        if let Some(at) = self.current {
+            place.clone_into(&mut self.list[at].place);
+        }
     }
 
     fn field(&mut self, label: &'static str, value: Value<'_>) {

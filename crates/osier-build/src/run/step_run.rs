@@ -350,12 +350,14 @@ impl StepCall<'_> {
                 let message = format!("there is no check named `{}`", check.name);
                 return Err(fail(FailureCause::Machine { message }));
             };
-            let findings = known.run(check, self.component, &stack);
-            if !findings.is_empty() {
-                let mut failure = fail(FailureCause::Check { findings });
-                failure.log = Some(log.to_path_buf());
-                return Err(failure);
-            }
+            let cause = match known.run(check, self.component, &stack) {
+                Ok(findings) if findings.is_empty() => continue,
+                Ok(findings) => FailureCause::Check { findings },
+                Err(error) => FailureCause::Unchecked { message: error.to_string() },
+            };
+            let mut failure = fail(cause);
+            failure.log = Some(log.to_path_buf());
+            return Err(failure);
         }
         Ok(())
     }

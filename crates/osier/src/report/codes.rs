@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use osier_check::Code as FindingCode;
 use osier_recipe::Code as RecipeCode;
 
 /// The exit statuses of osier, documented in `docs/reference/exit-status.md`.
@@ -49,6 +50,8 @@ macro_rules! codes {
             $(#[doc = $title] $name,)*
             /// What is wrong with a file that a person wrote.
             Recipe(RecipeCode),
+            /// What a check noticed.
+            Finding(FindingCode),
         }
 
         impl Code {
@@ -60,6 +63,7 @@ macro_rules! codes {
                 match self {
                     $(Self::$name => $text,)*
                     Self::Recipe(code) => code.as_str(),
+                    Self::Finding(code) => code.as_str(),
                 }
             }
 
@@ -68,6 +72,7 @@ macro_rules! codes {
                 match self {
                     $(Self::$name => Exit::$exit,)*
                     Self::Recipe(_) => Exit::Usage,
+                    Self::Finding(_) => Exit::Failed,
                 }
             }
 
@@ -76,6 +81,7 @@ macro_rules! codes {
                 match self {
                     $(Self::$name => $title,)*
                     Self::Recipe(code) => code.meaning(),
+                    Self::Finding(code) => code.title(),
                 }
             }
 
@@ -84,6 +90,7 @@ macro_rules! codes {
                 match self {
                     $(Self::$name => $page,)*
                     Self::Recipe(_) => OF_RECIPES,
+                    Self::Finding(code) => code.page(),
                 }
             }
         }
@@ -97,7 +104,8 @@ impl Code {
     /// Every code, in the order of their texts.
     pub(crate) fn all() -> Vec<Self> {
         let recipes = osier_recipe::CODES.iter().map(|(code, _)| Self::Recipe(*code));
-        let mut all: Vec<Self> = Self::OWN.iter().copied().chain(recipes).collect();
+        let findings = FindingCode::ALL.iter().map(|code| Self::Finding(*code));
+        let mut all: Vec<Self> = Self::OWN.iter().copied().chain(recipes).chain(findings).collect();
         all.sort_by_key(|code| code.as_str());
         all
     }

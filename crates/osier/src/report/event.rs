@@ -1,5 +1,6 @@
 //! What osier does beside the steps of a build, told as it happens: as lines for people, typed with `--json`.
 
+use osier_check::{Finding, Level};
 use serde::Serialize;
 
 use super::figures::{about, bytes, duration};
@@ -168,6 +169,23 @@ osier_build::documented_events! {
             /// Whether they were set aside.
             set_aside: bool,
         },
+        /// Something that a check noticed of what is built.
+        Finding {
+            /// The component that it is about.
+            component: String,
+            /// Its code; `osier explain` has its page.
+            code: String,
+            /// note, warning or error.
+            level: Level,
+            /// What was noticed.
+            message: String,
+            /// Where in the project's files, as FILE:LINE; null where that is not known.
+            place: Option<String>,
+            /// What was seen, line by line.
+            evidence: Vec<String>,
+            /// What to do.
+            hint: Option<String>,
+        },
         /// Something that a person should know of; it is told on standard error as well.
         Warning {
             /// What.
@@ -295,12 +313,40 @@ impl Event {
                     "{recipe} is edited: it is built from {folder}, not from its recipe alone"
                 ));
             }
+            Self::Finding { code, level, message, place, evidence, .. } => {
+                let place = place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default();
+                let text = format!("{place}{message}{} [{code}]", listed(evidence));
+                match level {
+                    Level::Note => format!("    note  {text}"),
+                    Level::Warning | Level::Error => return Told::Warning(text),
+                }
+            }
             Self::Warning { text } => return Told::Warning(text.clone()),
             Self::Edits { .. } | Self::Verify { .. } | Self::Result { .. } | Self::Error { .. } => {
                 return Told::Nothing;
             }
         };
         Told::News(line)
+    }
+}
+
+impl Event {
+    /// Tells a finding.
+    pub(crate) fn of(component: String, finding: Finding) -> Self {
+        let level = finding.level();
+        let Finding { code, message, place, evidence, hint } = finding;
+        Self::Finding { component, code: code.to_string(), level, message, place, evidence, hint }
+    }
+}
+
+/// The first few lines of some evidence, behind a colon.
+fn listed(evidence: &[String]) -> String {
+    const SHOWN: usize = 3;
+    let shown = evidence.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match evidence.len() {
+        0 => String::new(),
+        count if count > SHOWN => format!(": {shown} and {} more", count - SHOWN),
+        _ => format!(": {shown}"),
     }
 }
 

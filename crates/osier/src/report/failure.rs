@@ -17,9 +17,7 @@ pub(crate) fn failure_screen(failure: &Failure) -> String {
     }
     if let FailureCause::Check { findings } = &failure.cause {
         for finding in findings {
-            let place =
-                finding.place.as_deref().map(|place| format!("{place}: ")).unwrap_or_default();
-            let _ = writeln!(text, "  finding   {place}{}", finding.message);
+            let _ = writeln!(text, "  finding   {finding} [{}]", finding.code);
             if let Some(hint) = &finding.hint {
                 let _ = writeln!(text, "            hint: {hint}");
             }

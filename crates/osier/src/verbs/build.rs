@@ -29,13 +29,12 @@ pub(crate) fn run(
         system::clean_check(&mut project, &components, &network, &launcher)?;
     }
     match project.goal(name)? {
-        Goal::System(system, entry) => {
+        Goal::System(system, _) => {
             let targets = project.targets.clone();
             let all: Vec<_> = targets.iter().map(|target| (&*system, *target)).collect();
             system::build_together(&mut project, &all, &network, &launcher)?;
             for target in targets {
-                let built =
-                    system::build(&mut project, &system, &entry, target, &network, &launcher)?;
+                let built = system::build(&mut project, &system, target, &network, &launcher)?;
                 let folder = out_folder(&project, &system, target, out);
                 let (kernel, images) = system::deliver(&store, &built, &folder)?;
                 for place in kernel.iter().chain(&images) {

@@ -38,10 +38,10 @@ pub(crate) fn run(workplace: &Workplace, name: Option<&str>, import: Option<&Pat
                 let machine = boot::machine_file(&project, system, *target)?;
                 tools.push(boot::qemu(machine.architecture));
                 let others = disks::systems(&project, &machine)?;
-                systems.extend(others.into_iter().map(|(other, _)| (other, *target)));
+                systems.extend(others.into_iter().map(|other| (other, *target)));
             }
             let own = project.targets.iter().map(|target| (&**system, *target));
-            let others = systems.iter().map(|(other, target)| (&**other, *target));
+            let others = systems.iter().map(|(other, target)| (other, *target));
             let all: Vec<_> = own.chain(others).collect();
             (system.name.value.clone(), project.plan_systems(&all, &network)?.graph)
         }

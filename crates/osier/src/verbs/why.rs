@@ -1,15 +1,15 @@
 //! `osier why`: which input of a component or of an image changed, and where.
 
-use osier_build::{BASE_KIND, Component, Places};
+use osier_build::{BASE_KIND, Component, ComponentId, Places, Reason, Survey};
 
 use osier_recipe::Target;
 
+use crate::engine;
 use crate::product::Planned;
 use crate::project::{BUILD, Goal, Project};
 use crate::report::problem::Outcome;
 use crate::session::Workplace;
 use crate::source::network::Network;
-use crate::{engine, why_image};
 
 /// Says in one sentence why a component, or what a system's images are made of, has to be built again.
 pub(crate) fn run(workplace: &Workplace, name: &str) -> Outcome<()> {
@@ -35,24 +35,39 @@ pub(crate) fn run(workplace: &Workplace, name: &str) -> Outcome<()> {
     let engine = engine::surveyor(workplace, &store, &events);
     // Without places the sentence still names the input and its file.
     let places = |component: &Component| places(&project, component).unwrap_or_default();
-    let why = |id| {
-        let reason = engine.why(graph, id, &places);
-        let reporter = &workplace.reporter;
-        reporter.json(&serde_json::json!({"event": "why", "why": &reason}));
-        reason.to_string()
-    };
-    let sentence = match (&goal, id) {
-        (Goal::System(system, entry), _) => {
-            why_image::run(&project, (system, entry), &planned, &engine.survey(graph), why)?
-        }
-        (_, Some(id)) => why(id),
-        (Goal::Component(_), None) => return Ok(()),
-    };
-    workplace.reporter.result(sentence);
+    for reason in match id {
+        Some(id) => vec![engine.why(graph, id, &places)],
+        None => reasons(&planned, name, &engine.survey(graph), |id| engine.why(graph, id, &places)),
+    } {
+        workplace.reporter.json(&serde_json::json!({"event": "why", "why": &reason}));
+        workplace.reporter.result(reason.to_string());
+    }
     for note in crate::project::edits::notes(&project, graph)? {
         workplace.reporter.result(format!("  {note}"));
     }
     Ok(())
+}
+
+/// Says why the images of a system are made again; a cause that several share once. Where it has none, the same of its components.
+fn reasons(
+    planned: &Planned,
+    name: &str,
+    survey: &Survey,
+    why: impl Fn(ComponentId) -> Reason,
+) -> Vec<Reason> {
+    let images = planned.images.concat();
+    let goals = if images.is_empty() { &planned.graph.goals } else { &images };
+    let mut reasons: Vec<Reason> = Vec::new();
+    for id in goals.iter().filter(|id| survey.open.contains(id)) {
+        let reason = why(*id);
+        if reasons.iter().all(|known| known.cause() != reason.cause()) {
+            reasons.push(reason);
+        }
+    }
+    if reasons.is_empty() {
+        reasons.push(Reason::Unchanged { component: name.to_owned() });
+    }
+    reasons
 }
 
 fn places(project: &Project<'_>, component: &Component) -> Outcome<Places> {

@@ -171,7 +171,7 @@ fn a_file_of_an_overlay_changes_the_image_only() {
     says(
         &why(&space, "small"),
         &[
-            "the image small of small is made again because the file etc/motd of the overlay `overlay` changed (systems/small/overlay/etc/motd)",
+            "small/small@x86_64 depends on small/_root@x86_64, which must be rebuilt first: small/_root@x86_64 is built again because the file etc/motd of the overlay `overlay` changed (systems/small/overlay/etc/motd)",
         ],
     );
     let (ran, image) = build(&space);
@@ -191,7 +191,7 @@ fn the_files_of_a_component_go_with_it() {
     says(
         &why(&space, "small"),
         &[
-            "the image small of small is made again because the component other is gone (systems/small/system.toml)",
+            "small/_root@x86_64 is built again because the component `other` is gone (systems/small/system.toml:2)",
         ],
     );
     let (ran, image) = build(&space);
@@ -226,7 +226,7 @@ fn an_edit_that_changes_no_output_stops_where_it_is() {
         },
     });
     assert_eq!(event["why"], expected);
-    says(&why(&space, "small"), &["small depends on top", cause]);
+    says(&why(&space, "small"), &["small/_root@x86_64 depends on top", cause]);
     let (ran, image) = build(&space);
     assert_eq!(ran, ["base:install"]);
     assert!(image == first);
@@ -253,15 +253,61 @@ fn a_patch_of_a_base_reaches_all_that_uses_it_and_nothing_else() {
     assert!(image.contains("patched words\nmiddle\ntop\n") && !image.contains("first words"));
 }
 
+#[test]
+fn what_composing_noticed_is_told_by_every_build_with_nothing_to_do_as_well() {
+    let space = space();
+    replace(&space, "systems/small/manifest", "f usr/share/*", "f usr/share/top");
+    // An overlay's file replaces that of a component.
+    write(&space, "systems/small/overlay/usr/share/top", "mine\n");
+    let notes = [
+        "    note  no line of the manifest delivers 1 file of component other: usr/share/other [N001]",
+        "    note  overlay overlay replaces 1 file of component top: usr/share/top [N002]",
+    ];
+    for _ in 0..2 {
+        let output = space.osier(&["--offline", "--locked", "build", "small"]);
+        let said = String::from_utf8(output.stderr).unwrap();
+        let told: Vec<&str> = said.lines().filter(|line| line.contains("    note  ")).collect();
+        assert_eq!(told, notes, "{said}");
+    }
+    // Typed, with all that was seen; and in the log of what composed it.
+    let json = space.prints(&["--json", "--offline", "--locked", "build", "small"]);
+    let events = json.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let found = Vec::from_iter(events.filter(|event| event["event"] == "finding"));
+    assert_eq!(found.len(), 2, "{json}");
+    assert_eq!(
+        found[1],
+        serde_json::json!({
+            "event": "finding",
+            "component": "small/_root@x86_64",
+            "code": "N002",
+            "level": "note",
+            "message": "overlay overlay replaces 1 file of component top",
+            "place": null,
+            "evidence": ["usr/share/top"],
+            "hint": "where the other file is wanted, remove the overlay's",
+        })
+    );
+    says(
+        &space.prints(&["log", "small/_root:compose"]),
+        &["note[N002]: overlay overlay replaces 1 file of component top\n    usr/share/top\n"],
+    );
+    says(&space.prints(&["explain", "N002"]), &["N002: an overlay replaces files"]);
+    // What lies beside the manifest alone composes again, and what is mended is not told any more.
+    replace(&space, "systems/small/manifest", "f usr/share/top", "f usr/share/*");
+    let output = space.osier(&["--offline", "--locked", "build", "small"]);
+    assert!(!String::from_utf8(output.stderr).unwrap().contains("component other"));
+}
+
 /// A file, what is replaced in it (or else it is made or removed), and what is said.
 type Change = (&'static str, Option<(&'static str, &'static str)>, &'static str);
 
 #[test]
 fn what_changed_of_an_image_is_named_with_its_place() {
     let space = space();
-    assert!(
-        why(&space, "small").starts_with("small depends on top, which must be rebuilt first: ")
-    );
+    assert!(why(&space, "small").starts_with(
+        "small/small@x86_64 depends on small/_root@x86_64, which must be rebuilt first: \
+         small/_root@x86_64 depends on top, which must be rebuilt first: "
+    ));
     build(&space);
     let (system, manifest) = ("systems/small/system.toml", "systems/small/manifest");
     let changes: [Change; 6] = [
@@ -273,17 +319,17 @@ fn what_changed_of_an_image_is_named_with_its_place() {
         (
             system,
             Some(("\"none\"", "\"gzip\"\nlevel = 9")),
-            "how the image small is written changed, from `initramfs none` to `initramfs gzip 9` (systems/small/system.toml)",
+            "its format changed, from `initramfs none` to `initramfs gzip 9` (systems/small/system.toml:6)",
         ),
         (
             system,
             Some(("\"other\"]", "\"other\", \"middle\"]")),
-            "the output of its component middle is new (systems/small/system.toml:2)",
+            "the component `middle` is new (systems/small/system.toml:2)",
         ),
         (
             system,
             Some(("\"top\", \"other\"", "\"other\", \"top\"")),
-            "the order of its overlays and components changed (systems/small/system.toml)",
+            "the order of what it is made of changed (systems/small/system.toml)",
         ),
         (
             "systems/small/overlay/etc/new/file",
@@ -304,10 +350,8 @@ fn what_changed_of_an_image_is_named_with_its_place() {
             (None, None) => write(&space, path, "new\n"),
             (None, Some(_)) => fs::remove_file(&place).unwrap(),
         }
-        assert_eq!(
-            why(&space, "small"),
-            format!("the image small of small is made again because {cause}\n")
-        );
+        let said = why(&space, "small");
+        assert!(said.ends_with(&format!("is built again because {cause}\n")), "{said}");
         match before {
             Some(before) => fs::write(&place, before).unwrap(),
             None => fs::remove_dir_all(place.parent().unwrap()).unwrap(),

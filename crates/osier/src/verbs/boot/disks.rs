@@ -13,7 +13,7 @@ use osier_store::Digest;
 
 use crate::beside::Beside;
 use crate::beside::copy_with_holes;
-use crate::project::library::{Entry, Shelf};
+use crate::project::library::Shelf;
 use crate::project::{Goal, Project};
 use crate::report::problem::diagnosed;
 use crate::report::problem::{Code, Outcome, Problem};
@@ -42,14 +42,11 @@ fn wrong(project: &Project<'_>, error: Diagnostic) -> Problem {
 }
 
 /// Finds the systems whose images are on the disks of a machine, each once.
-pub(crate) fn systems(
-    project: &Project<'_>,
-    machine: &MachineFile,
-) -> Outcome<Vec<(Box<System>, Entry)>> {
-    let mut systems: Vec<(Box<System>, Entry)> = Vec::new();
+pub(crate) fn systems(project: &Project<'_>, machine: &MachineFile) -> Outcome<Vec<System>> {
+    let mut systems: Vec<System> = Vec::new();
     for disk in &machine.disks {
         let Backing::System { system: name, image } = &disk.backing else { continue };
-        if !systems.iter().any(|(system, _)| system.name.value == name.value) {
+        if !systems.iter().any(|system| system.name.value == name.value) {
             if project.library().find(Shelf::Systems, name)?.is_none() {
                 let known = project.library().names(Shelf::Systems);
                 let error = Diagnostic::unknown(
@@ -62,12 +59,12 @@ pub(crate) fn systems(
                 );
                 return Err(wrong(project, error));
             }
-            if let Goal::System(system, entry) = project.goal(Some(name))? {
-                systems.push((system, entry));
+            if let Goal::System(system, _) = project.goal(Some(name))? {
+                systems.push(*system);
             }
         }
-        let system = systems.iter().find(|(system, _)| system.name.value == name.value);
-        let Some((system, _)) = system else { continue };
+        let system = systems.iter().find(|system| system.name.value == name.value);
+        let Some(system) = system else { continue };
         let span = image.as_ref().map_or(&name.span, |image| &image.span);
         let found = on_disk(system, image.as_ref().map(|image| image.as_str()));
         found.map_err(|message| {
@@ -163,8 +160,8 @@ pub(crate) fn fill(
     network: &Network<'_>,
     launcher: &Launcher,
 ) -> Outcome<()> {
-    for (system, entry) in systems(project, machine)? {
-        let built = system::build(project, &system, &entry, target, network, launcher)?;
+    for system in systems(project, machine)? {
+        let built = system::build(project, &system, target, network, launcher)?;
         for (disk, ready) in machine.disks.iter().zip(&mut *disks) {
             let Backing::System { system: name, image } = &disk.backing else { continue };
             if name.value != system.name.value {

@@ -18,7 +18,6 @@ use osier_store::Store;
 use super::out_folder;
 use crate::delivery::Delivery;
 use crate::engine;
-use crate::project::library::Entry;
 use crate::project::tune::Demand;
 use crate::project::{BUILD, Goal, Project};
 use crate::report::event::Event;
@@ -59,9 +58,9 @@ pub(crate) fn machine_file(
 }
 
 /// Reads a system by name; a component is no system.
-fn system(project: &Project<'_>, name: Option<&str>) -> Outcome<(Box<System>, Entry)> {
+fn system(project: &Project<'_>, name: Option<&str>) -> Outcome<Box<System>> {
     match project.goal(name)? {
-        Goal::System(system, entry) => Ok((system, entry)),
+        Goal::System(system, _) => Ok(system),
         Goal::Component(name) => Err(Problem::of(
             Code::NotBootable,
             format!("`{name}` is a component; only a system can be booted"),
@@ -86,7 +85,7 @@ pub(crate) fn run(
     let network = Network::new(&store, &workplace.reporter, workplace.global.offline)
         .with_launcher(Some(&launcher));
     let mut project = Project::open(workplace, &store)?;
-    let (system, entry) = system(&project, name)?;
+    let system = system(&project, name)?;
     let targets = project.targets.clone();
     if interactive {
         project.target()?;
@@ -99,7 +98,7 @@ pub(crate) fn run(
         disks::left_out(&project, &system, *target, &file)?;
         let on_disks = disks::systems(&project, &file)?;
         machine(&file, &disks::attached(&file, Path::new("/")))?;
-        let systems = on_disks.iter().map(|(other, _)| &**other).chain([&*system]);
+        let systems = on_disks.iter().chain([&*system]);
         let demand = Demand::of(&project, systems, *target)?;
         if demand.check(&project, &file)? {
             let architecture = file.architecture;
@@ -107,19 +106,13 @@ pub(crate) fn run(
             demand.accelerator(&project, &file, accelerator(workplace, &store, &emulator)?)?;
         }
         demands.push(demand);
-        others.extend(on_disks.into_iter().map(|(other, _)| (other, *target)));
+        others.extend(on_disks.into_iter().map(|other| (other, *target)));
     }
     let own = targets.iter().map(|target| (&*system, *target));
-    let all: Vec<_> = own.chain(others.iter().map(|(other, target)| (&**other, *target))).collect();
+    let all: Vec<_> = own.chain(others.iter().map(|(other, target)| (other, *target))).collect();
     system::build_together(&mut project, &all, &network, &launcher)?;
-    let booting = Booting {
-        system: &system,
-        entry: &entry,
-        network: &network,
-        launcher: &launcher,
-        interactive,
-        out,
-    };
+    let booting =
+        Booting { system: &system, network: &network, launcher: &launcher, interactive, out };
     for (target, demand) in targets.into_iter().zip(&demands) {
         booting.boot(&mut project, target, demand)?;
     }
@@ -129,7 +122,6 @@ pub(crate) fn run(
 /// What one command boots, and how.
 struct Booting<'b> {
     system: &'b System,
-    entry: &'b Entry,
     network: &'b Network<'b>,
     launcher: &'b Launcher,
     interactive: bool,
@@ -139,7 +131,7 @@ struct Booting<'b> {
 impl Booting<'_> {
     /// Boots the system for one target.
     fn boot(&self, project: &mut Project<'_>, target: Target, demand: &Demand) -> Outcome<()> {
-        let Self { system, entry, network, launcher, interactive, out } = *self;
+        let Self { system, network, launcher, interactive, out } = *self;
         let (workplace, store) = (project.workplace, project.store);
         let effective = system.effective(target);
         let file = machine_file(project, system, target)?;
@@ -147,7 +139,7 @@ impl Booting<'_> {
         let mut disks = disks::attached(&file, scratch.path());
         disks::fill(project, target, &file, &mut disks, network, launcher)?;
         let machine = machine(&file, &disks)?;
-        let built = system::build(project, system, entry, target, network, launcher)?;
+        let built = system::build(project, system, target, network, launcher)?;
         let folder = out_folder(project, system, target, out);
         Delivery::open(&folder)?.expect_logs()?;
         let (kernel, _) = system::deliver(store, &built, &folder)?;
