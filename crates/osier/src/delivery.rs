@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use osier_store::{Digest, IoContext, Store};
 
 use crate::beside::{self, Beside};
-use crate::engine::blob_problem;
+use crate::engine::unread;
 use crate::report::problem::{Code, Outcome, Problem};
 
 const LIST: &str = ".osier-delivered";
@@ -116,7 +116,7 @@ fn content(place: &Path) -> Outcome<Option<String>> {
 /// Puts a blob at a path outside the store, by copy.
 fn copy(store: &Store, digest: &Digest, place: &Path) -> Outcome<()> {
     let blob = store.blob_path(digest);
-    let size = store.verify_blob(digest).map_err(|error| blob_problem(store, error))?;
+    let size = store.verify_blob(digest).map_err(|error| unread(store, error))?;
     let beside = Beside::file(place)?;
     let copied = crate::beside::copy_with_holes(&blob, beside.path()).at("copy", &blob)?;
     if copied != size {

@@ -6,6 +6,7 @@ mod checks;
 mod cli;
 mod delivery;
 mod engine;
+mod network;
 mod planning;
 mod product;
 mod project;
@@ -17,6 +18,7 @@ mod source;
 mod system;
 mod tool;
 mod verbs;
+mod workplace;
 
 use std::process::ExitCode;
 
@@ -25,7 +27,7 @@ use clap::Parser as _;
 use cli::Cli;
 use report::problem::{Outcome, Problem};
 use report::screen;
-use session::Workplace;
+use workplace::Workplace;
 
 /// Plans of many components are many small pieces, at which the C library's allocator is slow.
 #[global_allocator]

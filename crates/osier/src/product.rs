@@ -9,11 +9,12 @@ use osier_product::{PartArea, Parts, Product, Unplanned};
 use osier_recipe::{ComponentRef, Diagnostic, EffectiveSystem, ImageTool, System, Target};
 use osier_store::{Digest, Store, Tree};
 
-use crate::engine::blob_problem;
+use crate::engine::{Unbuilt, unread};
+use crate::planning;
+use crate::project::Goal;
 use crate::project::library::{BesideKind, Entry, Shelf};
-use crate::project::{Goal, Project};
 use crate::report::problem::{Code, Outcome, Problem, diagnosed, unknown};
-use crate::source::network::Network;
+use crate::session::Session;
 use crate::source::tools::{Tool, locked_tool, pinned_tool};
 
 /// Components and the nodes of systems in one plan.
@@ -23,41 +24,47 @@ pub(crate) struct Planned {
     pub(crate) images: Vec<Vec<ComponentId>>,
 }
 
-impl Project<'_> {
+impl Session<'_> {
+    /// Plans one component for one target, or a part of a product; gives its place in the graph as well.
+    pub(crate) fn plan_one(&mut self, name: &str) -> Outcome<(Graph, ComponentId)> {
+        if let Some((system, _)) = name.split_once('/') {
+            return self.plan_part(system, name);
+        }
+        let wanted = self.project.wanted(name)?;
+        if wanted.len() > 1 {
+            self.project.target()?;
+        }
+        let graph = planning::plan(self, &wanted)?;
+        let id = graph.goals.first().copied();
+        let id = id.ok_or_else(|| unknown("component", name, &[]))?;
+        Ok((graph, id))
+    }
+
     /// Plans a goal for all targets; gives its name as well.
-    pub(crate) fn plan_goal(
-        &mut self,
-        goal: &Goal,
-        network: &Network<'_>,
-    ) -> Outcome<(String, Graph)> {
+    pub(crate) fn plan_goal(&mut self, goal: &Goal) -> Result<(String, Graph), Unbuilt> {
         Ok(match goal {
             Goal::System(system, _) => {
-                let targets = self.targets.clone();
+                let targets = self.project.targets.clone();
                 let systems: Vec<_> = targets.iter().map(|target| (&**system, *target)).collect();
-                (system.name.value.clone(), self.plan_systems(&systems, network)?.graph)
+                (system.name.value.clone(), self.plan_systems(&systems)?.graph)
             }
             Goal::Component(name) => {
-                let wanted = self.wanted(name)?;
-                (name.clone(), self.plan(&wanted, network)?)
+                let wanted = self.project.wanted(name)?;
+                (name.clone(), planning::plan(self, &wanted)?)
             }
         })
     }
 
     /// Plans the system that a part of a product belongs to; gives the part's place in the graph as well.
-    pub(crate) fn plan_part(
-        &mut self,
-        system: &str,
-        name: &str,
-        network: &Network<'_>,
-    ) -> Outcome<(Graph, ComponentId)> {
-        let Goal::System(system, _) = self.goal(Some(system))? else {
+    pub(crate) fn plan_part(&mut self, system: &str, name: &str) -> Outcome<(Graph, ComponentId)> {
+        let Goal::System(system, _) = self.project.goal(Some(system))? else {
             return Err(unknown("part of a system", name, &[]));
         };
         let target = match name.split_once('@').map(|(_, target)| Target::parse(target)) {
             Some(Some(target)) => target,
-            _ => self.target()?,
+            _ => self.project.target()?,
         };
-        let graph = self.plan_systems(&[(&*system, target)], network)?.graph;
+        let graph = self.plan_systems(&[(&*system, target)])?.graph;
         let (part, _) = name.split_once('@').unwrap_or((name, ""));
         let parts = graph.ids().filter(|id| osier_product::is_product(graph.component(*id)));
         let parts: Vec<_> = parts.map(|id| (graph.component(id).recipe.clone(), id)).collect();
@@ -71,36 +78,36 @@ impl Project<'_> {
     pub(crate) fn plan_systems(
         &mut self,
         systems: &[(&System, Target)],
-        network: &Network<'_>,
-    ) -> Outcome<Planned> {
+    ) -> Result<Planned, Unbuilt> {
         let mut wanted: Vec<Wanted> = Vec::new();
         let mut parts = Vec::new();
         for (system, target) in systems {
-            for one in self.wanted_by(system, *target)? {
+            for one in self.project.wanted_by(system, *target)? {
                 if !wanted.contains(&one) {
                     wanted.push(one);
                 }
             }
-            let entry = self.library().find(Shelf::Systems, &system.name)?;
+            let entry =
+                self.project.library().find(Shelf::Systems, &system.name).map_err(Problem::from)?;
             let entry = entry.ok_or_else(|| unknown("system", &system.name, &[]))?;
             parts.push(own_parts(self.store, &entry, &system.effective(*target))?);
         }
-        let mut graph = self.plan(&wanted, network)?;
+        let mut graph = planning::plan(self, &wanted)?;
         let goals: BTreeMap<Wanted, ComponentId> =
             wanted.into_iter().zip(graph.goals.iter().copied()).collect();
         let mut images = Vec::new();
         for ((system, target), parts) in systems.iter().zip(parts) {
             for tool in system.images.iter().filter_map(|image| image.format.row().tool) {
-                pinned_tool(self, &tool_of(&tool), network)?;
+                pinned_tool(self, &tool_of(&tool))?;
             }
-            let own = self.wanted_by(system, *target)?;
+            let own = self.project.wanted_by(system, *target)?;
             let goal = |name: &str| {
                 let wanted = own.iter().find(|wanted| wanted.name == name)?;
                 goals.get(wanted).copied()
             };
             let effective = system.effective(*target);
             let product = Product { system: &effective, target: *target, parts };
-            let environment = |tool: &ImageTool| locked_tool(self, &tool_of(tool));
+            let environment = |tool: &ImageTool| locked_tool(&self.project, &tool_of(tool));
             let added = osier_product::add(&mut graph, &product, &goal, &environment);
             images.push(added.map_err(|error| match error {
                 Unplanned::NoOutput(reference, known) => {
@@ -109,7 +116,7 @@ impl Project<'_> {
                     let (origin, span) = (&system.origin, &reference.span);
                     let code = osier_recipe::Code::UnknownOutput;
                     let error = Diagnostic::unknown(code, "output", origin, span, output, known);
-                    diagnosed(&[error], |file| self.text_of(file))
+                    diagnosed(&[error], |file| self.project.text_of(file))
                 }
                 Unplanned::NoTool(tool) => {
                     Problem::defect(&format!("the pins of {} do not fit it", tool.program))
@@ -150,7 +157,7 @@ pub(crate) fn parts(
     entry: &Entry,
     system: &EffectiveSystem<'_>,
     output: &dyn Fn(&ComponentRef) -> Outcome<Digest>,
-) -> Outcome<Parts> {
+) -> Result<Parts, Unbuilt> {
     let mut parts = own_parts(store, entry, system)?;
     for component in &system.components {
         parts.areas.push(PartArea {
@@ -164,7 +171,7 @@ pub(crate) fn parts(
 }
 
 /// Gathers what a system's root file system is composed of beside its components, checked.
-fn own_parts(store: &Store, entry: &Entry, system: &EffectiveSystem<'_>) -> Outcome<Parts> {
+fn own_parts(store: &Store, entry: &Entry, system: &EffectiveSystem<'_>) -> Result<Parts, Unbuilt> {
     let missing = |span: &Range<usize>, message: String| {
         let error = system.system.origin.error(osier_recipe::Code::MissingFile, span, message);
         diagnosed(&[error], |_| Some(entry.text.clone()))
@@ -199,9 +206,9 @@ fn own_parts(store: &Store, entry: &Entry, system: &EffectiveSystem<'_>) -> Outc
 }
 
 /// Says why a part of a product cannot be made.
-pub(crate) fn not_made(store: &Store, error: MakeError) -> Problem {
+pub(crate) fn not_made(store: &Store, error: MakeError) -> Unbuilt {
     match error {
-        MakeError::Blob(error) => blob_problem(store, error),
+        MakeError::Blob(error) => unread(store, error),
         MakeError::File(error) => error.into(),
         MakeError::Wrong(wrong) => {
             let mut problem = Problem::of(Code::NotComposed, wrong.message);
@@ -209,8 +216,8 @@ pub(crate) fn not_made(store: &Store, error: MakeError) -> Problem {
                 problem.body.push_str(&format!("  {line}\n"));
             }
             match wrong.hint {
-                Some(hint) => problem.hint(hint),
-                None => problem,
+                Some(hint) => problem.hint(hint).into(),
+                None => problem.into(),
             }
         }
     }

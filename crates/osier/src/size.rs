@@ -13,12 +13,12 @@ use osier_recipe::{ComponentRef, System};
 use osier_store::{Digest, Store, TreeNode};
 use serde_json::{Value, json};
 
-use crate::project::{Goal, Project};
+use crate::product;
+use crate::project::Goal;
 use crate::report::figures::bytes;
 use crate::report::problem::{Code, Outcome, Problem};
-use crate::session::Workplace;
-use crate::source::network::Network;
-use crate::{engine, product};
+use crate::session::Session;
+use crate::workplace::Workplace;
 
 /// How deep folders are shown to people, and most lines of them; JSON has all.
 const DEPTH: usize = 2;
@@ -69,9 +69,8 @@ pub(crate) fn run(
     largest: Option<usize>,
 ) -> Outcome<()> {
     let store = workplace.asked_store()?;
-    let network = Network::new(&store, &workplace.reporter, true);
-    let mut project = Project::open(workplace, &store)?;
-    let (system, entry) = match project.goal(name)? {
+    let mut session = Session::asking(workplace, &store)?;
+    let (system, entry) = match session.project.goal(name)? {
         Goal::System(system, entry) => (system, entry),
         Goal::Component(name) => {
             let message = format!("`{name}` is a component, and only a system has images");
@@ -83,12 +82,11 @@ pub(crate) fn run(
         let message = format!("the system `{}` has no images", system.name);
         return Err(Problem::of(Code::NotMeasured, message));
     }
-    let target = project.target()?;
+    let target = session.project.target()?;
     let effective = system.effective(target);
-    let planned = project.plan_systems(&[(&system, target)], &network)?;
+    let planned = session.plan_systems(&[(&system, target)])?;
     let graph = &planned.graph;
-    let events = |_| {};
-    let survey = engine::surveyor(workplace, &store, &events).survey(graph);
+    let survey = session.surveyor().survey(graph);
     is_built(&system, graph, &survey)?;
     let output = |component: &ComponentRef| product::output(graph, &survey.done, component);
     let parts = product::parts(&store, &entry, &effective, &output)?;

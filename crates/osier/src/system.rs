@@ -6,22 +6,26 @@ use std::path::{Path, PathBuf};
 use osier_build::{CleanCheck, ComponentId, Environment, Graph, Results, Survey, Wanted, Work};
 use osier_product::FindingsError;
 use osier_recipe::{ComponentRef, System, Target};
-use osier_sandbox::Launcher;
 use osier_store::{BlobError, Digest, Key, Store, TreeNode};
 
 use crate::delivery::Delivery;
-use crate::engine::{blob_problem, build_problem, engine};
+use crate::engine::{Unbuilt, unbuilt, unread};
+use crate::network::{Download, Place};
+use crate::planning;
 use crate::product::{self, Planned};
 use crate::project::Project;
 use crate::project::edits as edit;
 use crate::report::event::Event;
 use crate::report::problem::{Code, Outcome, Problem};
-use crate::session::{check_isolation, unusable};
+use crate::session::Session;
 use crate::signals::Looking;
-use crate::source::network::{Download, Network, Place};
+use crate::workplace::unusable;
 
 /// Roughly how many bytes of disk the build of one component with sources needs for each byte of its archives.
 const SPACE_FACTOR: u64 = 12;
+
+/// How often a build is tried that each time meets what another try mends.
+const TRIES: usize = 3;
 
 /// The files of a built system, in the store.
 pub(crate) struct Built {
@@ -86,21 +90,18 @@ pub(crate) fn downloads(
 
 /// Fetches what is missing and builds all components of a graph.
 pub(crate) fn build_graph(
-    project: &Project<'_>,
+    session: &Session<'_>,
     graph: &Graph,
-    network: &Network<'_>,
-    launcher: &Launcher,
     note: &str,
-) -> Outcome<Results> {
-    let workplace = project.workplace;
-    let store = project.store;
+) -> Result<Results, Unbuilt> {
+    let (workplace, store) = (session.workplace, session.store);
     if !store.is_writable() {
         let message = format!("the store {} can only be read", store.root().display());
-        return Err(unusable(message));
+        return Err(unusable(message).into());
     }
     store.sweep_some()?;
     let events = |event| workplace.reporter.event(event);
-    let engine = engine(workplace, store, launcher, &events);
+    let engine = session.engine(&events)?;
     let look = store.look()?;
     let survey = engine.survey_of_sound(graph);
     look.hold(survey.keys.values().copied())?;
@@ -109,15 +110,15 @@ pub(crate) fn build_graph(
         engine.remember(graph, &survey);
         return Ok(survey.done);
     }
-    let (downloads, space) = downloads(project, graph, &survey.open, &survey.steps);
+    let (downloads, space) = downloads(&session.project, graph, &survey.open, &survey.steps);
     // A first build on this machine or after long: whoever edits and builds again does not wait for it.
     if downloads.iter().any(|download| !store.has_blob(&download.digest)) {
-        check_isolation(workplace, store, launcher)?;
+        session.check_isolation()?;
     }
-    network.fetch(&downloads, space)?;
-    crate::source::git::fetch(project, &downloads, network)?;
+    session.network.fetch(&downloads, space)?;
+    crate::source::git::fetch(session, &downloads)?;
     let looking = Looking::begin();
-    let results = engine.run(graph).map_err(|error| hidden(project, graph, error))?;
+    let results = engine.run(graph).map_err(|error| ended(&session.project, graph, error))?;
     drop(looking);
     let survey = engine.survey(graph);
     note_use(store, graph, &survey, note)?;
@@ -125,85 +126,79 @@ pub(crate) fn build_graph(
     Ok(results)
 }
 
-/// Lets builds of an edited source begin afresh where an edit would hide what a step has written.
-fn hidden(project: &Project<'_>, graph: &Graph, error: osier_build::BuildError) -> Problem {
-    let osier_build::BuildError::Failed(failures) = &error else { return build_problem(error) };
+/// Says why a run of the engine has no results. Builds of an edited source begin afresh where an edit would hide what a step
+/// has written.
+fn ended(project: &Project<'_>, graph: &Graph, error: osier_build::BuildError) -> Unbuilt {
+    let osier_build::BuildError::Failed(failures) = &error else { return unbuilt(error) };
     let is_hidden = |failure: &&osier_build::Failure| {
         matches!(failure.cause, osier_build::FailureCause::WrittenBefore { .. })
     };
-    let Some(failure) = failures.iter().find(is_hidden) else { return build_problem(error) };
+    let Some(failure) = failures.iter().find(is_hidden) else { return unbuilt(error) };
     let id = graph.find(&failure.component);
     let recipe = id.map_or("", |id| graph.component(id).recipe.as_str());
     match edit::begin_afresh(project, recipe, &failure.cause.summary()) {
-        Ok(()) => Problem::of(Code::EditHidden, failure.headline())
-            .hint("run the same command again: it begins afresh"),
-        Err(problem) => problem,
+        Ok(()) => Unbuilt::EditHidden(failure.headline()),
+        Err(problem) => problem.into(),
     }
 }
 
 /// Plans and builds components.
 pub(crate) fn build_wanted(
-    project: &mut Project<'_>,
+    session: &mut Session<'_>,
     wanted: &[Wanted],
-    network: &Network<'_>,
-    launcher: &Launcher,
     note: &str,
-) -> Outcome<(Graph, Results)> {
-    let plan = |project: &mut Project<'_>| {
-        Ok(Planned { graph: project.plan(wanted, network)?, images: Vec::new() })
+) -> Result<(Graph, Results), Unbuilt> {
+    let plan = |session: &mut Session<'_>| {
+        Ok(Planned { graph: planning::plan(session, wanted)?, images: Vec::new() })
     };
-    let (planned, results) = build_planned(project, &plan, network, launcher, note)?;
+    let (planned, results) = build_planned(session, &plan, note)?;
     Ok((planned.graph, results))
 }
 
 /// Plans and builds; once more where an edited source has to be begun afresh, or where stored bytes were damaged.
 fn build_planned(
-    project: &mut Project<'_>,
-    plan: &dyn Fn(&mut Project<'_>) -> Outcome<Planned>,
-    network: &Network<'_>,
-    launcher: &Launcher,
+    session: &mut Session<'_>,
+    plan: &dyn Fn(&mut Session<'_>) -> Result<Planned, Unbuilt>,
     note: &str,
-) -> Outcome<(Planned, Results)> {
+) -> Result<(Planned, Results), Unbuilt> {
     let mut tries = 0;
     loop {
-        let planned = plan(project)?;
-        edit::warn(project, &planned.graph)?;
+        let planned = plan(session)?;
+        edit::warn(&session.project, &planned.graph)?;
         tries += 1;
-        match build_graph(project, &planned.graph, network, launcher, note) {
+        match build_graph(session, &planned.graph, note) {
             Ok(results) => return Ok((planned, results)),
-            Err(problem) if problem.code == Code::EditHidden && tries < 3 => {}
+            Err(Unbuilt::EditHidden(_)) if tries < TRIES => {}
             // What was set aside is fetched, or taken over, again.
-            Err(problem) if problem.code == Code::Damaged && tries < 3 => {
-                let reason = problem.message;
-                project.workplace.reporter.tell(&Event::BuildRetried { reason });
-            }
-            Err(problem) => return Err(problem),
+            Err(Unbuilt::Damaged(error)) if tries < TRIES => retried(session, &error),
+            Err(unbuilt) => return Err(unbuilt),
         }
     }
 }
 
+/// Tells that what damaged bytes were needed for is built again.
+fn retried(session: &Session<'_>, error: &BlobError) {
+    let reason = error.to_string();
+    session.workplace.reporter.tell(&Event::BuildRetried { reason });
+}
+
 /// Builds components, and once more from clean layers those that went on from an earlier build's objects.
-pub(crate) fn clean_check(
-    project: &mut Project<'_>,
-    components: &[Wanted],
-    network: &Network<'_>,
-    launcher: &Launcher,
-) -> Outcome<()> {
-    let (edited, before) = build_wanted(project, components, network, launcher, "clean-check")?;
-    let (workplace, store) = (project.workplace, project.store);
+pub(crate) fn clean_check(session: &mut Session<'_>, components: &[Wanted]) -> Outcome<()> {
+    let (edited, before) = build_wanted(session, components, "clean-check")?;
+    let workplace = session.workplace;
     let events = |event| workplace.reporter.event(event);
-    let mut engine = engine(workplace, store, launcher, &events);
+    let mut engine = session.engine(&events)?;
     // Of an edited source the clean build is one of which every step sees the edit.
-    let mut graph = project.plan_pinned(components, network)?;
-    edit::put_in_graph(project, &mut graph, true)?;
-    build_graph(project, &graph, network, launcher, "clean-check")?;
-    let (results, mut checks) = engine.clean_check(&graph).map_err(build_problem)?;
+    let mut graph = planning::plan_pinned(session, components)?;
+    edit::put_in_graph(&session.project, &mut graph, true)?;
+    build_graph(session, &graph, "clean-check")?;
+    let (results, mut checks) = engine.clean_check(&graph).map_err(unbuilt)?;
     for id in edited.ids().filter(|id| edited.is_edited(*id)) {
         let outputs = |results: &Results| {
             results.get(&id).map(|result| result.outputs.clone()).unwrap_or_default()
         };
         let compared = engine.compared(&outputs(&before), &outputs(&results));
-        let differences = compared.map_err(build_problem)?;
+        let differences = compared.map_err(unbuilt)?;
         checks.push(CleanCheck { component: edited.component(id).name.clone(), differences });
     }
     if checks.is_empty() {
@@ -271,56 +266,43 @@ fn note_use(store: &Store, graph: &Graph, survey: &Survey, note: &str) -> Outcom
 
 /// Builds a system with its images. Damaged bytes that it meets are made again.
 pub(crate) fn build(
-    project: &mut Project<'_>,
+    session: &mut Session<'_>,
     system: &System,
     target: Target,
-    network: &Network<'_>,
-    launcher: &Launcher,
-) -> Outcome<Built> {
-    for _ in 0..3 {
-        match attempt(project, system, target, network, launcher) {
-            Err(problem) if problem.code == Code::Damaged => {
-                let reason = problem.message;
-                project.workplace.reporter.tell(&Event::BuildRetried { reason });
-            }
+) -> Result<Built, Unbuilt> {
+    for _ in 0..TRIES {
+        match attempt(session, system, target) {
+            Err(Unbuilt::Damaged(error)) => retried(session, &error),
             result => return result,
         }
     }
-    attempt(project, system, target, network, launcher)
+    attempt(session, system, target)
 }
 
 /// Builds several systems side by side, where they are several.
 pub(crate) fn build_together(
-    project: &mut Project<'_>,
+    session: &mut Session<'_>,
     systems: &[(&System, Target)],
-    network: &Network<'_>,
-    launcher: &Launcher,
-) -> Outcome<()> {
+) -> Result<(), Unbuilt> {
     let [(first, _), _, ..] = systems else { return Ok(()) };
-    let plan = |project: &mut Project<'_>| project.plan_systems(systems, network);
-    build_planned(project, &plan, network, launcher, &first.name).map(drop)
+    let plan = |session: &mut Session<'_>| session.plan_systems(systems);
+    build_planned(session, &plan, &first.name).map(drop)
 }
 
-fn attempt(
-    project: &mut Project<'_>,
-    system: &System,
-    target: Target,
-    network: &Network<'_>,
-    launcher: &Launcher,
-) -> Outcome<Built> {
+fn attempt(session: &mut Session<'_>, system: &System, target: Target) -> Result<Built, Unbuilt> {
     let effective = system.effective(target);
     let note = format!("{}-{target}", system.name);
-    let plan = |project: &mut Project<'_>| project.plan_systems(&[(system, target)], network);
-    let (planned, results) = build_planned(project, &plan, network, launcher, &note)?;
+    let plan = |session: &mut Session<'_>| session.plan_systems(&[(system, target)]);
+    let (planned, results) = build_planned(session, &plan, &note)?;
     let graph = &planned.graph;
-    let store = project.store;
-    tell_findings(project, graph, &results)?;
+    let store = session.store;
+    tell_findings(session, graph, &results)?;
     let kernel = match effective.kernel {
         None => None,
         Some(kernel) => {
             let component = ComponentRef { name: kernel.component.clone(), output: None };
             let tree = product::output(graph, &results, &component)?;
-            let tree = store.tree(&tree).map_err(|error| blob_problem(store, error))?;
+            let tree = store.tree(&tree).map_err(|error| unread(store, error))?;
             match tree.get(kernel.path.as_bytes()) {
                 Some(TreeNode::File { content, .. }) => Some(*content),
                 _ => {
@@ -328,7 +310,7 @@ fn attempt(
                         "{} installs no file {}, which the system names as its kernel",
                         kernel.component, kernel.path
                     );
-                    return Err(Problem::of(Code::NotBootable, message));
+                    return Err(Problem::of(Code::NotBootable, message).into());
                 }
             }
         }
@@ -336,12 +318,12 @@ fn attempt(
     let mut images = Vec::new();
     for (image, id) in system.images.iter().zip(planned.images.concat()) {
         let found = osier_product::file_of(store, &results, id);
-        let found = found.map_err(|error| blob_problem(store, error))?;
+        let found = found.map_err(|error| unread(store, error))?;
         let (digest, size) = found.ok_or_else(|| {
             Problem::defect(&format!("the image {} is built and not there", image.name))
         })?;
         if !store.has_blob(&digest) {
-            return Err(blob_problem(store, BlobError::Missing(digest)));
+            return Err(unread(store, BlobError::Missing(digest)));
         }
         images.push((image.file_name(), digest, size));
     }
@@ -350,14 +332,14 @@ fn attempt(
 }
 
 /// Tells what was noticed of the systems of a graph, whether they were built now or before.
-fn tell_findings(project: &Project<'_>, graph: &Graph, results: &Results) -> Outcome<()> {
-    let store = project.store;
+fn tell_findings(session: &Session<'_>, graph: &Graph, results: &Results) -> Result<(), Unbuilt> {
+    let store = session.store;
     let found = osier_product::findings(store, graph, results).map_err(|error| match error {
-        FindingsError::Blob(error) => blob_problem(store, error),
-        FindingsError::Form(error) => Problem::defect(&error.to_string()),
+        FindingsError::Blob(error) => unread(store, error),
+        FindingsError::Form(error) => Problem::defect(&error.to_string()).into(),
     })?;
     for (component, finding) in found {
-        project.workplace.reporter.tell(&Event::of(component, finding));
+        session.workplace.reporter.tell(&Event::of(component, finding));
     }
     Ok(())
 }

@@ -126,7 +126,8 @@ impl Graph {
         let mut base = source;
         if !before.changes.is_empty() {
             let name = if since.changes.is_empty() { EDIT } else { EARLIER };
-            base = self.insert(component, source, source.0 + 1, name, before, &edits.place);
+            base =
+                self.insert(StepId(source.0 + 1), edited(component, source, name, before, edits));
             self.lift(source, base);
         }
         if since.changes.is_empty() {
@@ -137,7 +138,7 @@ impl Graph {
         let first = steps.skip_while(|step| *step <= base).find(|step| notices(self.step(*step)));
         let Some((first, under)) = first.and_then(|first| Some((first, self.step(first).below?)))
         else {
-            let edit = self.insert(component, base, base.0 + 1, EDIT, since, &edits.place);
+            let edit = self.insert(StepId(base.0 + 1), edited(component, base, EDIT, since, edits));
             self.lift(base, edit);
             return;
         };
@@ -152,27 +153,19 @@ impl Graph {
         for at in foreign.into_iter().rev() {
             let (owner, below) = (self.steps[at].component, self.steps[at].below);
             let Some(below) = below else { continue };
-            let at = u32::try_from(at).unwrap_or(u32::MAX);
-            self.insert(owner, below, at, EDIT, since, &edits.place);
-            self.steps[at as usize + 1].below = Some(StepId(at));
+            let at = StepId(u32::try_from(at).unwrap_or(u32::MAX));
+            self.insert(at, edited(owner, below, EDIT, since, edits));
+            self.steps[at.0 as usize + 1].below = Some(at);
         }
-        let edit = self.insert(component, under, first.0, EDIT, since, &edits.place);
+        let edit = self.insert(first, edited(component, under, EDIT, since, edits));
         self.lift(under, edit);
     }
 
-    /// Puts the step of an edit at a place of the list of steps; ids from there on move up by one.
-    fn insert(
-        &mut self,
-        component: ComponentId,
-        below: StepId,
-        at: u32,
-        name: &str,
-        edit: &SourceEdit,
-        place: &str,
-    ) -> StepId {
-        let moved = |id: &mut StepId| {
-            if id.0 >= at {
-                id.0 += 1;
+    /// Puts a step, which lies on an earlier one, at a place of the list of steps; ids from there on move up by one.
+    fn insert(&mut self, id: StepId, step: Step) -> StepId {
+        let moved = |known: &mut StepId| {
+            if *known >= id {
+                known.0 += 1;
             }
         };
         for step in &mut self.steps {
@@ -180,21 +173,10 @@ impl Graph {
         }
         self.components.iter_mut().for_each(|component| component.steps.iter_mut().for_each(moved));
         self.until.iter_mut().for_each(moved);
-        let id = StepId(at);
-        let step = Step {
-            component,
-            name: name.to_owned(),
-            below: Some(below),
-            work: Work::Edit(edit.clone()),
-            view: View::Nothing,
-            reuse: None,
-            checks: Vec::new(),
-            origin: place.to_owned(),
-        };
-        self.steps.insert(at as usize, step);
-        let steps = &mut self.components[component.0 as usize].steps;
+        let steps = &mut self.components[step.component.0 as usize].steps;
         let place = steps.iter().position(|step| *step > id).unwrap_or(steps.len());
         steps.insert(place, id);
+        self.steps.insert(id.0 as usize, step);
         id
     }
 
@@ -204,5 +186,25 @@ impl Graph {
         for (_, step) in on.filter(|(at, _)| *at != onto.0 as usize) {
             step.below = Some(onto);
         }
+    }
+}
+
+/// The step that lays a person's changes on another step.
+fn edited(
+    component: ComponentId,
+    below: StepId,
+    name: &str,
+    edit: &SourceEdit,
+    edits: &Edits,
+) -> Step {
+    Step {
+        component,
+        name: name.to_owned(),
+        below: Some(below),
+        work: Work::Edit(edit.clone()),
+        view: View::Nothing,
+        reuse: None,
+        checks: Vec::new(),
+        origin: edits.place.clone(),
     }
 }

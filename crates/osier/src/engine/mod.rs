@@ -4,20 +4,53 @@ mod provision;
 
 use osier_build::{Engine, Local};
 use osier_sandbox::Launcher;
-use osier_store::Store;
+use osier_store::{BlobError, FileError, Store};
 
 use crate::report::failure::failure_screen;
 use crate::report::problem::{Code, Problem};
-use crate::session::Workplace;
 use crate::signals::INTERRUPTED;
+use crate::workplace::Workplace;
 use provision::DebianPackages;
 
-/// Says why a blob cannot be used; what leads to it is forgotten where its bytes are damaged or gone, so that the next try
-/// makes it again.
-pub(crate) fn blob_problem(store: &Store, error: osier_store::BlobError) -> Problem {
-    let Some(digest) = error.digest() else { return Problem::of(Code::File, error) };
+/// Why a build came to nothing: what another try would mend, apart from all else.
+#[derive(Debug)]
+pub(crate) enum Unbuilt {
+    /// Stored bytes are damaged or gone. What led to them is forgotten, so that the next try makes them again.
+    Damaged(BlobError),
+    /// This step would have built on what an edit hides. The next try builds the edited source from its first step.
+    EditHidden(String),
+    /// What another try would meet again.
+    Final(Problem),
+}
+
+impl From<Unbuilt> for Problem {
+    fn from(unbuilt: Unbuilt) -> Self {
+        match unbuilt {
+            Unbuilt::Damaged(error) => Self::of(Code::Damaged, error),
+            Unbuilt::EditHidden(step) => Self::of(Code::EditHidden, step)
+                .hint("run the same command again: it begins afresh"),
+            Unbuilt::Final(problem) => problem,
+        }
+    }
+}
+
+impl From<Problem> for Unbuilt {
+    fn from(problem: Problem) -> Self {
+        Self::Final(problem)
+    }
+}
+
+impl From<FileError> for Unbuilt {
+    fn from(error: FileError) -> Self {
+        Self::Final(error.into())
+    }
+}
+
+/// Says why a blob cannot be used; what leads to it is forgotten where its bytes are damaged or gone.
+pub(crate) fn unread(store: &Store, error: BlobError) -> Unbuilt {
+    let Some(digest) = error.digest() else { return Problem::of(Code::File, error).into() };
     match store.forget_digest(&digest) {
-        Ok(_) => Problem::of(Code::Damaged, error),
+        Ok(_) => Unbuilt::Damaged(error),
         Err(error) => error.into(),
     }
 }
@@ -53,8 +86,8 @@ pub(crate) fn surveyor<'e>(
     }
 }
 
-/// Turns the end of a build into what a person is told.
-pub(crate) fn build_problem(error: osier_build::BuildError) -> Problem {
+/// Says why the engine has no results.
+pub(crate) fn unbuilt(error: osier_build::BuildError) -> Unbuilt {
     use osier_build::BuildError;
     match error {
         BuildError::Failed(failures) => {
@@ -65,13 +98,14 @@ pub(crate) fn build_problem(error: osier_build::BuildError) -> Problem {
             for failure in &failures {
                 problem.body.push_str(&failure_screen(failure));
             }
-            problem
+            problem.into()
         }
-        BuildError::Interrupted => Problem::of(Code::Interrupted, error),
-        BuildError::NoSpace { .. } => Problem::of(Code::BelowReserve, error),
-        BuildError::InUse => Problem::of(Code::File, error),
+        BuildError::Interrupted => Problem::of(Code::Interrupted, error).into(),
+        BuildError::NoSpace { .. } => Problem::of(Code::BelowReserve, error).into(),
+        BuildError::InUse => Problem::of(Code::File, error).into(),
         BuildError::Store(error) => error.into(),
-        BuildError::Blob(error) if error.digest().is_some() => Problem::of(Code::Damaged, error),
-        BuildError::Blob(error) => Problem::of(Code::File, error),
+        // The engine has forgotten what leads to it.
+        BuildError::Blob(error) if error.digest().is_some() => Unbuilt::Damaged(error),
+        BuildError::Blob(error) => Problem::of(Code::File, error).into(),
     }
 }

@@ -19,7 +19,7 @@ use crate::project::library::{BesideKind, Entry, Library, Shelf};
 use crate::project::tune::Tuning;
 use crate::report::problem::diagnosed;
 use crate::report::problem::{Code, Outcome, Problem};
-use crate::session::Workplace;
+use crate::workplace::Workplace;
 
 /// The suite of a project that names none: its `main` no longer changes, so pins stay good.
 const DEFAULT_SUITE: &str = "bookworm";

@@ -10,7 +10,7 @@ use osier_recipe::{
 use osier_store::Digest;
 
 use super::Asked;
-use super::network::{Download, Network, OTHER_MIRROR, Place, archive_problem};
+use crate::network::{Download, Network, OTHER_MIRROR, Place, archive_problem};
 use crate::report::problem::{Code, Outcome, Problem, chain};
 
 /// The suites of the archive that one command has opened.
@@ -116,11 +116,8 @@ fn locked_package(package: &PackageEntry, suite: &str) -> LockedPackage {
 }
 
 /// Pins a Debian source: its newest version that a mirror really serves.
-pub(super) fn pin(
-    asked: &Asked<'_>,
-    archives: &mut Archives<'_>,
-    network: &Network<'_>,
-) -> Outcome<LockedSource> {
+pub(super) fn pin(asked: &Asked<'_>, archives: &mut Archives<'_>) -> Outcome<LockedSource> {
+    let network = archives.network;
     let Asked { recipe, source, suite, .. } = *asked;
     let SourceKind::Debian { package, version: exact, suite: own, .. } = &source.kind else {
         return Err(Problem::defect("a source of another kind was taken for a Debian source"));

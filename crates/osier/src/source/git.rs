@@ -14,11 +14,12 @@ use osier_sandbox::{Launcher, Mount, Network as Reach, Root, Spec, Status, Stdio
 use osier_store::{Digest, IoContext, Scratch, Store};
 
 use super::Asked;
-use super::network::{Download, Network, Place};
 use super::tools::Tool;
-use crate::project::Project;
+use crate::engine::unbuilt;
+use crate::network::{Download, Network, Place};
 use crate::report::event::Event;
 use crate::report::problem::{Code, Outcome, Problem};
+use crate::session::Session;
 use crate::signals::{INTERRUPTED, Looking, interrupted};
 
 /// The packages that fetch commits.
@@ -53,16 +54,12 @@ struct Git<'a> {
 }
 
 /// Pins a commit: fetches it, since the digest of its archive enters the lock.
-pub(super) fn pin(
-    project: &mut Project<'_>,
-    asked: &Asked<'_>,
-    network: &Network<'_>,
-) -> Outcome<LockedSource> {
+pub(super) fn pin(session: &mut Session<'_>, asked: &Asked<'_>) -> Outcome<LockedSource> {
     let Asked { recipe, source, .. } = *asked;
     let SourceKind::Git { address, commit } = &source.kind else {
         return Err(Problem::defect("a source of another kind was taken for a commit of git"));
     };
-    if network.is_offline() {
+    if session.network.is_offline() {
         let message = format!(
             "the commit {commit} of {address} is needed to pin `{recipe}`, and --offline was given"
         );
@@ -70,8 +67,8 @@ pub(super) fn pin(
     }
     // Before anything is fetched that would be of no use.
     local_repository(address, commit)?;
-    super::tools::pinned_tool(project, &GIT, network)?;
-    let (digest, size) = archive(project, network, address, commit)?;
+    super::tools::pinned_tool(session, &GIT)?;
+    let (digest, size) = archive(session, address, commit)?;
     Ok(LockedSource {
         recipe: recipe.to_owned(),
         name: source.name.value.clone(),
@@ -86,25 +83,17 @@ pub(super) fn pin(
 }
 
 /// Pins git itself where the archive of a commit is missing, so that [`fetch`] can make it.
-pub(crate) fn prepare(
-    project: &mut Project<'_>,
-    downloads: &[Download],
-    network: &Network<'_>,
-) -> Outcome<()> {
-    if missing(project.store, downloads).next().is_some() && !network.is_offline() {
-        super::tools::pinned_tool(project, &GIT, network)?;
+pub(crate) fn prepare(session: &mut Session<'_>, downloads: &[Download]) -> Outcome<()> {
+    if missing(session.store, downloads).next().is_some() && !session.network.is_offline() {
+        super::tools::pinned_tool(session, &GIT)?;
     }
     Ok(())
 }
 
 /// Makes the archives of all commits that the store lacks; each must have the digest of the lock.
-pub(crate) fn fetch(
-    project: &Project<'_>,
-    downloads: &[Download],
-    network: &Network<'_>,
-) -> Outcome<()> {
-    for (download, address, commit) in missing(project.store, downloads) {
-        let (found, _) = archive(project, network, address, commit)?;
+pub(crate) fn fetch(session: &Session<'_>, downloads: &[Download]) -> Outcome<()> {
+    for (download, address, commit) in missing(session.store, downloads) {
+        let (found, _) = archive(session, address, commit)?;
         if found != download.digest {
             let message = format!(
                 "the archive of commit {commit} of {address}, which {} uses, has the SHA-256 {found}, expected {}",
@@ -130,29 +119,22 @@ fn missing<'d>(
 }
 
 /// Fetches a commit and puts its archive into the store.
-fn archive(
-    project: &Project<'_>,
-    network: &Network<'_>,
-    address: &str,
-    commit: &str,
-) -> Outcome<(Digest, u64)> {
-    let (workplace, store) = (project.workplace, project.store);
+fn archive(session: &Session<'_>, address: &str, commit: &str) -> Outcome<(Digest, u64)> {
+    let (workplace, store) = (session.workplace, session.store);
     let local = local_repository(address, commit)?;
-    let environment = super::tools::locked_tool(project, &GIT).ok_or_else(|| {
+    let environment = super::tools::locked_tool(&session.project, &GIT).ok_or_else(|| {
         Problem::of(Code::MissingPin, "osier.lock lacks the packages of git")
             .hint("run `osier fetch` for what you build; it pins them")
     })?;
-    super::tools::fetch_tool(project, &environment, network)?;
-    let launcher = network.launcher()?;
+    super::tools::fetch_tool(session, &environment)?;
+    let launcher = session.launcher()?;
     let events = |event| workplace.reporter.event(event);
-    let root = crate::engine::engine(workplace, store, launcher, &events)
-        .root(&environment)
-        .map_err(crate::engine::build_problem)?;
+    let root = session.engine(&events)?.root(&environment).map_err(unbuilt)?;
     workplace
         .reporter
         .tell(&Event::CommitStarted { address: address.to_owned(), commit: commit.to_owned() });
     let scratch = store.scratch("git")?;
-    let mut git = Git { launcher, network, root, scratch, local, calls: 0 };
+    let mut git = Git { launcher, network: &session.network, root, scratch, local, calls: 0 };
     git.set_up()?;
     git.fetch(address, commit)?;
     let out = format!("--output={FOLDER}/archive.tar");

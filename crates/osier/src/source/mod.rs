@@ -4,20 +4,20 @@
 
 mod debian;
 pub(crate) mod git;
-pub(crate) mod network;
 pub(crate) mod tools;
 mod url;
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use osier_build::MissingPin;
 use osier_recipe::{LockedFile, LockedSource, Pin, Source, SourceKind};
 
-use crate::project::Project;
+use crate::network::Place;
 use crate::report::event::Event;
 use crate::report::problem::{Code, Outcome, Problem, unknown};
+use crate::session::Session;
 use debian::Archives;
-use network::{Network, Place};
 
 /// A source that is to be pinned.
 struct Asked<'a> {
@@ -31,15 +31,14 @@ struct Asked<'a> {
 
 /// Finds out what a source is pinned to; nothing for a folder of the project, which is taken as it is.
 fn pin(
-    project: &mut Project<'_>,
+    session: &mut Session<'_>,
     asked: &Asked<'_>,
     archives: &mut Archives<'_>,
-    network: &Network<'_>,
 ) -> Outcome<Option<LockedSource>> {
     match &asked.source.kind {
-        SourceKind::Debian { .. } => debian::pin(asked, archives, network).map(Some),
-        SourceKind::Url { .. } => url::pin(asked, network).map(Some),
-        SourceKind::Git { .. } => git::pin(project, asked, network).map(Some),
+        SourceKind::Debian { .. } => debian::pin(asked, archives).map(Some),
+        SourceKind::Url { .. } => url::pin(asked, &session.network).map(Some),
+        SourceKind::Git { .. } => git::pin(session, asked).map(Some),
         SourceKind::Path { .. } => Ok(None),
     }
 }
@@ -57,12 +56,9 @@ pub(crate) fn place(source: &LockedSource, file: &LockedFile) -> Place {
 }
 
 /// Makes the pins that a plan lacks, and writes the lock.
-pub(crate) fn add(
-    project: &mut Project<'_>,
-    missing: &[MissingPin],
-    network: &Network<'_>,
-) -> Outcome<()> {
-    if project.workplace.global.locked {
+pub(crate) fn add(session: &mut Session<'_>, missing: &[MissingPin]) -> Outcome<()> {
+    let reporter = &session.workplace.reporter;
+    if session.workplace.global.locked {
         let mut problem = Problem::of(
             Code::MissingPin,
             format!("osier.lock lacks {} pin(s), and --locked was given", missing.len()),
@@ -73,30 +69,31 @@ pub(crate) fn add(
         }
         return Err(problem);
     }
-    let mut archives = Archives::new(network);
+    let network = Rc::clone(&session.network);
+    let mut archives = Archives::new(&network);
     for missing in missing {
         match missing {
             MissingPin::Environment { suite, request } => {
                 let archive = archives.open(suite)?;
-                let lock = &mut project.lock;
+                let lock = &mut session.project.lock;
                 let packages = debian::pin_environment(lock, &archive, suite, request, None)?;
                 let suite = suite.clone();
-                project.workplace.reporter.tell(&Event::EnvironmentPinned { suite, packages });
+                reporter.tell(&Event::EnvironmentPinned { suite, packages });
             }
             MissingPin::Source { recipe, suite, version, source } => {
                 let version = version.as_deref().unwrap_or_default();
                 let asked = Asked { recipe, source, suite, version };
-                let Some(locked) = pin(project, &asked, &mut archives, network)? else { continue };
-                project.workplace.reporter.tell(&Event::SourcePinned {
+                let Some(locked) = pin(session, &asked, &mut archives)? else { continue };
+                reporter.tell(&Event::SourcePinned {
                     recipe: recipe.clone(),
                     source: source.name.value.clone(),
                     pin: pinned(&locked),
                 });
-                project.lock.add_source(locked);
+                session.project.lock.add_source(locked);
             }
         }
     }
-    project.write_lock()
+    session.project.write_lock()
 }
 
 fn describe(pin: &MissingPin) -> String {
@@ -122,11 +119,8 @@ fn pinned(source: &LockedSource) -> String {
 }
 
 /// Moves pins: drops those of the named recipes, or all, makes them anew and prints what changed.
-pub(crate) fn update(
-    project: &mut Project<'_>,
-    names: &[String],
-    network: &Network<'_>,
-) -> Outcome<()> {
+pub(crate) fn update(session: &mut Session<'_>, names: &[String]) -> Outcome<()> {
+    let Session { project, network, .. } = session;
     let known: BTreeSet<String> =
         project.lock.sources().map(|source| source.recipe.clone()).collect();
     for name in names {
@@ -152,7 +146,7 @@ pub(crate) fn update(
         }
         let suite = recipe.suite.as_ref().map_or(project.suite.as_str(), |suite| suite.as_str());
         let asked = Asked { recipe: &source.recipe, source: current, suite, version: "" };
-        let new = debian::pin(&asked, &mut archives, network)?;
+        let new = debian::pin(&asked, &mut archives)?;
         project.lock.add_source(new);
     }
     if names.is_empty() {

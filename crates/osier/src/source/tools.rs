@@ -4,9 +4,10 @@ use osier_build::{Environment, MissingPin, locked_environment};
 use osier_recipe::Target;
 
 use super::add;
+use crate::network::{Download, Place};
 use crate::project::Project;
 use crate::report::problem::{Outcome, Problem};
-use crate::source::network::{Download, Network, Place};
+use crate::session::Session;
 
 /// A program that osier itself runs, as Debian packages.
 pub(crate) struct Tool<'n> {
@@ -16,19 +17,15 @@ pub(crate) struct Tool<'n> {
 }
 
 /// Gives the environment of a tool that osier itself runs; pins it first where that is missing.
-pub(crate) fn pinned_tool(
-    project: &mut Project<'_>,
-    tool: &Tool<'_>,
-    network: &Network<'_>,
-) -> Outcome<Environment> {
-    if let Some(environment) = locked_tool(project, tool) {
+pub(crate) fn pinned_tool(session: &mut Session<'_>, tool: &Tool<'_>) -> Outcome<Environment> {
+    if let Some(environment) = locked_tool(&session.project, tool) {
         return Ok(environment);
     }
     let mut request: Vec<String> = tool.packages.iter().map(|name| (*name).to_owned()).collect();
     request.sort();
-    let suite = tool.suite.map_or_else(|| project.suite.clone(), str::to_owned);
-    add(project, &[MissingPin::Environment { suite, request }], network)?;
-    locked_tool(project, tool)
+    let suite = tool.suite.map_or_else(|| session.project.suite.clone(), str::to_owned);
+    add(session, &[MissingPin::Environment { suite, request }])?;
+    locked_tool(&session.project, tool)
         .ok_or_else(|| Problem::defect("the pins of a tool that were just made do not fit it"))
 }
 
@@ -61,13 +58,9 @@ pub(crate) fn tool_packages(project: &Project<'_>, environment: &Environment) ->
 }
 
 /// Lists the files of a tool that osier itself runs; pins it first where that is missing.
-pub(crate) fn tool_downloads(
-    project: &mut Project<'_>,
-    tool: &Tool<'_>,
-    network: &Network<'_>,
-) -> Outcome<Vec<Download>> {
-    let environment = pinned_tool(project, tool, network)?;
-    Ok(tool_packages(project, &environment))
+pub(crate) fn tool_downloads(session: &mut Session<'_>, tool: &Tool<'_>) -> Outcome<Vec<Download>> {
+    let environment = pinned_tool(session, tool)?;
+    Ok(tool_packages(&session.project, &environment))
 }
 
 /// Roughly how many bytes of disk the packages of an environment need once they are unpacked.
@@ -76,25 +69,17 @@ pub(crate) fn unpacked_size(environment: &Environment) -> u64 {
 }
 
 /// Fetches the packages of a tool where it is not unpacked yet.
-pub(crate) fn fetch_tool(
-    project: &Project<'_>,
-    environment: &Environment,
-    network: &Network<'_>,
-) -> Outcome<()> {
-    if project.store.has_root(&environment.key)? {
+pub(crate) fn fetch_tool(session: &Session<'_>, environment: &Environment) -> Outcome<()> {
+    if session.store.has_root(&environment.key)? {
         return Ok(());
     }
-    let downloads = tool_packages(project, environment);
-    network.fetch(&downloads, unpacked_size(environment))
+    let downloads = tool_packages(&session.project, environment);
+    session.network.fetch(&downloads, unpacked_size(environment))
 }
 
 /// Gives the environment of a tool, with its packages fetched where it is not unpacked yet.
-pub(crate) fn tool(
-    project: &mut Project<'_>,
-    tool: &Tool<'_>,
-    network: &Network<'_>,
-) -> Outcome<Environment> {
-    let environment = pinned_tool(project, tool, network)?;
-    fetch_tool(project, &environment, network)?;
+pub(crate) fn tool(session: &mut Session<'_>, tool: &Tool<'_>) -> Outcome<Environment> {
+    let environment = pinned_tool(session, tool)?;
+    fetch_tool(session, &environment)?;
     Ok(environment)
 }

@@ -4,7 +4,7 @@ use osier_recipe::{LockedFile, LockedSource, Pin, SourceKind};
 use osier_store::Digest;
 
 use super::Asked;
-use super::network::{Download, Network, Place};
+use crate::network::{Download, Network, Place};
 use crate::report::problem::{Outcome, Problem};
 
 /// Gives the name of the file that an address leads to: without a query, as in `a.tar.gz?inline=false`.

@@ -6,11 +6,11 @@ use osier_store::{Digest, IoContext, Store, flush_file_system, sync_folder};
 
 use super::{out_folder, target_folder, wanted};
 use crate::beside::Beside;
-use crate::project::{Goal, Project};
+use crate::project::Goal;
 use crate::report::problem::{Code, Outcome, Problem};
-use crate::session::{Workplace, launcher};
-use crate::source::network::Network;
+use crate::session::{Session, launcher};
 use crate::system;
+use crate::workplace::Workplace;
 
 /// Builds a system or a component, and delivers what comes of it.
 pub(crate) fn run(
@@ -21,21 +21,19 @@ pub(crate) fn run(
 ) -> Outcome<()> {
     let launcher = launcher()?;
     let store = workplace.store()?;
-    let network = Network::new(&store, &workplace.reporter, workplace.global.offline)
-        .with_launcher(Some(&launcher));
-    let mut project = Project::open(workplace, &store)?;
+    let mut session = Session::open(workplace, &store, Some(&launcher))?;
     if clean_check {
-        let (_, components) = wanted(&project, &project.goal(name)?)?;
-        system::clean_check(&mut project, &components, &network, &launcher)?;
+        let (_, components) = wanted(&session.project, &session.project.goal(name)?)?;
+        system::clean_check(&mut session, &components)?;
     }
-    match project.goal(name)? {
+    match session.project.goal(name)? {
         Goal::System(system, _) => {
-            let targets = project.targets.clone();
+            let targets = session.project.targets.clone();
             let all: Vec<_> = targets.iter().map(|target| (&*system, *target)).collect();
-            system::build_together(&mut project, &all, &network, &launcher)?;
+            system::build_together(&mut session, &all)?;
             for target in targets {
-                let built = system::build(&mut project, &system, target, &network, &launcher)?;
-                let folder = out_folder(&project, &system, target, out);
+                let built = system::build(&mut session, &system, target)?;
+                let folder = out_folder(&session.project, &system, target, out);
                 let (kernel, images) = system::deliver(&store, &built, &folder)?;
                 for place in kernel.iter().chain(&images) {
                     workplace.reporter.result(Workplace::shown(place));
@@ -43,9 +41,8 @@ pub(crate) fn run(
             }
         }
         Goal::Component(name) => {
-            let wanted = project.wanted(&name)?;
-            let (graph, results) =
-                system::build_wanted(&mut project, &wanted, &network, &launcher, &name)?;
+            let wanted = session.project.wanted(&name)?;
+            let (graph, results) = system::build_wanted(&mut session, &wanted, &name)?;
             for (id, output, digest) in graph.goals.iter().flat_map(|id| {
                 let outputs = results.get(id).map(|result| result.outputs.as_slice());
                 outputs.unwrap_or_default().iter().map(|(output, digest)| (*id, output, digest))
@@ -53,7 +50,7 @@ pub(crate) fn run(
                 let component = graph.component(id);
                 workplace.reporter.result(format!("{}:{output} {digest}", component.name));
                 if let Some(folder) = out {
-                    let folder = &target_folder(&project, &component.target, folder);
+                    let folder = &target_folder(&session.project, &component.target, folder);
                     let place = folder.join(output);
                     if place.exists() {
                         let message = format!("{} is there already", place.display());
@@ -79,7 +76,7 @@ fn deliver(store: &Store, digest: &Digest, folder: &Path, place: &Path) -> Outco
     let made = beside.path().join("output");
     store
         .lay_out(digest, &made, 1_577_836_800)
-        .map_err(|error| crate::engine::blob_problem(store, error))?;
+        .map_err(|error| crate::engine::unread(store, error))?;
     flush_file_system(folder)?;
     std::fs::rename(&made, place).at("rename", &made)?;
     Ok(sync_folder(folder)?)

@@ -11,17 +11,17 @@ use osier_store::{IoContext, LayerStack};
 
 use super::shell;
 use crate::beside;
+use crate::engine::unbuilt;
 use crate::project::library::{BesideKind, Shelf};
 use crate::project::own_recipe;
 use crate::project::{Project, split_target};
 use crate::report::event::Event;
 use crate::report::problem::{Code, Outcome, Problem};
-use crate::session::{Workplace, launcher};
-use crate::source::network::Network;
-use crate::source::tools;
-use crate::source::tools::Tool;
+use crate::session::{Session, launcher};
+use crate::source::tools::{self, Tool};
+use crate::system;
 use crate::tool::terminal;
-use crate::{engine, system};
+use crate::workplace::Workplace;
 
 /// The fragment beside a recipe that osier writes.
 const FRAGMENT: &str = "local.config";
@@ -38,16 +38,14 @@ pub(crate) fn run(workplace: &Workplace, component: &str, fragment: Option<&Path
     }
     let launcher = launcher()?;
     let store = workplace.store()?;
-    let network = Network::new(&store, &workplace.reporter, workplace.global.offline)
-        .with_launcher(Some(&launcher));
-    let mut project = Project::open(workplace, &store)?;
+    let mut session = Session::open(workplace, &store, Some(&launcher))?;
     let asked = component;
     let (component, only, level) = split_target(asked)?;
     let only = only.or(level.map(osier_recipe::Level::target));
-    let target = only.map_or_else(|| project.target(), Ok)?;
-    let recipe = project.read_recipe(component)?;
-    let editor = editor(&project, &recipe)?;
-    let (mut graph, id) = project.plan_one(asked, &network)?;
+    let target = only.map_or_else(|| session.project.target(), Ok)?;
+    let recipe = session.project.read_recipe(component)?;
+    let editor = editor(&session.project, &recipe)?;
+    let (mut graph, id) = session.plan_one(asked)?;
     let step = graph.find_step(id, &editor.after).ok_or_else(|| {
         let steps = graph.component(id).steps.iter().map(|id| graph.step(*id).name.clone());
         crate::report::problem::unknown(
@@ -57,7 +55,7 @@ pub(crate) fn run(workplace: &Workplace, component: &str, fragment: Option<&Path
         )
     })?;
     graph.until = Some(step);
-    system::build_graph(&project, &graph, &network, &launcher, component)?;
+    system::build_graph(&session, &graph, component)?;
 
     let mut packages = graph.component(id).environment.request.clone();
     packages.extend(editor.packages.iter().map(|package| package.value.clone()));
@@ -65,10 +63,10 @@ pub(crate) fn run(workplace: &Workplace, component: &str, fragment: Option<&Path
     // The editor runs among the component's own files, so its packages are of the same suite.
     let suite = recipe.suite.as_ref().map(|suite| suite.as_str());
     let editing = Tool { suite, packages: &packages };
-    let environment = tools::tool(&mut project, &editing, &network)?;
+    let environment = tools::tool(&mut session, &editing)?;
     let events = |event| workplace.reporter.event(event);
-    let engine = engine::engine(workplace, &store, &launcher, &events);
-    let root = engine.root(&environment).map_err(engine::build_problem)?;
+    let engine = session.engine(&events)?;
+    let root = engine.root(&environment).map_err(unbuilt)?;
     let command = ["/bin/sh", "-euc", &editor.run].map(OsString::from).to_vec();
     let mut entered = shell::enter(&engine, &graph, step, command)?;
     let Root::Overlay { lowers, upper, .. } = &mut entered.spec.root else {
@@ -109,7 +107,7 @@ pub(crate) fn run(workplace: &Workplace, component: &str, fragment: Option<&Path
             workplace.reporter.result(message);
             Ok(())
         }
-        None => keep(&project, (component, target), &changes, &difference, &after),
+        None => keep(&session.project, (component, target), &changes, &difference, &after),
     }
 }
 

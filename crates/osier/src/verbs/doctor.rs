@@ -6,7 +6,7 @@ use osier_sandbox::{Feature, Outcome as Found, probe};
 
 use crate::report::figures::bytes;
 use crate::report::problem::{Code, Outcome, Problem};
-use crate::session::Workplace;
+use crate::workplace::Workplace;
 
 fn label(feature: Feature) -> &'static str {
     match feature {
@@ -50,7 +50,7 @@ pub(crate) fn run(workplace: &Workplace) -> Outcome<()> {
         show.result(format!("{mark:<7} {}{rest}", label(*feature)));
     }
     let free = folder.ancestors().find(|folder| folder.is_dir()).unwrap_or(&folder);
-    let free = crate::source::network::free_bytes(free);
+    let free = crate::network::free_bytes(free);
     show.result(format!(
         "{:<7} {} of disk free at {}{}",
         if free > 8 << 30 { "ok" } else { "low" },

@@ -2,7 +2,7 @@
 
 use crate::report::codes::Code;
 use crate::report::problem::{Outcome, unknown};
-use crate::session::Workplace;
+use crate::workplace::Workplace;
 
 /// Prints the page of a code, or the list of codes.
 pub(crate) fn run(workplace: &Workplace, code: Option<&str>) -> Outcome<()> {

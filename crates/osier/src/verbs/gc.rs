@@ -6,7 +6,7 @@ use osier_store::{GcLimits, Left, Store};
 
 use crate::report::figures::bytes;
 use crate::report::problem::{Code, Outcome, Problem};
-use crate::session::Workplace;
+use crate::workplace::Workplace;
 
 /// Reads a size such as `20G` or `500M`.
 fn size(text: &str) -> Outcome<u64> {
@@ -30,7 +30,7 @@ pub(crate) fn run(
     };
     let root = store.root().display().to_string();
     if !store.is_writable() {
-        return Err(crate::session::unusable(format!("the store {root} can only be read")));
+        return Err(crate::workplace::unusable(format!("the store {root} can only be read")));
     }
     if all {
         return remove_all(workplace, &store);
@@ -38,7 +38,7 @@ pub(crate) fn run(
     let size = limit.map(size).transpose()?;
     let default = if size.is_none() && age.is_none() { Some(30) } else { age };
     let age = default.map(|days| Duration::from_secs(days.saturating_mul(86_400)));
-    let limits = GcLimits { age, size, reserve: crate::session::RESERVE };
+    let limits = GcLimits { age, size, reserve: crate::workplace::RESERVE };
     let report = store.gc(limits, SystemTime::now())?;
     show.result(format!(
         "removed {} things, {}; the store holds {}",

@@ -5,11 +5,9 @@ use std::time::SystemTime;
 use osier_build::kept_failures;
 use osier_store::{IoContext, Key, Store};
 
-use crate::engine;
-use crate::project::Project;
 use crate::report::problem::{Code, Outcome, Problem};
-use crate::session::Workplace;
-use crate::source::network::Network;
+use crate::session::Session;
+use crate::workplace::Workplace;
 
 /// Prints the log of a step: of the named one, or of the last that failed.
 pub(crate) fn run(workplace: &Workplace, step: Option<&str>) -> Outcome<()> {
@@ -70,11 +68,9 @@ fn planned_key(
     component: &str,
     step: Option<&str>,
 ) -> Outcome<Key> {
-    let network = Network::new(store, &workplace.reporter, true);
-    let mut project = Project::open(workplace, store)?;
-    let (graph, id) = project.plan_one(component, &network)?;
-    let events = |_| {};
-    let survey = engine::surveyor(workplace, store, &events).survey(&graph);
+    let mut session = Session::asking(workplace, store)?;
+    let (graph, id) = session.plan_one(component)?;
+    let survey = session.surveyor().survey(&graph);
     let steps = &graph.component(id).steps;
     let found = match step {
         None => steps.last().copied(),

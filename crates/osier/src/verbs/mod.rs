@@ -26,8 +26,8 @@ use osier_recipe::{System, Target};
 use crate::cli::Verb;
 use crate::project::{Goal, Project};
 use crate::report::problem::Outcome;
-use crate::session::Workplace;
 use crate::size;
+use crate::workplace::Workplace;
 
 /// Does what the command line asks for.
 pub(crate) fn run(workplace: &Workplace, verb: Verb) -> Outcome<()> {

@@ -6,7 +6,7 @@ use std::path::Path;
 use osier_store::IoContext;
 
 use crate::report::problem::{Code, Outcome, Problem};
-use crate::session::Workplace;
+use crate::workplace::Workplace;
 
 /// The files of a new project; `@NAME@` stands for its name.
 const FILES: &[(&str, bool, &str)] = &[

@@ -9,7 +9,7 @@ use crate::cli::{Cli, ReferenceKind};
 use crate::report::codes::{Code, Exit};
 use crate::report::event::{Event, name};
 use crate::report::problem::Outcome;
-use crate::session::Workplace;
+use crate::workplace::Workplace;
 
 /// Writes the manual page, in roff.
 pub(crate) fn manual(workplace: &Workplace) {

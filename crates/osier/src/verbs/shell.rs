@@ -7,16 +7,15 @@ use osier_sandbox::{Launcher, Status};
 use osier_store::{Key, KeyBuilder, Store};
 
 use crate::cli::Then;
-use crate::engine;
-use crate::project::Project;
+use crate::engine::unbuilt;
 use crate::report::event::Event;
 use crate::report::problem::{Code, Outcome, Problem};
 use crate::report::screen;
-use crate::session::{Workplace, launcher};
+use crate::session::{Session, launcher};
 use crate::signals::Looking;
-use crate::source::network::Network;
 use crate::system;
 use crate::tool::terminal;
+use crate::workplace::Workplace;
 
 /// Splits COMPONENT:STEP.
 fn split(name: &str) -> (&str, Option<&str>) {
@@ -54,7 +53,7 @@ pub(crate) fn enter(
 ) -> Outcome<Entered> {
     let name = &graph.component(graph.step(step).component).name;
     engine.enter(graph, step, command).map_err(|error| match error {
-        EnterError::Build(error) => engine::build_problem(error),
+        EnterError::Build(error) => unbuilt(error).into(),
         EnterError::Degraded => Problem::of(Code::Unknown, error),
         error => Problem::of(Code::Unknown, error).hint(format!("run `osier build {name}` first")),
     })
@@ -95,14 +94,12 @@ pub(crate) fn run(
 ) -> Outcome<()> {
     let launcher = launcher()?;
     let store = workplace.store()?;
-    let network = Network::new(&store, &workplace.reporter, workplace.global.offline)
-        .with_launcher(Some(&launcher));
-    let mut project = Project::open(workplace, &store)?;
+    let mut session = Session::open(workplace, &store, Some(&launcher))?;
     let (component, step) = split(name);
-    let (graph, id) = project.plan_one(component, &network)?;
+    let (graph, id) = session.plan_one(component)?;
     let steps = &graph.component(id).steps;
     let events = |event| workplace.reporter.event(event);
-    let mut engine = engine::engine(workplace, &store, &launcher, &events);
+    let mut engine = session.engine(&events)?;
     let survey = engine.survey(&graph);
     let failed_layer = |step: &StepId| {
         survey
@@ -150,8 +147,9 @@ pub(crate) fn run(
         Then::Leave if interactive => Ok(()),
         Then::Leave => ended(status),
         Then::Afresh => {
-            let results = system::build_graph(&project, &graph, &network, &launcher, component);
-            results.map(|_| workplace.reporter.result(format!("{component} is built")))
+            system::build_graph(&session, &graph, component)?;
+            workplace.reporter.result(format!("{component} is built"));
+            Ok(())
         }
         Then::Retry if went_on(&store, survey.keys.get(&step)) => {
             let message = format!("{label} went on from an earlier build's objects");
@@ -180,7 +178,7 @@ pub(crate) fn run(
                 .ok_or_else(|| crate::report::problem::unknown("step", name, &[]))?;
             engine.hand_made.insert(step, (hand_key(key), upper));
             let _looking = Looking::begin();
-            let results = engine.run(&graph).map_err(engine::build_problem)?;
+            let results = engine.run(&graph).map_err(unbuilt)?;
             let outputs =
                 results.get(&id).map(|result| result.outputs.as_slice()).unwrap_or_default();
             for (output, digest) in outputs {

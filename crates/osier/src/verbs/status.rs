@@ -4,33 +4,29 @@ use osier_build::{Event, Graph, Survey, Work, patch_reports};
 use osier_patch::{Class, summary};
 use osier_store::Store;
 
-use crate::engine;
-use crate::project::Project;
 use crate::report::problem::Outcome;
 use crate::report::reporter::Reporter;
-use crate::session::Workplace;
-use crate::source::network::Network;
+use crate::session::Session;
+use crate::workplace::Workplace;
 
 /// Says what of a goal is built, what is to be built, and what failed.
 pub(crate) fn run(workplace: &Workplace, name: Option<&str>) -> Outcome<()> {
     let store = workplace.asked_store()?;
-    let network = Network::new(&store, &workplace.reporter, true);
-    let mut project = Project::open(workplace, &store)?;
-    if name.is_none() && project.default.is_none() {
+    let mut session = Session::asking(workplace, &store)?;
+    if name.is_none() && session.project.default.is_none() {
         workplace.reporter.result("no system is named, and the project has no default");
         return Ok(());
     }
-    let goal = project.goal(name)?;
-    let (name, graph) = project.plan_goal(&goal, &network)?;
-    let events = |_| {};
-    let survey = engine::surveyor(workplace, &store, &events).survey(&graph);
+    let goal = session.project.goal(name)?;
+    let (name, graph) = session.plan_goal(&goal)?;
+    let survey = session.surveyor().survey(&graph);
     let open = survey.open.len();
     workplace.reporter.result(format!(
         "{name}: {} of {} components are built",
         survey.done.len(),
         graph.components.len()
     ));
-    for note in crate::project::edits::notes(&project, &graph)? {
+    for note in crate::project::edits::notes(&session.project, &graph)? {
         workplace.reporter.result(format!("  {note}"));
     }
     for (id, result) in &survey.done {

@@ -5,7 +5,7 @@ use osier_store::Damage;
 use crate::report::event::{DamageEntry, Event};
 use crate::report::figures::bytes;
 use crate::report::problem::{Code, Outcome, Problem};
-use crate::session::Workplace;
+use crate::workplace::Workplace;
 
 pub(crate) fn run(workplace: &Workplace) -> Outcome<()> {
     let store = workplace.asked_store()?;

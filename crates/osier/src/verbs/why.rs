@@ -4,37 +4,35 @@ use osier_build::{BASE_KIND, Component, ComponentId, Places, Reason, Survey};
 
 use osier_recipe::Target;
 
-use crate::engine;
 use crate::product::Planned;
 use crate::project::{BUILD, Goal, Project};
 use crate::report::problem::Outcome;
-use crate::session::Workplace;
-use crate::source::network::Network;
+use crate::session::Session;
+use crate::workplace::Workplace;
 
 /// Says in one sentence why a component, or what a system's images are made of, has to be built again.
 pub(crate) fn run(workplace: &Workplace, name: &str) -> Outcome<()> {
     let store = workplace.asked_store()?;
-    let network = Network::new(&store, &workplace.reporter, true);
-    let mut project = Project::open(workplace, &store)?;
+    let mut session = Session::asking(workplace, &store)?;
     let goal = match name.contains('/') {
         true => Goal::Component(name.to_owned()),
-        false => project.goal(Some(name))?,
+        false => session.project.goal(Some(name))?,
     };
     let (planned, id) = match &goal {
         Goal::System(system, _) => {
-            let target = project.target()?;
-            (project.plan_systems(&[(&**system, target)], &network)?, None)
+            let target = session.project.target()?;
+            (session.plan_systems(&[(&**system, target)])?, None)
         }
         Goal::Component(name) => {
-            let (graph, id) = project.plan_one(name, &network)?;
+            let (graph, id) = session.plan_one(name)?;
             (Planned { graph, images: Vec::new() }, Some(id))
         }
     };
     let graph = &planned.graph;
-    let events = |_| {};
-    let engine = engine::surveyor(workplace, &store, &events);
+    let engine = session.surveyor();
+    let project = &session.project;
     // Without places the sentence still names the input and its file.
-    let places = |component: &Component| places(&project, component).unwrap_or_default();
+    let places = |component: &Component| places(project, component).unwrap_or_default();
     for reason in match id {
         Some(id) => vec![engine.why(graph, id, &places)],
         None => reasons(&planned, name, &engine.survey(graph), |id| engine.why(graph, id, &places)),
@@ -42,7 +40,7 @@ pub(crate) fn run(workplace: &Workplace, name: &str) -> Outcome<()> {
         workplace.reporter.json(&serde_json::json!({"event": "why", "why": &reason}));
         workplace.reporter.result(reason.to_string());
     }
-    for note in crate::project::edits::notes(&project, graph)? {
+    for note in crate::project::edits::notes(project, graph)? {
         workplace.reporter.result(format!("  {note}"));
     }
     Ok(())

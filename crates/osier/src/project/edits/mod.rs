@@ -10,7 +10,7 @@ use osier_store::{Store, Tree, TreeNode};
 use crate::project::Project;
 use crate::report::event::Event;
 use crate::report::problem::{Code, Outcome, Problem};
-use crate::session::Workplace;
+use crate::workplace::Workplace;
 use state::Edit;
 
 /// Puts what persons have changed into a planned graph.

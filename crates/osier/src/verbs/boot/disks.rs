@@ -8,8 +8,7 @@ use osier_boot::Bus;
 use osier_recipe::{
     Backing, Code as RecipeCode, Diagnostic, Format, Image, MachineFile, Spanned, System, Target,
 };
-use osier_sandbox::Launcher;
-use osier_store::Digest;
+use osier_store::{Digest, Store};
 
 use crate::beside::Beside;
 use crate::beside::copy_with_holes;
@@ -17,7 +16,7 @@ use crate::project::library::Shelf;
 use crate::project::{Goal, Project};
 use crate::report::problem::diagnosed;
 use crate::report::problem::{Code, Outcome, Problem};
-use crate::source::network::Network;
+use crate::session::Session;
 use crate::system;
 
 /// One disk before every boot: where its file is and what is on it.
@@ -153,15 +152,13 @@ pub(crate) fn attached(machine: &MachineFile, folder: &Path) -> Vec<ReadyDisk> {
 ///
 /// A disk that the guest can only read is the stored image itself; of any other it has a copy.
 pub(crate) fn fill(
-    project: &mut Project<'_>,
+    session: &mut Session<'_>,
     target: Target,
     machine: &MachineFile,
     disks: &mut [ReadyDisk],
-    network: &Network<'_>,
-    launcher: &Launcher,
 ) -> Outcome<()> {
-    for system in systems(project, machine)? {
-        let built = system::build(project, &system, target, network, launcher)?;
+    for system in systems(&session.project, machine)? {
+        let built = system::build(session, &system, target)?;
         for (disk, ready) in machine.disks.iter().zip(&mut *disks) {
             let Backing::System { system: name, image } = &disk.backing else { continue };
             if name.value != system.name.value {
@@ -173,7 +170,7 @@ pub(crate) fn fill(
                 let message = format!("the system `{name}` has no image `{}`", image.name);
                 Problem::of(Code::NotBootable, message)
             })?;
-            let place = verified(project, digest)?;
+            let place = verified(session.store, digest)?;
             if ready.disk.read_only {
                 ready.disk.file = place;
             } else {
@@ -184,9 +181,8 @@ pub(crate) fn fill(
     Ok(())
 }
 
-fn verified(project: &Project<'_>, digest: &Digest) -> Outcome<PathBuf> {
-    let store = project.store;
-    store.verify_blob(digest).map_err(|error| crate::engine::blob_problem(store, error))?;
+fn verified(store: &Store, digest: &Digest) -> Outcome<PathBuf> {
+    store.verify_blob(digest).map_err(|error| crate::engine::unread(store, error))?;
     Ok(store.blob_path(digest))
 }
 

@@ -12,22 +12,21 @@ use osier_boot::{
 };
 use osier_image::{Attributes, FsTree, ImagePath, Node, append_archive};
 use osier_recipe::{BootRun, End, MachineFile, System, Target};
-use osier_sandbox::Launcher;
 use osier_store::Store;
 
 use super::out_folder;
 use crate::delivery::Delivery;
-use crate::engine;
+use crate::engine::unbuilt;
 use crate::project::tune::Demand;
 use crate::project::{BUILD, Goal, Project};
 use crate::report::event::Event;
 use crate::report::figures::duration;
 use crate::report::problem::{Code, Outcome, Problem};
-use crate::session::{Workplace, launcher};
-use crate::source::network::Network;
+use crate::session::{Session, launcher};
 use crate::source::tools::Tool;
 use crate::system::{self, Built};
 use crate::tool::emulator::SandboxedQemu;
+use crate::workplace::Workplace;
 use disks::ReadyDisk;
 
 /// The packages of the tool that boots x86_64 machines.
@@ -82,39 +81,37 @@ pub(crate) fn run(
     }
     let launcher = launcher()?;
     let store = workplace.store()?;
-    let network = Network::new(&store, &workplace.reporter, workplace.global.offline)
-        .with_launcher(Some(&launcher));
-    let mut project = Project::open(workplace, &store)?;
-    let system = system(&project, name)?;
-    let targets = project.targets.clone();
+    let mut session = Session::open(workplace, &store, Some(&launcher))?;
+    let system = system(&session.project, name)?;
+    let targets = session.project.targets.clone();
     if interactive {
-        project.target()?;
+        session.project.target()?;
     }
     // Whatever is wrong with a machine is said before anything is built.
     let (mut others, mut demands) = (Vec::new(), Vec::new());
     for target in &targets {
-        let file = machine_file(&project, &system, *target)?;
+        let project = &session.project;
+        let file = machine_file(project, &system, *target)?;
         fits(&file, *target)?;
-        disks::left_out(&project, &system, *target, &file)?;
-        let on_disks = disks::systems(&project, &file)?;
+        disks::left_out(project, &system, *target, &file)?;
+        let on_disks = disks::systems(project, &file)?;
         machine(&file, &disks::attached(&file, Path::new("/")))?;
         let systems = on_disks.iter().chain([&*system]);
-        let demand = Demand::of(&project, systems, *target)?;
-        if demand.check(&project, &file)? {
-            let architecture = file.architecture;
-            let emulator = emulator(&mut project, architecture, &store, &network, &launcher)?;
-            demand.accelerator(&project, &file, accelerator(workplace, &store, &emulator)?)?;
+        let demand = Demand::of(project, systems, *target)?;
+        if demand.check(project, &file)? {
+            let emulator = emulator(&mut session, file.architecture)?;
+            let found = accelerator(&session, &emulator)?;
+            demand.accelerator(&session.project, &file, found)?;
         }
         demands.push(demand);
         others.extend(on_disks.into_iter().map(|other| (other, *target)));
     }
     let own = targets.iter().map(|target| (&*system, *target));
     let all: Vec<_> = own.chain(others.iter().map(|(other, target)| (other, *target))).collect();
-    system::build_together(&mut project, &all, &network, &launcher)?;
-    let booting =
-        Booting { system: &system, network: &network, launcher: &launcher, interactive, out };
+    system::build_together(&mut session, &all)?;
+    let booting = Booting { system: &system, interactive, out };
     for (target, demand) in targets.into_iter().zip(&demands) {
-        booting.boot(&mut project, target, demand)?;
+        booting.boot(&mut session, target, demand)?;
     }
     Ok(())
 }
@@ -122,25 +119,23 @@ pub(crate) fn run(
 /// What one command boots, and how.
 struct Booting<'b> {
     system: &'b System,
-    network: &'b Network<'b>,
-    launcher: &'b Launcher,
     interactive: bool,
     out: Option<&'b Path>,
 }
 
 impl Booting<'_> {
     /// Boots the system for one target.
-    fn boot(&self, project: &mut Project<'_>, target: Target, demand: &Demand) -> Outcome<()> {
-        let Self { system, network, launcher, interactive, out } = *self;
-        let (workplace, store) = (project.workplace, project.store);
+    fn boot(&self, session: &mut Session<'_>, target: Target, demand: &Demand) -> Outcome<()> {
+        let Self { system, interactive, out } = *self;
+        let (workplace, store) = (session.workplace, session.store);
         let effective = system.effective(target);
-        let file = machine_file(project, system, target)?;
+        let file = machine_file(&session.project, system, target)?;
         let scratch = store.scratch("boot")?;
         let mut disks = disks::attached(&file, scratch.path());
-        disks::fill(project, target, &file, &mut disks, network, launcher)?;
+        disks::fill(session, target, &file, &mut disks)?;
         let machine = machine(&file, &disks)?;
-        let built = system::build(project, system, target, network, launcher)?;
-        let folder = out_folder(project, system, target, out);
+        let built = system::build(session, system, target)?;
+        let folder = out_folder(&session.project, system, target, out);
         Delivery::open(&folder)?.expect_logs()?;
         let (kernel, _) = system::deliver(store, &built, &folder)?;
         let Some(kernel) = kernel else {
@@ -149,12 +144,12 @@ impl Booting<'_> {
                 format!("the system `{}` names no kernel", system.name),
             ));
         };
-        let emulator = emulator(project, file.architecture, store, network, launcher)?;
+        let emulator = emulator(session, file.architecture)?;
         let accelerator = match target {
-            BUILD => accelerator(workplace, store, &emulator)?,
+            BUILD => accelerator(session, &emulator)?,
             _ => Accelerator::Tcg,
         };
-        let accelerator = demand.accelerator(project, &file, accelerator)?;
+        let accelerator = demand.accelerator(&session.project, &file, accelerator)?;
         let image = effective.boot_image.map(osier_recipe::Image::file_name);
         let renew_disks = || disks.iter().try_for_each(ReadyDisk::renew);
         let initrd = |challenge: &Challenge| {
@@ -283,28 +278,16 @@ fn fits(file: &MachineFile, target: Target) -> Outcome<()> {
 }
 
 /// Unpacks the emulator, unless it is there.
-fn emulator<'a>(
-    project: &mut Project<'_>,
-    architecture: Target,
-    store: &'a Store,
-    network: &Network<'_>,
-    launcher: &'a Launcher,
-) -> Outcome<SandboxedQemu<'a>> {
-    let environment = crate::source::tools::tool(project, qemu(architecture), network)?;
-    let workplace = project.workplace;
-    let events = |event| workplace.reporter.event(event);
-    let root = engine::engine(workplace, store, launcher, &events)
-        .root(&environment)
-        .map_err(engine::build_problem)?;
-    Ok(SandboxedQemu { launcher, store, root })
+fn emulator<'s>(session: &mut Session<'s>, architecture: Target) -> Outcome<SandboxedQemu<'s>> {
+    let environment = crate::source::tools::tool(session, qemu(architecture))?;
+    let events = |event| session.workplace.reporter.event(event);
+    let root = session.engine(&events)?.root(&environment).map_err(unbuilt)?;
+    Ok(SandboxedQemu { launcher: session.launcher()?, store: session.store, root })
 }
 
 /// Finds out once for each boot of this host whether KVM can be used.
-fn accelerator(
-    workplace: &Workplace,
-    store: &Store,
-    emulator: &SandboxedQemu<'_>,
-) -> Outcome<Accelerator> {
+fn accelerator(session: &Session<'_>, emulator: &SandboxedQemu<'_>) -> Outcome<Accelerator> {
+    let (workplace, store) = (session.workplace, session.store);
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let known = store.root().join("kvm");
     let noted = std::fs::read_to_string(&known).unwrap_or_default();

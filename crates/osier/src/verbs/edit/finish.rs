@@ -9,8 +9,7 @@ use std::path::{Path, PathBuf};
 use osier_build::{Change, ComponentId, Graph, SourceEdit, Work};
 use osier_patch::{Node, Pair};
 use osier_recipe::glob_matches;
-use osier_sandbox::Launcher;
-use osier_store::{Digest, IoContext as _, LayerKind, Tree, TreeNode};
+use osier_store::{Digest, IoContext as _, LayerKind, Store, Tree, TreeNode};
 
 use super::{Made, made, source_of};
 use crate::beside;
@@ -20,8 +19,8 @@ use crate::project::edits::state::{Edit, without_empty_folders};
 use crate::project::library::{Entry, Shelf};
 use crate::project::own_recipe::{self, Named};
 use crate::report::problem::{Code, Outcome, Problem};
-use crate::session::Workplace;
-use crate::source::network::Network;
+use crate::session::Session;
+use crate::workplace::Workplace;
 
 /// Where a first patch goes, and what then names all of them.
 const FOLDER: &str = "patches";
@@ -31,39 +30,33 @@ const PATTERN: &str = "patches/*.patch";
 const SERIES: &str = "series";
 
 /// Makes a patch of an edit, gives it to the recipe, and ends the edit.
-pub(super) fn run(
-    project: &mut Project<'_>,
-    edit: &Edit,
-    message: Option<&str>,
-    network: &Network<'_>,
-    launcher: &Launcher,
-) -> Outcome<()> {
-    let report = |project: &Project<'_>, line: &str| project.workplace.reporter.result(line);
+pub(super) fn run(session: &mut Session<'_>, edit: &Edit, message: Option<&str>) -> Outcome<()> {
+    let (reporter, store) = (&session.workplace.reporter, session.store);
     let recipe = &edit.recipe;
     let source = edit.source()?;
-    let now = edit.now(project.store, &source)?;
+    let now = edit.now(store, &source)?;
     let ended = format!("{recipe} is built as its recipe says again");
     let kept = format!("  note   {} is not used any more", Workplace::shown(&edit.folder));
     let changes = SourceEdit::between("", &source, &now).changes;
     if changes.is_empty() {
         edit.forget()?;
-        report(project, &format!("  done   nothing was changed; {ended}"));
-        report(project, &kept);
+        reporter.result(&format!("  done   nothing was changed; {ended}"));
+        reporter.result(&kept);
         return Ok(());
     }
-    let (graph, id) = source_of(project, &edit.component, network)?;
-    let base = made(project, &graph, id, network, launcher)?;
+    let (graph, id) = source_of(session, &edit.component)?;
+    let base = made(session, &graph, id)?;
     if graph.source_identity(id).to_string() != edit.identity {
         // The patch was written, and osier was stopped before it could forget the edit.
-        if is_as(&base, project, &source, &now)?.is_empty() {
+        if is_as(&base, &session.project, &source, &now)?.is_empty() {
             edit.forget()?;
-            report(project, &format!("  done   the recipe has all changes already; {ended}"));
-            report(project, &kept);
+            reporter.result(&format!("  done   the recipe has all changes already; {ended}"));
+            reporter.result(&kept);
             return Ok(());
         }
         edits::is_the_same(&graph, id, edit)?;
     }
-    let pairs = pairs(project, &base, &changes)?;
+    let pairs = pairs(store, &base, &changes)?;
     let written = osier_patch::write(&pairs).map_err(|unsaid| {
         let message = format!("what was changed in {recipe} cannot be said in a patch");
         let mut problem = Problem::of(Code::NoPatch, message);
@@ -78,8 +71,9 @@ pub(super) fn run(
     })?;
     let mut adding = Adding::default();
     let named = own_patches(&graph, id);
-    let added = adding.add(project, recipe, message, &written.text, &named).and_then(|patch| {
-        let wrong = proved(project, edit, &patch, &source, &now, network, launcher)?;
+    let added = adding.add(&session.project, recipe, message, &written.text, &named);
+    let added = added.and_then(|patch| {
+        let wrong = proved(session, edit, &patch, &source, &now)?;
         if wrong.is_empty() {
             return Ok(());
         }
@@ -96,20 +90,19 @@ pub(super) fn run(
     }
     edit.forget()?;
     for line in &adding.said {
-        report(project, line);
+        reporter.result(line);
     }
     for file in &written.files {
-        report(project, &format!("         {file}"));
+        reporter.result(&format!("         {file}"));
     }
-    report(project, &format!("  done   the patch gives exactly the edited source; {ended}"));
-    report(project, &kept);
-    report(project, &format!("  next   osier build {recipe}"));
+    reporter.result(&format!("  done   the patch gives exactly the edited source; {ended}"));
+    reporter.result(&kept);
+    reporter.result(&format!("  next   osier build {recipe}"));
     Ok(())
 }
 
 /// Gives both sides of each change.
-fn pairs(project: &Project<'_>, base: &Made, changes: &[Change]) -> Outcome<Vec<Pair>> {
-    let store = project.store;
+fn pairs(store: &Store, base: &Made, changes: &[Change]) -> Outcome<Vec<Pair>> {
     let mut pairs = Vec::new();
     // What a folder that is gone held is gone file by file.
     let mut add = |path: &[u8], old: Option<Node>, new: Option<Node>| {
@@ -366,15 +359,13 @@ fn own_patches(graph: &Graph, id: ComponentId) -> Vec<&str> {
 
 /// Puts the patch on the source as builds will, and lists the paths that are other than in the person's folder.
 fn proved(
-    project: &mut Project<'_>,
+    session: &mut Session<'_>,
     edit: &Edit,
     patch: &str,
     source: &Tree,
     now: &Tree,
-    network: &Network<'_>,
-    launcher: &Launcher,
 ) -> Outcome<Vec<String>> {
-    let (graph, id) = source_of(project, &edit.component, network)?;
+    let (graph, id) = source_of(session, &edit.component)?;
     let patches = own_patches(&graph, id);
     if patches.last() != Some(&patch) {
         let message = format!("{patch} would not be the last patch of {}", edit.recipe);
@@ -383,7 +374,7 @@ fn proved(
             patches.join(", ")
         )));
     }
-    is_as(&made(project, &graph, id, network, launcher)?, project, source, now)
+    is_as(&made(session, &graph, id)?, &session.project, source, now)
 }
 
 /// Lists the paths in which a patched source is other than the person's folder.

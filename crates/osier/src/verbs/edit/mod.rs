@@ -6,17 +6,16 @@ mod folder;
 use std::path::Path;
 
 use osier_build::{ComponentId, Graph, copy_out};
-use osier_sandbox::Launcher;
 use osier_store::{LayerStack, Tree, TreeNode};
 
-use crate::engine;
+use crate::planning;
 use crate::project::edits::{self, state, state::Edit};
 use crate::project::{Project, split_target};
 use crate::report::event::{EditEntry, Event};
 use crate::report::problem::{Code, Outcome, Problem};
-use crate::session::{Workplace, launcher};
-use crate::source::network::Network;
+use crate::session::{Session, launcher};
 use crate::system;
+use crate::workplace::Workplace;
 
 /// What `osier edit` is asked to do.
 #[derive(Debug, Clone, Copy)]
@@ -39,9 +38,8 @@ pub(crate) fn run(workplace: &Workplace, asked: &Asked<'_>) -> Outcome<()> {
         return list(&Project::open(workplace, &store)?);
     }
     let store = workplace.store()?;
-    let network = Network::new(&store, &workplace.reporter, workplace.global.offline)
-        .with_launcher(Some(&launcher));
-    let mut project = Project::open(workplace, &store)?;
+    let mut session = Session::open(workplace, &store, Some(&launcher))?;
+    let project = &session.project;
     let usage = |message: &str| Err(Problem::of(Code::Usage, message));
     let Some(component) = asked.component else {
         return usage("no component is named; `osier edit --list` shows what is edited");
@@ -50,19 +48,16 @@ pub(crate) fn run(workplace: &Workplace, asked: &Asked<'_>) -> Outcome<()> {
         return usage("a message is for --finish: it becomes the patch's first line");
     }
     let (recipe, ..) = split_target(component)?;
-    if asked.drop && state::is_recorded(&project, recipe) {
-        return drop_edit(&project, recipe);
+    if asked.drop && state::is_recorded(project, recipe) {
+        return drop_edit(project, recipe);
     }
-    let edit = state::find(&project, recipe)?;
+    let edit = state::find(project, recipe)?;
     match (asked.folder, edit) {
         (_, None) if asked.finish || asked.drop || asked.afresh => {
-            let known: Vec<String> =
-                state::all(&project)?.into_iter().map(|it| it.recipe).collect();
+            let known: Vec<String> = state::all(project)?.into_iter().map(|it| it.recipe).collect();
             Err(crate::report::problem::unknown("edited component", recipe, &known))
         }
-        (_, Some(edit)) if asked.finish => {
-            finish::run(&mut project, &edit, asked.message, &network, &launcher)
-        }
+        (_, Some(edit)) if asked.finish => finish::run(&mut session, &edit, asked.message),
         (_, Some(edit)) if asked.afresh => {
             let now = edit.now(&store, &edit.source()?)?;
             edit.begin_afresh(&now)?;
@@ -79,18 +74,14 @@ pub(crate) fn run(workplace: &Workplace, asked: &Asked<'_>) -> Outcome<()> {
             )))
         }
         (None, _) => usage("no folder is named for the source: `osier edit COMPONENT FOLDER`"),
-        (Some(folder), None) => begin(&mut project, component, folder, &network, &launcher),
+        (Some(folder), None) => begin(&mut session, component, folder),
     }
 }
 
 /// Finds the component that is named, and what there is of its source.
-fn source_of(
-    project: &mut Project<'_>,
-    component: &str,
-    network: &Network<'_>,
-) -> Outcome<(Graph, ComponentId)> {
-    let wanted = project.wanted(component)?;
-    let graph = project.plan_pinned(&wanted[..1], network)?;
+fn source_of(session: &mut Session<'_>, component: &str) -> Outcome<(Graph, ComponentId)> {
+    let wanted = session.project.wanted(component)?;
+    let graph = planning::plan_pinned(session, &wanted[..1])?;
     let id = graph.goals.first().copied();
     let id = id.ok_or_else(|| crate::report::problem::unknown("component", component, &[]))?;
     let impossible = |why: &str, hint: &str| {
@@ -123,22 +114,14 @@ struct Made {
 }
 
 /// Unpacks and patches the source of a component, where that is not done.
-fn made(
-    project: &Project<'_>,
-    graph: &Graph,
-    id: ComponentId,
-    network: &Network<'_>,
-    launcher: &Launcher,
-) -> Outcome<Made> {
+fn made(session: &Session<'_>, graph: &Graph, id: ComponentId) -> Outcome<Made> {
     let lost = || Problem::of(Code::NotEditable, "there is no source");
     let own = graph.source_graph(id).ok_or_else(lost)?;
     let step = own.until.ok_or_else(lost)?;
     let name = graph.source_folder(id).ok_or_else(lost)?;
     let note = format!("edit-{}", graph.component(id).recipe);
-    system::build_graph(project, &own, network, launcher, &note)?;
-    let events = |_| {};
-    let engine = engine::engine(project.workplace, project.store, launcher, &events);
-    let layers = engine.layers_of(&own, step).ok_or_else(lost)?;
+    system::build_graph(session, &own, &note)?;
+    let layers = session.surveyor().layers_of(&own, step).ok_or_else(lost)?;
     Ok(Made { folder: Path::new("build").join(name), graph: own, layers })
 }
 
@@ -167,19 +150,13 @@ impl Made {
 }
 
 /// Puts a source into a folder of the person's.
-fn begin(
-    project: &mut Project<'_>,
-    component: &str,
-    folder: &Path,
-    network: &Network<'_>,
-    launcher: &Launcher,
-) -> Outcome<()> {
-    let workplace = project.workplace;
-    let others = state::all(project)?;
+fn begin(session: &mut Session<'_>, component: &str, folder: &Path) -> Outcome<()> {
+    let others = state::all(&session.project)?;
     let asked = folder;
-    let (folder, is_full) = folder::checked(project, folder, &others)?;
-    let (graph, id) = source_of(project, component, network)?;
-    let made = made(project, &graph, id, network, launcher)?;
+    let (folder, is_full) = folder::checked(&session.project, folder, &others)?;
+    let (graph, id) = source_of(session, component)?;
+    let made = made(session, &graph, id)?;
+    let project = &session.project;
     let recipe = graph.component(id).recipe.clone();
 
     // The files that are the source's own bytes need no second place in the store.
@@ -198,7 +175,7 @@ fn begin(
     let identity = graph.source_identity(id).to_string();
     Edit::new(project, &recipe, component, folder.clone(), identity).begin(&source)?;
 
-    let report = |line: String| workplace.reporter.result(line);
+    let report = |line: String| project.workplace.reporter.result(line);
     let shown = Workplace::shown(&folder);
     let files = source.iter().filter(|(_, node)| !matches!(node, TreeNode::Folder { .. })).count();
     report(format!("  edit   the source of {recipe} is in {shown}: {files} files"));

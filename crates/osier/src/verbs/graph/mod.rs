@@ -15,12 +15,11 @@ use osier_build::{Component, ComponentId, Graph, Survey, Timing, Took};
 use osier_store::{Digest, IoContext, Store, TreeNode};
 
 use crate::cli::GraphFormat;
-use crate::engine;
-use crate::project::{Goal, Project};
+use crate::project::Goal;
 use crate::report::problem::Outcome;
 use crate::report::{escape, screen};
-use crate::session::Workplace;
-use crate::source::network::Network;
+use crate::session::Session;
+use crate::workplace::Workplace;
 
 /// All that is known of a graph, in a form that is easy to draw.
 #[derive(Debug, Default)]
@@ -112,13 +111,11 @@ pub(crate) fn run(
     out: Option<&Path>,
 ) -> Outcome<()> {
     let store = workplace.asked_store()?;
-    let network = Network::new(&store, &workplace.reporter, true);
-    let mut project = Project::open(workplace, &store)?;
-    let goal = project.goal(name)?;
+    let mut session = Session::asking(workplace, &store)?;
+    let goal = session.project.goal(name)?;
     let is_system = matches!(goal, Goal::System(..));
-    let (name, graph) = project.plan_goal(&goal, &network)?;
-    let events = |_| {};
-    let survey = engine::surveyor(workplace, &store, &events).survey(&graph);
+    let (name, graph) = session.plan_goal(&goal)?;
+    let survey = session.surveyor().survey(&graph);
     let mut overview = Overview::read(&store, &graph, &survey)?;
     overview.name = name;
     overview.is_system = is_system;

@@ -7,7 +7,6 @@ use std::time::{Instant, SystemTime};
 
 use osier_debian::{Archive, ArchiveError, Keyring, Mirrors, Transport, TransportError, discover};
 use osier_fetch::{FetchError, Fetcher, Progress, Proxy, Settings, Want};
-use osier_sandbox::Launcher;
 use osier_store::{Digest, Store};
 
 use crate::report::event::Event;
@@ -15,7 +14,7 @@ use crate::report::figures::bytes;
 use crate::report::problem::chain;
 use crate::report::problem::{Code, Outcome, Problem};
 use crate::report::reporter::Reporter;
-use crate::session::RESERVE;
+use crate::workplace::RESERVE;
 
 /// Most bytes of a file whose size neither a recipe nor the lock says. It stands in the reference, at the key `size`.
 const MOST_UNSIZED: u64 = 4 << 30;
@@ -24,7 +23,7 @@ const MOST_UNSIZED: u64 = 4 << 30;
 const INDEX_LIMIT: u64 = 16 << 20;
 
 /// What helps where mirrors list what they do not serve.
-pub(super) const OTHER_MIRROR: &str = "the mirror may lag behind, or the suite may have moved to Debian's archive of old releases: name \
+pub(crate) const OTHER_MIRROR: &str = "the mirror may lag behind, or the suite may have moved to Debian's archive of old releases: name \
     another mirror by OSIER_DEBIAN_MIRROR, or another `suite`";
 
 /// Downloads of fewer bytes say more about the way there than about the rate.
@@ -63,7 +62,6 @@ pub(crate) struct Network<'a> {
     store: &'a Store,
     reporter: &'a Reporter,
     offline: bool,
-    launcher: Option<&'a Launcher>,
     mirrors: OnceCell<Mirrors>,
     fetcher: OnceCell<Fetcher>,
 }
@@ -71,22 +69,7 @@ pub(crate) struct Network<'a> {
 impl<'a> Network<'a> {
     pub(crate) fn new(store: &'a Store, reporter: &'a Reporter, offline: bool) -> Self {
         let (mirrors, fetcher) = (OnceCell::new(), OnceCell::new());
-        Self { store, reporter, offline, launcher: None, mirrors, fetcher }
-    }
-
-    /// Lets git fetch commits, which runs in a sandbox.
-    pub(crate) fn with_launcher(mut self, launcher: Option<&'a Launcher>) -> Self {
-        self.launcher = launcher;
-        self
-    }
-
-    pub(crate) fn launcher(&self) -> Outcome<&'a Launcher> {
-        self.launcher.ok_or_else(|| {
-            let message = "a git commit has to be fetched, which needs a sandbox";
-            Problem::of(Code::NoSandbox, message).hint(
-                "`osier fetch NAME` fetches it; run `osier doctor` to see what this machine lacks",
-            )
-        })
+        Self { store, reporter, offline, mirrors, fetcher }
     }
 
     pub(crate) fn is_offline(&self) -> bool {
@@ -410,7 +393,7 @@ fn moved_away(recipe: &str) -> String {
 }
 
 /// Tells an archive that cannot be reached from one that cannot be trusted.
-pub(super) fn archive_problem(error: &ArchiveError) -> Problem {
+pub(crate) fn archive_problem(error: &ArchiveError) -> Problem {
     let code = match error {
         ArchiveError::Transport(_) => Code::NotFetched,
         _ => Code::Untrusted,
