@@ -98,9 +98,27 @@ fn ci() -> Result<()> {
     prove::run(&["all"])
 }
 
-/// All tests that need neither a network nor an emulator.
+/// All tests that need neither a network nor an emulator. Those that need root are run where it is there, and named where not.
 ///
 /// Property tests draw the same cases each time here, so that a change is judged by itself; `cargo test` draws new ones.
 fn tests() -> Result<()> {
-    run(&["env", "PROPTEST_RNG_SEED=20261121", "cargo", "test", "--workspace", "--locked"])
+    run(&["env", "PROPTEST_RNG_SEED=20261121", "cargo", "test", "--workspace", "--locked"])?;
+    if !rustix::process::geteuid().is_root() {
+        println!(
+            "not run, as they need root: the same tests as an ordinary user beside root, and power cuts of an ext4"
+        );
+        return Ok(());
+    }
+    let ignored = |package: &str, binary: &str, test: &str| {
+        let words = ["cargo", "test", "--locked", "-p", package, "--test", binary, "--"];
+        let words = words.into_iter().chain(["--ignored", "--exact", "--nocapture", test]);
+        run(&words.collect::<Vec<_>>())
+    };
+    ignored("osier-sandbox", "sandbox", "as_an_ordinary_user")?;
+    ignored("osier-build", "engine", "as_an_ordinary_user")?;
+    if !Path::new("/dev/loop-control").exists() {
+        println!("not run, as it needs a loop device: power cuts of an ext4");
+        return Ok(());
+    }
+    ignored("osier-store", "power", "cuts_of_an_ext4_lose_only_what_was_not_synced")
 }

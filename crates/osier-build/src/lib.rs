@@ -20,7 +20,10 @@ pub use graph::{
     StepCheck, StepId, View, Waiver, Work,
 };
 pub use key::{Part, Places, Reason};
-pub use layer::{Packed, UnpackError, copy_out, patch_fits, patch_reports, unpack_archive};
+pub use layer::{
+    OtherVersion, Packed, SOURCE_DATE, UnpackError, copy_out, patch_fits, patch_reports,
+    unpack_archive,
+};
 pub use make::{Field, FieldValue, Make, MakeError, MakePlace, NotMade, ProductPart};
 pub use plan::{
     BASE_KIND, Definitions, Edits, MissingPin, PlanError, Planner, Wanted, environment_key,

@@ -68,7 +68,8 @@ impl<'a> Command<'a> {
             Err(failure) => failure,
             Ok(()) => self.exec(),
         };
-        let text = serde_json::to_vec(&failure).unwrap_or_default();
+        // Nothing at all would say that the command was started.
+        let text = serde_json::to_vec(&failure).unwrap_or_else(|_| b"?".to_vec());
         // At its first place if `prepare` has not come so far.
         let moved = syscall::adopt(REPORT_NUMBER);
         let _ = rustix::io::write(&moved, &text).or_else(|_| rustix::io::write(report, &text));

@@ -19,6 +19,7 @@ use rusqlite::ffi::{self, ErrorCode};
 use rusqlite::{Connection, OpenFlags};
 use rustix::fs::FlockOperation;
 
+use crate::durable::settle;
 use crate::{FileError, IoContext, remove_tree};
 
 /// Says that the file is osier's, in its header (`osir`).
@@ -268,11 +269,7 @@ fn make(path: &Path) -> Result<(), Trouble> {
         }),
         trouble => trouble,
     })?;
-    File::open(&beside).and_then(|file| file.sync_all()).at("sync", &beside)?;
-    fs::rename(&beside, path).at("rename", &beside)?;
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    File::open(folder).and_then(|folder| folder.sync_all()).at("sync", folder)?;
-    Ok(())
+    Ok(settle(&beside, path)?)
 }
 
 /// Moves a damaged database into a folder, unless another process has put a good one in its place meanwhile.

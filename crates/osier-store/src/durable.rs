@@ -18,15 +18,26 @@ pub fn write_durably(place: &Path, bytes: &[u8]) -> Result<(), FileError> {
     let beside = folder.join(format!(".{name}.{}.{number}", std::process::id()));
     let written = File::create(&beside).at("make", &beside).and_then(|mut file| {
         file.write_all(bytes).at("write", &beside)?;
-        file.sync_all().at("sync", &beside)?;
-        fs::rename(&beside, place).at("rename", place)
+        drop(file);
+        settle(&beside, place)
     });
     if written.is_err() {
         // The first error says more.
         let _ = fs::remove_file(&beside);
     }
-    written?;
-    sync_folder(folder)
+    written
+}
+
+/// Gives a file or folder that was written beside its place its name, once all of it is on the disk, and waits until the name is.
+pub fn settle(beside: &Path, place: &Path) -> Result<(), FileError> {
+    if beside.symlink_metadata().at("read", beside)?.is_dir() {
+        flush_file_system(beside)?;
+    } else {
+        File::open(beside).and_then(|file| file.sync_all()).at("sync", beside)?;
+    }
+    fs::rename(beside, place).at("rename", place)?;
+    let folder = place.parent().filter(|folder| !folder.as_os_str().is_empty());
+    sync_folder(folder.unwrap_or(Path::new(".")))
 }
 
 /// Waits until the names in a folder are on the disk.

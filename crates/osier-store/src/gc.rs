@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime};
 use crate::contents::{self, Left};
 use crate::index::RESERVE;
 use crate::lease::{SPARED, changed, keys_of};
+use crate::measure::free_bytes;
 use crate::measure::measure;
 use crate::{
     Digest, FileError, IoContext, Key, Record, Store, Tree, TreeNode, layout, remove_tree,
@@ -188,10 +189,7 @@ impl Live {
 impl Store {
     /// Removes by age, size and free disk. Builds may run meanwhile.
     pub fn gc(&self, limits: GcLimits, now: SystemTime) -> Result<GcReport, FileError> {
-        let free = || {
-            let free = rustix::fs::statvfs(self.root()).at("read", self.root())?;
-            Ok(free.f_bavail.saturating_mul(free.f_frsize))
-        };
+        let free = || free_bytes(self.root());
         if free()? < 16 * RESERVE {
             self.index().use_reserve()?;
         }

@@ -22,6 +22,7 @@ use rusqlite::types::ValueRef;
 use rusqlite::{OptionalExtension as _, Row, TransactionBehavior, params};
 
 use crate::database::{Database, Trouble, set_aside};
+use crate::measure::free_bytes;
 use crate::record::{
     AREA, BLOB, Entry, FILE, LAYER, OUTPUTS, REMEMBERED, REUSABLE, REUSED, ROOT, SEEN, TOOK, file,
     keys, outputs,
@@ -212,10 +213,7 @@ impl Index {
     /// Sees to it that some bytes of disk are kept for [`Index::use_reserve`].
     fn keep_reserve(&self) {
         let (path, folder) = (self.reserve(), self.path.parent().unwrap_or(Path::new("/")));
-        let has_room = || {
-            let free = rustix::fs::statvfs(folder);
-            free.is_ok_and(|free| free.f_bavail.saturating_mul(free.f_frsize) > 64 * RESERVE)
-        };
+        let has_room = || free_bytes(folder).is_ok_and(|free| free > 64 * RESERVE);
         if !self.tight && fs::symlink_metadata(&path).is_err() && has_room() {
             // Without it a full disk is harder to clear, nothing else.
             let _ = fs::write(&path, vec![0; usize::try_from(RESERVE).unwrap_or(0)]);

@@ -1,14 +1,11 @@
-//! Reading a stack of layers as the step saw it, without mounting it.
-//!
-//! A layer is an overlayfs upper folder written with `userxattr`: a character device 0:0 hides what
-//! lies below, and a folder with the attribute `user.overlay.opaque` shows nothing of the layers below.
+//! Reading a stack of layers as the step saw it, without mounting it. What a layer looks like is in [`overlay`](crate::overlay).
 
 use std::collections::BTreeMap;
 use std::fs::Metadata;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use crate::overlay::{is_opaque, is_whiteout};
 use crate::{FileError, IoContext};
 
 /// Most bytes of a path in a tree that osier reads: with the store's own path in front it has to be one that the kernel
@@ -45,15 +42,6 @@ pub struct LayerEntry {
     pub kind: LayerKind,
     /// Its metadata, of the entry itself.
     pub metadata: Metadata,
-}
-
-fn is_whiteout(metadata: &Metadata) -> bool {
-    metadata.file_type().is_char_device() && metadata.rdev() == 0
-}
-
-fn is_opaque(folder: &Path) -> bool {
-    let mut value = [0u8; 4];
-    matches!(rustix::fs::lgetxattr(folder, "user.overlay.opaque", &mut value), Ok(1) if value[0] == b'y')
 }
 
 fn kind(metadata: &Metadata) -> LayerKind {
@@ -256,13 +244,7 @@ mod tests {
         fs::write(bottom.join("out/dir/old"), "1").unwrap();
         fs::create_dir_all(top.join("out/dir")).unwrap();
         let folder = top.join("out/dir");
-        rustix::fs::lsetxattr(
-            &folder,
-            "user.overlay.opaque",
-            b"y",
-            rustix::fs::XattrFlags::empty(),
-        )
-        .unwrap();
+        crate::overlay::make_opaque(&folder).unwrap();
         let stack = LayerStack::new(vec![top, bottom]);
         assert_eq!(paths(&stack.walk(Path::new("out")).unwrap()), ["dir"]);
         assert!(stack.find(Path::new("out/dir/old")).unwrap().is_none());

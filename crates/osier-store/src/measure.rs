@@ -1,12 +1,20 @@
-//! How much disk a tree takes, however deep it is.
+//! How much disk a tree takes, however deep it is, and how much is free.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, openat};
 use rustix::io::Errno;
 
 use crate::folder::{descend, list, look};
+use crate::{FileError, IoContext};
+
+/// Gives the bytes that an ordinary user can still write to the file system of a place.
+pub fn free_bytes(place: &Path) -> Result<u64, FileError> {
+    let disk = rustix::fs::statvfs(place).at("read", place)?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
 
 /// What a tree takes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

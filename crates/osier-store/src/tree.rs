@@ -255,6 +255,11 @@ fn unescape(text: &str) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
+/// Gives the folders above a path of a tree, the outermost first.
+pub fn parents(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| &path[..at])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

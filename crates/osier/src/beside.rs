@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use osier_store::{FileError, IoContext as _, flush_file_system, remove_tree, sync_folder};
+use osier_store::{FileError, IoContext as _, remove_tree, settle};
 use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
 
@@ -21,7 +21,7 @@ pub(crate) struct Beside {
     path: PathBuf,
     place: PathBuf,
     /// Locked, until this is dropped or the process ends.
-    handle: File,
+    _lock: File,
     kept: bool,
 }
 
@@ -68,7 +68,7 @@ impl Beside {
                 continue;
             }
             if is_new {
-                return Ok(Self { path, place: place.to_path_buf(), handle, kept: false });
+                return Ok(Self { path, place: place.to_path_buf(), _lock: handle, kept: false });
             }
             remove_tree(&path)?;
         }
@@ -81,15 +81,9 @@ impl Beside {
 
     /// Gives it its name once all of it is on the disk, and waits until the name is.
     pub(crate) fn keep(mut self) -> Result<(), FileError> {
-        if self.handle.metadata().at("read", &self.path)?.is_dir() {
-            flush_file_system(&self.path)?;
-        } else {
-            self.handle.sync_all().at("sync", &self.path)?;
-        }
-        fs::rename(&self.path, &self.place).at("rename", &self.place)?;
+        settle(&self.path, &self.place)?;
         self.kept = true;
-        let folder = self.place.parent().filter(|parent| !parent.as_os_str().is_empty());
-        sync_folder(folder.unwrap_or(Path::new(".")))
+        Ok(())
     }
 }
 

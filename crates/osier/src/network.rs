@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime};
 
 use osier_debian::{Archive, ArchiveError, Keyring, Mirrors, Transport, TransportError, discover};
 use osier_fetch::{FetchError, Fetcher, Progress, Proxy, Settings, Want};
-use osier_store::{Digest, Store};
+use osier_store::{Digest, Store, free_bytes};
 
 use crate::report::event::Event;
 use crate::report::figures::bytes;
@@ -196,7 +196,8 @@ impl<'a> Network<'a> {
             places,
             sha256: Some(download.digest.0),
             size: download.size,
-            limit: MOST_UNSIZED.min(free_bytes(self.store.root()).saturating_sub(RESERVE)),
+            limit: MOST_UNSIZED
+                .min(free_bytes(self.store.root()).unwrap_or(u64::MAX).saturating_sub(RESERVE)),
         };
         Ok((want, self.store.blob_path(&download.digest)))
     }
@@ -217,7 +218,7 @@ impl<'a> Network<'a> {
         }
         let all: u64 = missing.iter().filter_map(|download| download.size).sum();
         let needed = all.saturating_add(space);
-        let free = free_bytes(self.store.root());
+        let free = free_bytes(self.store.root()).unwrap_or(u64::MAX);
         let commits = missing.iter().filter(|one| matches!(one.from, Place::Git { .. })).count();
         missing.retain(|download| !matches!(download.from, Place::Git { .. }));
         let total: u64 = missing.iter().filter_map(|download| download.size).sum();
@@ -411,11 +412,11 @@ fn failed(error: &FetchError) -> Problem {
 
 impl Transport for Network<'_> {
     fn get(&self, path: &str, expected: Option<(&str, u64)>) -> Result<Vec<u8>, TransportError> {
-        let failed = |message: String| TransportError::Failed {
+        let failed = |source: Box<dyn std::error::Error + Send + Sync>| TransportError::Failed {
             url: path.to_owned(),
-            source: message.into(),
+            source,
         };
-        let wrong = |problem: &Problem| failed(problem.message.clone());
+        let wrong = |problem: &Problem| failed(problem.message.clone().into());
         let mirrors = self.mirrors().map_err(|problem| wrong(&problem))?;
         let fetcher = self.fetcher().map_err(|problem| wrong(&problem))?;
         if let Some((sha256, size)) = expected
@@ -433,23 +434,18 @@ impl Transport for Network<'_> {
             if !served {
                 return Err(TransportError::NotFound { url: path.to_owned() });
             }
-            return self.store.read_blob(&digest).map_err(|error| failed(error.to_string()));
+            return self.store.read_blob(&digest).map_err(|error| failed(error.into()));
         }
         let mut last = TransportError::NotFound { url: path.to_owned() };
         for mirror in &mirrors.archive {
             match fetcher.get(&format!("{mirror}/{path}"), INDEX_LIMIT) {
                 Ok(bytes) => return Ok(bytes),
                 Err(error) if error.is_not_found() => {}
-                Err(error) => last = failed(error.to_string()),
+                Err(error) => last = failed(error.into()),
             }
         }
         Err(last)
     }
-}
-
-/// Gives the bytes of disk that are free at a place.
-pub(crate) fn free_bytes(place: &Path) -> u64 {
-    rustix::fs::statvfs(place).map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
 #[cfg(test)]

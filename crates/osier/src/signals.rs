@@ -93,9 +93,11 @@ fn leave(terminal: Option<&Termios>) -> ! {
         let _ = tcsetattr(std::io::stdin().as_fd(), OptionalActions::Now, terminal);
     }
     // The streams' own locks may be held by what is interrupted.
-    if JSON.load(Ordering::Relaxed) {
-        let event = serde_json::to_string(&problem.event()).unwrap_or_default() + "\n";
-        let _ = rustix::io::write(std::io::stdout().as_fd(), event.as_bytes());
+    if JSON.load(Ordering::Relaxed)
+        && let Ok(event) = serde_json::to_string(&problem.event())
+    {
+        let line = event + "\n";
+        let _ = rustix::io::write(std::io::stdout().as_fd(), line.as_bytes());
     }
     let _ = rustix::io::write(std::io::stderr().as_fd(), problem.render().as_bytes());
     std::process::exit(problem.code.exit() as i32)

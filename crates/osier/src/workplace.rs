@@ -250,7 +250,7 @@ pub(crate) fn unusable(what: impl std::fmt::Display) -> Problem {
 }
 
 /// Names this boot of the machine. Where that cannot be told, each process counts as one: what it has not synced is not believed.
-fn boot_id() -> String {
+pub(crate) fn boot_id() -> String {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let text = text.trim();
     if !text.is_empty() {

@@ -12,10 +12,8 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use crate::layer::OUTPUT;
-use osier_store::{FileError, IoContext, LayerEntry, LayerKind, LayerStack};
-use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags, mknodat, utimensat,
-};
+use osier_store::{FileError, IoContext, LayerEntry, LayerKind, LayerStack, overlay, parents};
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 
 /// Folders of a root that no layer keeps.
 const PASSING: [&str; 7] = ["dev", "files", "proc", "proto", "sys", "tmp", "tools"];
@@ -86,8 +84,7 @@ impl CopiedRoot {
                 make_like(&from, &to)?;
                 // What a folder replaced must not show through it.
                 if before.is_some_and(|before| before.inode != stamp.inode) {
-                    rustix::fs::lsetxattr(&to, "user.overlay.opaque", b"y", XattrFlags::empty())
-                        .at("mark", &to)?;
+                    overlay::make_opaque(&to)?;
                 }
             } else {
                 fs::rename(&from, &to).at("rename", &from)?;
@@ -104,8 +101,7 @@ impl CopiedRoot {
                 if gone.symlink_metadata().is_ok() {
                     osier_store::remove_tree(&gone)?;
                 }
-                mknodat(CWD, &gone, FileType::CharacterDevice, Mode::empty(), 0)
-                    .at("make", &gone)?;
+                overlay::whiteout(&gone)?;
             }
         }
         Ok(())
@@ -116,10 +112,10 @@ impl CopiedRoot {
     }
 
     fn make_parents(&self, upper: &Path, path: &[u8]) -> Result<(), FileError> {
-        for (at, _) in path.iter().enumerate().filter(|(_, byte)| **byte == b'/') {
-            let folder = self.place(upper, &path[..at]);
+        for above in parents(path) {
+            let folder = self.place(upper, above);
             if !folder.is_dir() {
-                make_like(&self.place(&self.root, &path[..at]), &folder)?;
+                make_like(&self.place(&self.root, above), &folder)?;
             }
         }
         Ok(())
@@ -147,8 +143,7 @@ pub(crate) fn flatten(layers: &[PathBuf], upper: &Path) -> Result<(), FileError>
         };
         let place = upper.join(name);
         DirBuilder::new().mode(0o700).create(&place).at("make", &place)?;
-        rustix::fs::lsetxattr(&place, "user.overlay.opaque", b"y", XattrFlags::empty())
-            .at("mark", &place)?;
+        overlay::make_opaque(&place)?;
         copy(&stack, folder, &place, Some(&mut BTreeMap::new()))?;
         let mode = Permissions::from_mode(found.metadata.mode() & 0o7777);
         fs::set_permissions(&place, mode).at("set the mode of", &place)?;

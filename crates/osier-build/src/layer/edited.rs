@@ -9,25 +9,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, Metadata};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
 use osier_store::{
     BlobError, FileError, IoContext, Key, KeyBuilder, LayerEntry, LayerKind, LayerStack, Store,
-    Tree, TreeNode,
+    Tree, TreeNode, overlay, parents,
 };
-use rustix::fs::XattrFlags;
 
 use crate::graph::{Change, SourceEdit};
-use crate::layer::reuse::{is_opaque, list, same_content};
-use crate::layer::upper::{Moment, make_folder, make_parents, set_mode, whiteout};
-
-/// Most layers that an edited step lies on beside those of the steps below, before they are made one. Each build of an
-/// edited source adds two.
-const MOST_LAYERS: usize = 16;
-
-/// Most earlier runs that are compared.
-const MOST_COMPARED: usize = 4;
+use crate::layer::reuse::{MOST_LAYERS, earlier, is_there, same_content};
+use crate::layer::upper::{Moment, make_folder, make_parents, set_mode};
 
 impl SourceEdit {
     /// Finds what has to change in a source to make `before` into `after`. What a folder that is gone held is not listed.
@@ -78,7 +70,7 @@ impl SourceEdit {
             let place = upper.join(&path);
             match node {
                 None => {
-                    whiteout(&place)?;
+                    overlay::whiteout(&place)?;
                     continue;
                 }
                 Some(TreeNode::Folder { mode }) => {
@@ -102,11 +94,6 @@ impl SourceEdit {
         }
         Ok(())
     }
-}
-
-/// Gives the folders above a path, the outermost first.
-fn parents(path: &[u8]) -> impl Iterator<Item = &[u8]> {
-    path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| &path[..at])
 }
 
 /// Keeps the mode of a file that was changed, but for whether it can be run.
@@ -151,20 +138,13 @@ pub(crate) fn find(
     call: &EditCall,
 ) -> Result<Option<Earlier>, FileError> {
     let Some((now, under)) = &call.edit else { return Ok(None) };
-    let look = store.look()?;
-    let known: Vec<(Vec<Key>, Key)> = {
-        let index = store.index();
-        let whole = |(key, below): (Key, Key)| {
-            let layers = index.layer(&key).filter(|_| key != *own)?;
-            (below == call.base || index.has_layer(&below)).then_some((layers, below))
-        };
-        index.reusable(&call.class).filter_map(whole).take(MOST_COMPARED).collect()
-    };
-    look.hold(known.iter().flat_map(|(layers, below)| layers.iter().chain([below]).copied()))?;
+    let known = earlier(store, own, &call.class, |index, (_, below)| {
+        *below == call.base || index.has_layer(below)
+    })?;
     let under = LayerStack::new(under.clone());
     for (mut layers, below) in known {
         let before = (below != call.base).then(|| store.layer_path(&below));
-        let there = |key: &Key| store.layer_path(key).is_dir() && store.is_layer_sound(key);
+        let there = |key: &Key| is_there(store, key);
         if !layers.iter().all(there) || (before.is_some() && !there(&below)) {
             continue;
         }
@@ -213,7 +193,7 @@ fn compare_folder(
     out: &mut Vec<Difference>,
     waiting: &mut Vec<Sides>,
 ) -> Result<bool, FileError> {
-    let listed = |folder: Option<&Path>| folder.map_or(Ok(BTreeMap::new()), list);
+    let listed = |folder: Option<&Path>| folder.map_or(Ok(BTreeMap::new()), overlay::list);
     let (old, new) = (listed(before)?, listed(now)?);
     let names: BTreeSet<&OsString> = old.keys().chain(new.keys()).collect();
     for name in names {
@@ -242,9 +222,9 @@ fn compare_folder(
                 if is_same((&before, old), (&now, new))? {
                     continue;
                 }
-                (!is_whiteout(new)).then_some(now)
+                (!overlay::is_whiteout(new)).then_some(now)
             }
-            (None, Some(new)) => now.filter(|_| !is_whiteout(new)),
+            (None, Some(new)) => now.filter(|_| !overlay::is_whiteout(new)),
             // The person has taken an edit back: what lies below the edit is seen again.
             (_, None) => match under.find(&place)? {
                 None => None,
@@ -257,10 +237,6 @@ fn compare_folder(
         out.push(Difference { path: place, from });
     }
     Ok(true)
-}
-
-fn is_whiteout(metadata: &Metadata) -> bool {
-    metadata.file_type().is_char_device() && metadata.rdev() == 0
 }
 
 fn is_same(
@@ -288,7 +264,7 @@ pub(crate) fn lay_on_top(
         make_parents(&below, upper, path)?;
         let place = upper.join(path);
         let Some(from) = from else {
-            whiteout(&place)?;
+            overlay::whiteout(&place)?;
             continue;
         };
         if from.is_symlink() {
@@ -309,8 +285,8 @@ fn merged(store: &Store, layers: &[Key]) -> Result<Key, FileError> {
         key.field("layer", &layer.0);
     }
     let key = key.finish();
-    let there = store.index().has_layer(&key);
-    if !there || !store.layer_path(&key).is_dir() || !store.is_layer_sound(&key) {
+    let known = store.index().has_layer(&key);
+    if !known || !is_there(store, &key) {
         let scratch = store.scratch("merge")?;
         let made = scratch.path().join("upper");
         make_folder(&made, 0o755)?;
@@ -341,12 +317,11 @@ fn merge_one(
 ) -> Result<(), FileError> {
     let mut names: BTreeMap<OsString, Vec<(PathBuf, Metadata)>> = BTreeMap::new();
     for folder in folders {
-        for (name, metadata) in list(folder)? {
+        for (name, metadata) in overlay::list(folder)? {
             names.entry(name.clone()).or_default().push((folder.join(name), metadata));
         }
-        if is_opaque(folder) {
-            rustix::fs::lsetxattr(into, "user.overlay.opaque", b"y", XattrFlags::empty())
-                .at("mark", into)?;
+        if overlay::is_opaque(folder) {
+            overlay::make_opaque(into)?;
             break;
         }
     }
@@ -362,7 +337,7 @@ fn merge_one(
                     let target = fs::read_link(top).at("read", top)?;
                     symlink(target, &place).at("make", &place)?;
                 }
-                false if is_whiteout(metadata) => whiteout(&place)?,
+                false if overlay::is_whiteout(metadata) => overlay::whiteout(&place)?,
                 false => fs::hard_link(top, &place).at("link", top)?,
             }
             continue;
@@ -370,8 +345,7 @@ fn merge_one(
         make_folder(&place, metadata.mode() & 0o7777 | 0o700)?;
         if folders.len() < entries.len() {
             // What is no folder, or is gone, hides what lies below that.
-            rustix::fs::lsetxattr(&place, "user.overlay.opaque", b"y", XattrFlags::empty())
-                .at("mark", &place)?;
+            overlay::make_opaque(&place)?;
         }
         modes.push((place.clone(), metadata.mode() & 0o7777));
         waiting.push((folders, place));

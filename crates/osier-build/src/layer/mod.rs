@@ -9,12 +9,12 @@ pub(crate) mod unpack;
 pub(crate) mod upper;
 
 pub use copied::copy_out;
-pub use patch_file::patch_fits;
+pub use patch_file::{OtherVersion, patch_fits};
 pub use patching::patch_reports;
 pub use unpack::{Packed, UnpackError, unpack_archive};
 
-/// The time that steps see as that of the sources, and that proto areas carry: 2020-01-01, seconds since 1970.
-pub(crate) const SOURCE_DATE: i64 = 1_577_836_800;
+/// The time that steps see as that of the sources, and that proto areas and images carry: 2020-01-01, seconds since 1970.
+pub const SOURCE_DATE: u32 = 1_577_836_800;
 
 /// The folder of a step's root that the installed output is taken from.
 pub(crate) const OUTPUT: &str = "output";

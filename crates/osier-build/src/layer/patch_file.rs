@@ -9,10 +9,15 @@ use osier_patch::{ParseError, Patch, Problem, packed};
 /// The name of a quilt list.
 pub(crate) const LIST: &str = "series";
 
-/// Says which version a patch is named for, where its name has the form `NAME-VERSION.patch` or `NAME-VERSION-….patch`.
+/// A patch is named for this version of its component, which has another.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("it is for version {0}")]
+pub struct OtherVersion(pub String);
+
+/// Checks which version a patch is named for, where its name has the form `NAME-VERSION.patch` or `NAME-VERSION-….patch`.
 ///
-/// A patch whose version is another than its component's is an error: it was made for another source.
-pub fn patch_fits(patch: &str, component: &str, version: &str) -> Result<(), String> {
+/// One that is named for another version than its component's was made for another source.
+pub fn patch_fits(patch: &str, component: &str, version: &str) -> Result<(), OtherVersion> {
     let file = patch.rsplit('/').next().unwrap_or(patch);
     let Some(rest) = file.strip_prefix(component).and_then(|rest| rest.strip_prefix('-')) else {
         return Ok(());
@@ -22,7 +27,7 @@ pub fn patch_fits(patch: &str, component: &str, version: &str) -> Result<(), Str
     }
     let stem = rest.strip_suffix(".patch").or_else(|| rest.strip_suffix(".diff")).unwrap_or(rest);
     let named = stem.split('-').next().unwrap_or(stem);
-    if named == version { Ok(()) } else { Err(named.to_owned()) }
+    if named == version { Ok(()) } else { Err(OtherVersion(named.to_owned())) }
 }
 
 /// Most bytes that a packed file may hold.
@@ -106,7 +111,7 @@ mod tests {
     fn patches_are_matched_with_versions_by_name() {
         assert_eq!(
             patch_fits("patches/kbd-2.6.1-backspace.patch", "kbd", "2.6.2"),
-            Err("2.6.1".to_owned())
+            Err(OtherVersion("2.6.1".to_owned()))
         );
         assert_eq!(patch_fits("patches/kbd-2.6.2.patch", "kbd", "2.6.2"), Ok(()));
         assert_eq!(patch_fits("patches/0001-fix.patch", "kbd", "2.6.2"), Ok(()));

@@ -13,7 +13,7 @@ use osier_patch::{
     series,
 };
 use osier_recipe::glob_matches;
-use osier_store::{FileError, IoContext, Key, LayerEntry, LayerKind, LayerStack, Store};
+use osier_store::{FileError, IoContext, Key, LayerEntry, LayerKind, LayerStack, Store, overlay};
 
 use crate::graph::{Component, FetchedPatches, Patching, Waiver};
 use crate::layer::patch_file::{self, LIST, patch_fits};
@@ -112,9 +112,7 @@ impl Ground<'_> {
                 let file = name.rsplit(':').next().unwrap_or(&name);
                 let read = match patch_fits(file, recipe, version) {
                     Ok(()) => read,
-                    Err(named) => {
-                        Err(format!("it is for version {named}, and `{recipe}` is {version}"))
-                    }
+                    Err(other) => Err(format!("{other}, and `{recipe}` is {version}")),
                 };
                 queue(&mut row, work, &name, &work.source, read);
             }
@@ -287,7 +285,7 @@ fn write(
             // A folder in its place hides it as well.
             None if is_made_below(path) => continue,
             None => {
-                upper::whiteout(&host)?;
+                overlay::whiteout(&host)?;
                 continue;
             }
         }

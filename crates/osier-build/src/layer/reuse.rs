@@ -6,20 +6,18 @@
 //! those that the kind names. Those are laid on top with a new time, for make to see. The step keeps the key of
 //! a clean run; its component's result is marked until a clean build has shown the same bytes.
 
-use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use osier_store::{FileError, IoContext, Key, Store};
+use osier_store::{FileError, Index, IoContext, Key, Store, overlay};
 
 use crate::graph::Reuse;
 
 /// Most layers that a step lies on beside those of the steps below. Each going on adds two, and every lookup of a
 /// file that is nowhere asks all of them.
-const MOST_LAYERS: usize = 16;
+pub(crate) const MOST_LAYERS: usize = 16;
 
 /// Most earlier runs that are compared.
 const MOST_COMPARED: usize = 4;
@@ -36,27 +34,47 @@ pub(crate) struct ReuseCall<'g> {
     pub(crate) layer: PathBuf,
 }
 
+/// An earlier run of a step: the layers that it made, the topmost first, and the step that it lay on.
+pub(crate) type Run = (Vec<Key>, Key);
+
+/// Gives the last runs of a class that are worth comparing, but for that of this key. They stay in the store.
+pub(crate) fn earlier(
+    store: &Store,
+    own: &Key,
+    class: &Key,
+    is_worth: impl Fn(&Index, &Run) -> bool,
+) -> Result<Vec<Run>, FileError> {
+    let look = store.look()?;
+    let known: Vec<Run> = {
+        let index = store.index();
+        let whole = |(key, below): (Key, Key)| {
+            let run = (index.layer(&key).filter(|_| key != *own)?, below);
+            is_worth(&index, &run).then_some(run)
+        };
+        index.reusable(class).filter_map(whole).take(MOST_COMPARED).collect()
+    };
+    look.hold(known.iter().flat_map(|(layers, below)| layers.iter().chain([below]).copied()))?;
+    Ok(known)
+}
+
+/// Says whether the layer of a key is there as it was recorded.
+pub(crate) fn is_there(store: &Store, key: &Key) -> bool {
+    store.layer_path(key).is_dir() && store.is_layer_sound(key)
+}
+
 /// Finds an earlier run to go on from; gives the layers to lie on, the topmost first.
 pub(crate) fn find(
     store: &Store,
     own: &Key,
     call: &ReuseCall<'_>,
 ) -> Result<Option<Vec<Key>>, FileError> {
-    let look = store.look()?;
-    let known: Vec<(Vec<Key>, Key)> = {
-        let index = store.index();
-        let whole = |(key, below): (Key, Key)| {
-            // A step below that is itself made of several layers would have to be compared as a stack.
-            let alone = index.layer(&below)?.len() == 1;
-            let layers = index.layer(&key).filter(|_| alone && key != *own)?;
-            (layers.len() < MOST_LAYERS).then_some((layers, below))
-        };
-        index.reusable(&call.class).filter_map(whole).take(MOST_COMPARED).collect()
-    };
-    look.hold(known.iter().flat_map(|(layers, below)| layers.iter().chain([below]).copied()))?;
+    let known = earlier(store, own, &call.class, |index, (layers, below)| {
+        // A step below that is itself made of several layers would have to be compared as a stack.
+        let alone = index.layer(below).is_some_and(|layers| layers.len() == 1);
+        alone && layers.len() < MOST_LAYERS
+    })?;
     for (mut layers, below) in known {
-        let there = |key: &Key| store.layer_path(key).is_dir() && store.is_layer_sound(key);
-        let there = layers.iter().chain([&below]).all(there);
+        let there = layers.iter().chain([&below]).all(|key| is_there(store, key));
         if there && same(&call.layer, &store.layer_path(&below), Path::new("/"), &call.reuse.files)?
         {
             layers.push(below);
@@ -109,8 +127,8 @@ fn is_same_folder(
     files: &[PathBuf],
     waiting: &mut Vec<(PathBuf, PathBuf, PathBuf)>,
 ) -> Result<bool, FileError> {
-    let (mine, theirs) = (list(one)?, list(other)?);
-    if mine.len() != theirs.len() || is_opaque(one) != is_opaque(other) {
+    let (mine, theirs) = (overlay::list(one)?, overlay::list(other)?);
+    if mine.len() != theirs.len() || overlay::is_opaque(one) != overlay::is_opaque(other) {
         return Ok(false);
     }
     for ((name, meta), (other_name, other_meta)) in mine.iter().zip(&theirs) {
@@ -137,21 +155,6 @@ fn is_same_folder(
         }
     }
     Ok(true)
-}
-
-pub(crate) fn list(folder: &Path) -> Result<BTreeMap<OsString, Metadata>, FileError> {
-    let mut names = BTreeMap::new();
-    for entry in fs::read_dir(folder).at("list", folder)? {
-        let entry = entry.at("list", folder)?;
-        let meta = entry.metadata().at("read", &entry.path())?;
-        names.insert(entry.file_name(), meta);
-    }
-    Ok(names)
-}
-
-pub(crate) fn is_opaque(folder: &Path) -> bool {
-    let mut value = [0u8; 4];
-    matches!(rustix::fs::lgetxattr(folder, "user.overlay.opaque", &mut value), Ok(1) if value[0] == b'y')
 }
 
 pub(crate) fn same_content(one: &Path, other: &Path) -> Result<bool, FileError> {

@@ -167,7 +167,7 @@ fn write_file(
 /// Gives a file what an archive would have said of it.
 fn seal(place: &Path) -> Result<(), FileError> {
     crate::layer::upper::set_mode(place, 0o644)?;
-    let time = rustix::fs::Timespec { tv_sec: SOURCE_DATE, tv_nsec: 0 };
+    let time = rustix::fs::Timespec { tv_sec: SOURCE_DATE as i64, tv_nsec: 0 };
     let times = rustix::fs::Timestamps { last_access: time, last_modification: time };
     rustix::fs::utimensat(rustix::fs::CWD, place, &times, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)
         .at("set the time of", place)

@@ -5,7 +5,7 @@ use osier_recipe::{Code, Diagnostic, EffectiveRecipe, Recipe, Spanned, glob_matc
 
 use super::{Definitions, PlanError};
 use crate::graph::{FetchedPatches, FileInput, OwnPatch, Patching, Waiver};
-use crate::layer::patch_file::{self, LIST, patch_fits};
+use crate::layer::patch_file::{self, LIST, OtherVersion, patch_fits};
 
 /// Finds the patches that a recipe names; gives them in order, with their files.
 pub(crate) fn own(
@@ -167,7 +167,7 @@ impl Finding<'_, '_> {
         if self.has(&file.path) {
             return;
         }
-        if let Err(named) = patch_fits(&file.path, &self.recipe.name, self.version) {
+        if let Err(OtherVersion(named)) = patch_fits(&file.path, &self.recipe.name, self.version) {
             let message = format!(
                 "the patch `{}` is for version {named}, and `{}` is {}",
                 file.path, self.recipe.name, self.version

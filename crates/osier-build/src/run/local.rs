@@ -102,7 +102,7 @@ impl Sandbox {
         by_hand: bool,
     ) -> Result<Self, DeskError> {
         let (store, scratch) = (desk.store(), desk.scratch());
-        let area = |digest| store.area(digest, SOURCE_DATE).map_err(BuildError::from);
+        let area = |digest| store.area(digest, SOURCE_DATE.into()).map_err(BuildError::from);
         let mut lowers = layers(order, desk);
         if order.environment.is_some() {
             lowers.push(desk.environment()?);

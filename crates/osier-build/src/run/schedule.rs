@@ -157,7 +157,7 @@ impl<'e, 'g> Run<'e, 'g> {
                 self.state.release(id);
                 continue;
             };
-            let free = crate::run::step_run::free_bytes(self.engine.store.root());
+            let free = osier_store::free_bytes(self.engine.store.root()).unwrap_or(u64::MAX);
             if job.run && free < settings.reserve {
                 self.fatal = Some(BuildError::NoSpace { free, reserve: settings.reserve });
                 return None;

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use osier_patch::PatchReport;
-use osier_store::{Digest, FileError, IoContext, Key, LayerStack, Store};
+use osier_store::{Digest, FileError, IoContext, Key, LayerStack, Store, free_bytes};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::failure::{Failure, FailureCause, Log, Machine, warning, write_record};
@@ -191,7 +191,7 @@ impl StepCall<'_> {
             fs::create_dir_all(&parent)
                 .at("make", &parent)
                 .map_err(|error| StepEnd::Failed(self.file(&error)))?;
-            self.store.lay_out(folder, &base, SOURCE_DATE).map_err(BuildError::from)?;
+            self.store.lay_out(folder, &base, SOURCE_DATE.into()).map_err(BuildError::from)?;
         }
         // No source has a name that begins so.
         let beside = upper.join("build/.unpacked");
@@ -288,7 +288,7 @@ impl StepCall<'_> {
         let Executed { end, cpu } = executed.map_err(|error| self.not_executed(error))?;
         if let Some(cause) = self.cause_of(end) {
             let machine = Machine {
-                disk_is_full: free_bytes(self.store.root()) < ALMOST_FULL,
+                disk_is_full: free_bytes(self.store.root()).is_ok_and(|free| free < ALMOST_FULL),
                 has_own_tmp: self.has_own_tmp,
                 processes: self.order.limits.processes,
             };
@@ -432,9 +432,4 @@ impl Desk for StepDesk<'_> {
 
 fn thread_processor_time() -> Duration {
     Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
-}
-
-/// Gives the bytes that an ordinary user can still write at a place; all there are if that is unknown.
-pub(crate) fn free_bytes(place: &Path) -> u64 {
-    rustix::fs::statvfs(place).map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize))
 }

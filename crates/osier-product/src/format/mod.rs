@@ -19,8 +19,8 @@ use osier_store::{Digest, IoContext as _, KeyBuilder, Store};
 
 use crate::content::{content, damaged};
 
-/// The time of everything in an image: 2020-01-01, seconds since 1970.
-const IMAGE_TIME: u32 = 1_577_836_800;
+/// The time of everything in an image.
+const IMAGE_TIME: u32 = osier_build::SOURCE_DATE;
 
 /// Where the step of the tool finds its commands.
 pub(crate) const COMMANDS: &str = "commands";

@@ -21,9 +21,6 @@ use crate::report::problem::diagnosed;
 use crate::report::problem::{Code, Outcome, Problem};
 use crate::workplace::Workplace;
 
-/// The suite of a project that names none: its `main` no longer changes, so pins stay good.
-const DEFAULT_SUITE: &str = "bookworm";
-
 /// A project with its lock.
 pub(crate) struct Project<'a> {
     pub(crate) workplace: &'a Workplace,
@@ -124,7 +121,7 @@ impl<'a> Project<'a> {
             workplace,
             store,
             library: Library::new(Some(workplace.project.clone())),
-            suite: DEFAULT_SUITE.to_owned(),
+            suite: osier_recipe::Project::DEFAULT_SUITE.to_owned(),
             default: None,
             profile: None,
             toolchain: None,

@@ -5,12 +5,13 @@ use std::rc::Rc;
 
 use osier_debian::{Archive, PackageEntry, Wanted, closure_without};
 use osier_recipe::{
-    Lock, LockedEnvironment, LockedFile, LockedPackage, LockedSource, Pin, SourceKind, Target,
+    Lock, LockedEnvironment, LockedFile, LockedPackage, LockedSource, Pin, SourceKind,
 };
 use osier_store::Digest;
 
 use super::Asked;
 use crate::network::{Download, Network, OTHER_MIRROR, Place, archive_problem};
+use crate::project::BUILD;
 use crate::report::problem::{Code, Outcome, Problem, chain};
 
 /// The suites of the archive that one command has opened.
@@ -29,7 +30,7 @@ impl<'n> Archives<'n> {
         if let Some((_, archive)) = self.open.iter().find(|(name, _)| name == suite) {
             return Ok(Rc::clone(archive));
         }
-        let archive = Rc::new(self.network.archive(suite, Target::X86_64.debian())?);
+        let archive = Rc::new(self.network.archive(suite, BUILD.debian())?);
         self.open.push((suite.to_owned(), Rc::clone(&archive)));
         Ok(archive)
     }
@@ -74,7 +75,7 @@ pub(super) fn pin_environment(
     let count = names.len();
     lock.add_environment(LockedEnvironment {
         suite: suite.to_owned(),
-        architecture: Target::X86_64.debian().to_owned(),
+        architecture: BUILD.debian().to_owned(),
         request: request.to_vec(),
         packages: names,
     });

@@ -1,11 +1,10 @@
 //! The pinned packages of programs that osier itself runs.
 
 use osier_build::{Environment, MissingPin, locked_environment};
-use osier_recipe::Target;
 
 use super::add;
 use crate::network::{Download, Place};
-use crate::project::Project;
+use crate::project::{BUILD, Project};
 use crate::report::problem::{Outcome, Problem};
 use crate::session::Session;
 
@@ -34,7 +33,7 @@ pub(crate) fn locked_tool(project: &Project<'_>, tool: &Tool<'_>) -> Option<Envi
     let mut request: Vec<String> = tool.packages.iter().map(|name| (*name).to_owned()).collect();
     request.sort();
     let suite = tool.suite.unwrap_or(&project.suite);
-    locked_environment(&project.lock, suite, Target::X86_64.debian(), &request)
+    locked_environment(&project.lock, suite, BUILD.debian(), &request)
 }
 
 /// Lists the packages of an environment as files to fetch.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use osier_store::{Digest, IoContext, Store, flush_file_system, sync_folder};
+use osier_store::{Digest, IoContext, Store, settle};
 
 use super::{out_folder, target_folder, wanted};
 use crate::beside::Beside;
@@ -59,7 +59,7 @@ pub(crate) fn run(
                         );
                     }
                     std::fs::create_dir_all(folder).at("make", folder)?;
-                    deliver(&store, digest, folder, &place)?;
+                    deliver(&store, digest, &place)?;
                 }
             }
             // The process ends: to give thousands of components back piece by piece would only take time.
@@ -71,13 +71,11 @@ pub(crate) fn run(
 }
 
 /// Lays an output out beside its place, and renames it once it is on the disk.
-fn deliver(store: &Store, digest: &Digest, folder: &Path, place: &Path) -> Outcome<()> {
+fn deliver(store: &Store, digest: &Digest, place: &Path) -> Outcome<()> {
     let beside = Beside::folder(place)?;
     let made = beside.path().join("output");
     store
-        .lay_out(digest, &made, 1_577_836_800)
+        .lay_out(digest, &made, osier_build::SOURCE_DATE.into())
         .map_err(|error| crate::engine::unread(store, error))?;
-    flush_file_system(folder)?;
-    std::fs::rename(&made, place).at("rename", &made)?;
-    Ok(sync_folder(folder)?)
+    Ok(settle(&made, place)?)
 }

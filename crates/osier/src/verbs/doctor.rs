@@ -50,7 +50,7 @@ pub(crate) fn run(workplace: &Workplace) -> Outcome<()> {
         show.result(format!("{mark:<7} {}{rest}", label(*feature)));
     }
     let free = folder.ancestors().find(|folder| folder.is_dir()).unwrap_or(&folder);
-    let free = crate::network::free_bytes(free);
+    let free = osier_store::free_bytes(free).unwrap_or(u64::MAX);
     show.result(format!(
         "{:<7} {} of disk free at {}{}",
         if free > 8 << 30 { "ok" } else { "low" },

@@ -8,7 +8,7 @@ use osier_recipe::FileKind;
 use crate::cli::{Cli, ReferenceKind};
 use crate::report::codes::{Code, Exit};
 use crate::report::event::{Event, name};
-use crate::report::problem::Outcome;
+use crate::report::problem::{Outcome, Problem};
 use crate::workplace::Workplace;
 
 /// Writes the manual page, in roff.
@@ -29,7 +29,9 @@ pub(crate) fn completions(workplace: &Workplace, shell: clap_complete::Shell) {
 /// Writes a generated reference to standard output.
 pub(crate) fn write(kind: ReferenceKind) -> Outcome<()> {
     let schema = |kind| {
-        serde_json::to_string_pretty(&osier_recipe::json_schema(kind)).unwrap_or_default() + "\n"
+        serde_json::to_string_pretty(&osier_recipe::json_schema(kind))
+            .map(|text| text + "\n")
+            .map_err(|error| Problem::defect(&format!("a schema cannot be written: {error}")))
     };
     let text = match kind {
         ReferenceKind::Commands => commands(),
@@ -53,12 +55,12 @@ pub(crate) fn write(kind: ReferenceKind) -> Outcome<()> {
         }
         ReferenceKind::Events => events(),
         ReferenceKind::Keys => osier_recipe::reference_markdown(),
-        ReferenceKind::RecipeSchema => schema(FileKind::Recipe),
-        ReferenceKind::KindSchema => schema(FileKind::Kind),
-        ReferenceKind::SystemSchema => schema(FileKind::System),
-        ReferenceKind::MachineSchema => schema(FileKind::Machine),
-        ReferenceKind::ProjectSchema => schema(FileKind::Project),
-        ReferenceKind::LockSchema => schema(FileKind::Lock),
+        ReferenceKind::RecipeSchema => schema(FileKind::Recipe)?,
+        ReferenceKind::KindSchema => schema(FileKind::Kind)?,
+        ReferenceKind::SystemSchema => schema(FileKind::System)?,
+        ReferenceKind::MachineSchema => schema(FileKind::Machine)?,
+        ReferenceKind::ProjectSchema => schema(FileKind::Project)?,
+        ReferenceKind::LockSchema => schema(FileKind::Lock)?,
     };
     crate::report::screen::data(text.as_bytes());
     Ok(())

@@ -154,7 +154,7 @@ fn what_a_script_has_written_is_told() {
     let edit = SourceEdit::between("source", &before, &after);
     assert_eq!(edit.written_by(std::slice::from_ref(&script)), [""; 0]);
     fs::write(script.join("build/source/d/b"), "x").unwrap();
-    whiteout(&script.join("build/source/new")).unwrap();
+    overlay::whiteout(&script.join("build/source/new")).unwrap();
     assert_eq!(edit.written_by(&[script]), ["d/b", "new"]);
 }
 

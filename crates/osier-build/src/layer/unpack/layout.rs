@@ -10,7 +10,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use osier_archive::{Archive, Content, Entry, Kind, ReadError, Time};
-use osier_store::{FileError, IoContext};
+use osier_store::{FileError, IoContext, free_bytes};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 
@@ -46,9 +46,7 @@ impl<'a> Room<'a> {
             return Ok(());
         }
         self.since = 0;
-        let free = rustix::fs::statvfs(self.into)
-            .map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
-        if free >= self.reserve {
+        if free_bytes(self.into).map_or(true, |free| free >= self.reserve) {
             return Ok(());
         }
         let source = io::Error::new(
@@ -110,7 +108,7 @@ pub(super) struct Layout<'a> {
 }
 
 /// What a folder looks like that no entry describes.
-const IMPLIED: Looks = (0o755, Timespec { tv_sec: SOURCE_DATE, tv_nsec: 0 });
+const IMPLIED: Looks = (0o755, Timespec { tv_sec: SOURCE_DATE as i64, tv_nsec: 0 });
 
 impl<'a> Layout<'a> {
     pub(super) fn new(

@@ -55,7 +55,7 @@ fn tree(folder: &Path) -> BTreeMap<String, String> {
                 .as_bytes()
                 .escape_ascii()
                 .to_string();
-            let time = (metadata.mtime() != SOURCE_DATE)
+            let time = (metadata.mtime() != i64::from(SOURCE_DATE))
                 .then(|| (metadata.mtime(), metadata.mtime_nsec()));
             let looks = if metadata.is_dir() {
                 waiting.push(host);
@@ -187,7 +187,11 @@ fn holes_and_times_are_what_they_should_be() {
     let unpacked = try_unpack("x.tar", &all["no folders"], 1);
     for folder in ["", "a", "a/b"] {
         let metadata = fs::metadata(unpacked.place().join(folder)).unwrap();
-        assert_eq!((metadata.mode() & 0o7777, metadata.mtime()), (0o755, SOURCE_DATE), "{folder}");
+        assert_eq!(
+            (metadata.mode() & 0o7777, metadata.mtime()),
+            (0o755, i64::from(SOURCE_DATE)),
+            "{folder}"
+        );
     }
 }
 
@@ -400,7 +404,7 @@ fn a_compressed_file_is_one_file_and_another_is_as_it_is() {
     let made = unpacked.place().join("fix.patch");
     assert_eq!(fs::read(&made).unwrap(), b"text\n");
     let metadata = fs::metadata(&made).unwrap();
-    assert_eq!((metadata.mode() & 0o7777, metadata.mtime()), (0o644, SOURCE_DATE));
+    assert_eq!((metadata.mode() & 0o7777, metadata.mtime()), (0o644, i64::from(SOURCE_DATE)));
 
     put_file(&unpacked.folder.path().join("archive"), "fix.patch.gz", &unpacked.place()).unwrap();
     assert_eq!(fs::read(unpacked.place().join("fix.patch.gz")).unwrap(), bytes);

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use osier_store::{Digest, IoContext as _, Store, Tree, TreeNode, sync_folder};
+use osier_store::{Digest, IoContext as _, Store, Tree, TreeNode, parents, sync_folder};
 use serde_json::{Value, json};
 
 use crate::beside::{self, Beside};
@@ -246,11 +246,6 @@ pub(crate) fn without_empty_folders(tree: &Tree, source: &Tree) -> Tree {
         }
     }
     kept
-}
-
-/// Gives the folders above a path, the outermost first.
-fn parents(path: &[u8]) -> impl Iterator<Item = &[u8]> {
-    path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| &path[..at])
 }
 
 fn insert_parents(tree: &mut Tree, path: &[u8]) {

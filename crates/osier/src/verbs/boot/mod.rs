@@ -26,7 +26,7 @@ use crate::session::{Session, launcher};
 use crate::source::tools::Tool;
 use crate::system::{self, Built};
 use crate::tool::emulator::SandboxedQemu;
-use crate::workplace::Workplace;
+use crate::workplace::{Workplace, boot_id};
 use disks::ReadyDisk;
 
 /// The packages of the tool that boots x86_64 machines.
@@ -288,10 +288,10 @@ fn emulator<'s>(session: &mut Session<'s>, architecture: Target) -> Outcome<Sand
 /// Finds out once for each boot of this host whether KVM can be used.
 fn accelerator(session: &Session<'_>, emulator: &SandboxedQemu<'_>) -> Outcome<Accelerator> {
     let (workplace, store) = (session.workplace, session.store);
-    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let boot = boot_id();
     let known = store.root().join("kvm");
     let noted = std::fs::read_to_string(&known).unwrap_or_default();
-    if let Some(answer) = noted.strip_prefix(boot.trim()).filter(|_| !boot.trim().is_empty()) {
+    if let Some(answer) = noted.strip_prefix(&boot) {
         return Ok(if answer.trim() == "kvm" { Accelerator::Kvm } else { Accelerator::Tcg });
     }
     let scratch = store.scratch("kvm")?;
@@ -299,7 +299,7 @@ fn accelerator(session: &Session<'_>, emulator: &SandboxedQemu<'_>) -> Outcome<A
     if probe.accelerator == Accelerator::Tcg {
         workplace.reporter.tell(&Event::KvmUnused { reason: probe.reason.clone() });
     }
-    store.put_note(&known, format!("{} {}\n", boot.trim(), probe.accelerator.name()).as_bytes())?;
+    store.put_note(&known, format!("{boot} {}\n", probe.accelerator.name()).as_bytes())?;
     Ok(probe.accelerator)
 }
 

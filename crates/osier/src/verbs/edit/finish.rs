@@ -40,7 +40,7 @@ pub(super) fn run(session: &mut Session<'_>, edit: &Edit, message: Option<&str>)
     let changes = SourceEdit::between("", &source, &now).changes;
     if changes.is_empty() {
         edit.forget()?;
-        reporter.result(&format!("  done   nothing was changed; {ended}"));
+        reporter.result(format!("  done   nothing was changed; {ended}"));
         reporter.result(&kept);
         return Ok(());
     }
@@ -50,7 +50,7 @@ pub(super) fn run(session: &mut Session<'_>, edit: &Edit, message: Option<&str>)
         // The patch was written, and osier was stopped before it could forget the edit.
         if is_as(&base, &session.project, &source, &now)?.is_empty() {
             edit.forget()?;
-            reporter.result(&format!("  done   the recipe has all changes already; {ended}"));
+            reporter.result(format!("  done   the recipe has all changes already; {ended}"));
             reporter.result(&kept);
             return Ok(());
         }
@@ -93,11 +93,11 @@ pub(super) fn run(session: &mut Session<'_>, edit: &Edit, message: Option<&str>)
         reporter.result(line);
     }
     for file in &written.files {
-        reporter.result(&format!("         {file}"));
+        reporter.result(format!("         {file}"));
     }
-    reporter.result(&format!("  done   the patch gives exactly the edited source; {ended}"));
+    reporter.result(format!("  done   the patch gives exactly the edited source; {ended}"));
     reporter.result(&kept);
-    reporter.result(&format!("  next   osier build {recipe}"));
+    reporter.result(format!("  next   osier build {recipe}"));
     Ok(())
 }
 
