@@ -52,6 +52,10 @@ fn formats(out: &mut String) {
             "| {name} | {summary} | {compressions} | `NAME.{suffix}` | {size} | {tool} |"
         );
     }
+    out.push('\n');
+    for row in FORMATS.iter().filter(|row| !row.note.is_empty()) {
+        let _ = writeln!(out, "- {}: {}", row.name, row.note);
+    }
 }
 
 /// The table and those below it, each once, in the order of their keys.

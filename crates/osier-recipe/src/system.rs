@@ -357,14 +357,18 @@ impl Image {
     fn check_level(&self, walk: &mut Walk, level: u8, node: &Node<'_>) {
         // What the format does not have has been told.
         let Some(row) = self.format.row().compression(self.compression) else { return };
+        let (name, format) = (self.compression.as_str(), self.format.as_str());
         let Some(levels) = &row.levels else {
-            let message = "an image that is not compressed has no level";
-            walk.error(Code::Conflict, &node.span(), message);
+            let message = match self.compression {
+                Compression::None => "an image that is not compressed has no level".to_owned(),
+                _ => format!("{name} has no levels for the format {format}"),
+            };
+            let error = walk.error(Code::Conflict, &node.span(), message);
+            error.hints.push("leave `level` out".into());
             return;
         };
         if !levels.contains(&level) {
             let (least, most) = (levels.start(), levels.end());
-            let (name, format) = (self.compression.as_str(), self.format.as_str());
             let message = format!("{name} has no level {level} for the format {format}");
             let error = walk.error(Code::WrongForm, &node.span(), message);
             error.hints.push(format!("write a number from {least} to {most}"));

@@ -5,17 +5,20 @@ use std::io::{BufWriter, Write as _};
 
 use osier_build::MakeError;
 use osier_image::{BTRFS_VERSION, BtrfsError, BtrfsIdentity, write_btrfs};
+use osier_recipe::Image;
 use osier_store::{Digest, IoContext as _};
 
-use super::{IMAGE_TIME, Writing, identities};
+use super::{IMAGE_TIME, Writer, Writing, identities};
 use crate::content::content;
 
-pub(super) fn version() -> String {
+pub(super) static WRITER: Writer = Writer { version, write };
+
+fn version(_: &Image) -> String {
     BTRFS_VERSION.to_owned()
 }
 
 /// The identities of the file system follow from what it is made of.
-pub(super) fn write(writing: &Writing<'_>) -> Result<Vec<String>, MakeError> {
+fn write(writing: &Writing<'_>) -> Result<Vec<String>, MakeError> {
     let [file_system, device] = identities("btrfs", &writing.made_of);
     let [chunks, _] = identities("btrfs chunks", &writing.made_of);
     let identity = BtrfsIdentity { file_system, device, chunks };

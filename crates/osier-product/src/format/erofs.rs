@@ -4,17 +4,19 @@ use osier_build::MakeError;
 use osier_image::TAR_VERSION;
 use osier_recipe::{Compression, Image};
 
-use super::{IMAGE_TIME, Writing, identities, text};
+use super::{IMAGE_TIME, Writer, Writing, identities, text};
 
 /// The version of the commands below.
 const COMMANDS: u32 = 1;
 
-pub(super) fn version(image: &Image) -> String {
+pub(super) static WRITER: Writer = Writer { version, write };
+
+fn version(image: &Image) -> String {
     format!("{TAR_VERSION} {COMMANDS} {}", compression(image).unwrap_or_default())
 }
 
 /// The check reads every compressed block.
-pub(super) fn write(writing: &Writing<'_>) -> Result<Vec<String>, MakeError> {
+fn write(writing: &Writing<'_>) -> Result<Vec<String>, MakeError> {
     let archive = writing.archive()?;
     let [identity, _] = identities("erofs", &archive).map(text);
     let compress = compression(writing.image).map_or_else(String::new, |how| format!(" -z{how}"));

@@ -2,18 +2,21 @@
 
 use osier_build::MakeError;
 use osier_image::{Ext4Size, TAR_VERSION};
+use osier_recipe::Image;
 
-use super::{Writing, identities, text};
+use super::{Writer, Writing, identities, text};
 
 /// The version of the commands below.
 const COMMANDS: u32 = 1;
 
-pub(super) fn version() -> String {
+pub(super) static WRITER: Writer = Writer { version, write };
+
+fn version(_: &Image) -> String {
     format!("{TAR_VERSION} {COMMANDS}")
 }
 
 /// Nothing is left for the kernel to write at the first mount, and what mke2fs would draw by lot is given.
-pub(super) fn write(writing: &Writing<'_>) -> Result<Vec<String>, MakeError> {
+fn write(writing: &Writing<'_>) -> Result<Vec<String>, MakeError> {
     let archive = writing.archive()?;
     let [identity, seed] = identities("ext4", &archive).map(text);
     let fitting = || Ext4Size::fitting(writing.tree);

@@ -9,15 +9,17 @@ use osier_image::{Compression, Compressor, CpioWriter, NEWC_VERSION};
 use osier_recipe::{Compression as Named, Image};
 use osier_store::IoContext as _;
 
-use super::{IMAGE_TIME, Writing};
+use super::{IMAGE_TIME, Writer, Writing};
 use crate::content::content;
 
-pub(super) fn version(image: &Image) -> String {
+pub(super) static WRITER: Writer = Writer { version, write };
+
+fn version(image: &Image) -> String {
     let compression = compression(image);
     format!("{NEWC_VERSION} {compression:?} {}", compression.encoder_version())
 }
 
-pub(super) fn write(writing: &Writing<'_>) -> Result<(), MakeError> {
+fn write(writing: &Writing<'_>) -> Result<Vec<String>, MakeError> {
     let compression = compression(writing.image);
     compression.check().map_err(|error| writing.wrong(error))?;
     let threads = u32::try_from(writing.place.jobs).ok().and_then(NonZeroU32::new);
@@ -30,7 +32,8 @@ pub(super) fn write(writing: &Writing<'_>) -> Result<(), MakeError> {
     written.map_err(|error| writing.failed(&error))?;
     let (compressor, _) = writer.finish().map_err(|error| writing.failed(&error))?;
     let mut file = compressor.finish().at("write", &place)?;
-    Ok(file.flush().at("write", &place)?)
+    file.flush().at("write", &place)?;
+    Ok(Vec::new())
 }
 
 /// How the archive is compressed.

@@ -34,24 +34,31 @@ pub(crate) struct Writing<'a> {
     pub(crate) place: &'a MakePlace<'a>,
 }
 
-/// Gives the version of what writes an image: other versions may give other bytes, so that it belongs into keys.
-pub(crate) fn version(image: &Image) -> String {
-    match image.format {
-        Format::Initramfs => initramfs::version(image),
-        Format::Ext4 => ext4::version(),
-        Format::Erofs => erofs::version(image),
-        Format::Btrfs => btrfs::version(),
+/// What a module of a format gives.
+struct Writer {
+    /// Gives the version of what writes an image: other versions may give other bytes, so that it belongs into keys.
+    version: fn(&Image) -> String,
+    /// Writes an image, or what its tool makes it of; gives the commands of the tool, where there is one.
+    write: fn(&Writing<'_>) -> Result<Vec<String>, MakeError>,
+}
+
+fn writer(format: Format) -> &'static Writer {
+    match format {
+        Format::Initramfs => &initramfs::WRITER,
+        Format::Ext4 => &ext4::WRITER,
+        Format::Erofs => &erofs::WRITER,
+        Format::Btrfs => &btrfs::WRITER,
     }
 }
 
-/// Writes an image, or what its tool makes it of; gives the commands of the tool, where there is one.
+/// Gives the version of what writes an image.
+pub(crate) fn version(image: &Image) -> String {
+    (writer(image.format).version)(image)
+}
+
+/// Writes an image, or what its tool makes it of; gives the commands of the tool.
 pub(crate) fn write(writing: &Writing<'_>) -> Result<Vec<String>, MakeError> {
-    match writing.image.format {
-        Format::Initramfs => initramfs::write(writing).map(|()| Vec::new()),
-        Format::Ext4 => ext4::write(writing),
-        Format::Erofs => erofs::write(writing),
-        Format::Btrfs => btrfs::write(writing),
-    }
+    (writer(writing.image.format).write)(writing)
 }
 
 impl Writing<'_> {

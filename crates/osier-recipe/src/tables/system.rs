@@ -61,8 +61,7 @@ pub static IMAGE: Table = Table::new(
         Key::new(
             "compression",
             Choice(&["gzip", "xz", "zstd", "lz4", "none"]),
-            "How it is compressed: one of the format's compressions, or without it the first. Of EROFS Linux reads `xz` from \
-             5.16 on and `zstd` from 6.10 on.",
+            "How it is compressed: one of the format's compressions, or without it the first.",
             "\"zstd\"",
         ),
         Key::new(
@@ -74,7 +73,7 @@ pub static IMAGE: Table = Table::new(
         Key::new(
             "size",
             Form(&SIZE),
-            "The size of an ext4 or btrfs image. Without it what its files need; an ext4 one has some room then, a btrfs one none.",
+            "The size of an image whose format can be given one. Default: what its files need.",
             "\"64M\"",
         ),
         Key::new(

@@ -205,7 +205,7 @@ codes! {
     NotBootable = "I002", Usage, "a system cannot be booted: it has no kernel, or is a component",
         "`osier boot` needs a system with a `kernel`, and an initramfs among its images or a machine with a disk to boot from.";
     ImageFailed = "I003", Failed, "a disk image could not be made",
-        "The image is made by mke2fs, mkfs.erofs or, for btrfs, osier itself, and then checked by e2fsck, fsck.erofs or btrfs check; the screen shows the last lines of the one that failed. `Could not allocate block` and `No space left` mean that the system's `size` for the image is too small: give it a larger one, or leave it out and osier reckons it from the files.";
+        "The image is made by osier or by the program that its format names, and then checked by one (`docs/reference/keys.md` lists the formats); the screen shows the last lines of the one that failed. `Could not allocate block` and `No space left` mean that the system's `size` for the image is too small: give it a larger one, or leave it out and osier reckons it from the files.";
     NotMeasured = "I004", Usage, "a system cannot be measured: it is not built, or has no image",
         "`osier size` reads what is in the store and builds nothing. The components that are missing are listed; `osier build SYSTEM` makes them.";
     EditGone = "E001", Usage, "the folder in which a source is edited is gone, or is no folder",

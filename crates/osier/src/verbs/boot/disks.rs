@@ -74,7 +74,7 @@ pub(crate) fn systems(project: &Project<'_>, machine: &MachineFile) -> Outcome<V
                 project,
                 match known.as_slice() {
                     [] => error.hint(format!(
-                        "add an `[[image]]` of the format `ext4`, `erofs` or `btrfs` to the system `{name}`"
+                        "add an `[[image]]` of a disk's format to the system `{name}`, such as `ext4`"
                     )),
                     known => error.hint(format!("its disk images are: {}", known.join(", "))),
                 },
