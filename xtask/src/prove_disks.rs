@@ -13,8 +13,10 @@ const FILES: &str = "name = \"files\"\noverlays = [\"overlay\"]\nmanifest = \"ma
     [[image]]\nname = \"roomy\"\nformat = \"ext4\"\nsize = \"64M\"\n\
     [[image]]\nname = \"small\"\nformat = \"erofs\"\n\
     [[image]]\nname = \"smaller\"\nformat = \"erofs\"\ncompression = \"xz\"\nlevel = 9\n\
-    [[image]]\nname = \"sound\"\nformat = \"btrfs\"\n";
-const MANIFEST: &str = "d dev 0755 root root\nc dev/console 0600 root root 5 1\nf etc/greeting 0644 root root\n\
+    [[image]]\nname = \"sound\"\nformat = \"btrfs\"\n\
+    [[image]]\nname = \"packed\"\nformat = \"squashfs\"\n\
+    [[image]]\nname = \"plain\"\nformat = \"squashfs\"\ncompression = \"none\"\n";
+const MANIFEST: &str = "d . 0711 7 8\nd dev 0755 root root\nc dev/console 0600 root root 5 1\nf etc/greeting 0644 root root\n\
     f etc/secret 4700 70000 70001\nh etc/also=etc/secret\n";
 
 fn write_files(shop: &Workshop) -> Result<()> {
@@ -26,7 +28,15 @@ fn write_files(shop: &Workshop) -> Result<()> {
 
 /// Images are made without any right, are sound, and have the same bytes in another folder and store.
 pub(crate) fn images(store: &Path) -> Result<()> {
-    let names = ["root.ext4", "roomy.ext4", "small.erofs", "smaller.erofs", "sound.btrfs"];
+    let names = [
+        "root.ext4",
+        "roomy.ext4",
+        "small.erofs",
+        "smaller.erofs",
+        "sound.btrfs",
+        "packed.squashfs",
+        "plain.squashfs",
+    ];
     let mut first: Vec<Vec<u8>> = Vec::new();
     let other = store.with_file_name("proof-store-images");
     for (name, store) in [("images", store), ("images/again/in-another-folder", &other)] {
@@ -50,6 +60,7 @@ pub(crate) fn images(store: &Path) -> Result<()> {
             shop.write("systems/files/system.toml", &FILES.replace("\"64M\"", "\"1M\""))?;
             let words = ["build", "files", "--out", "made"];
             shop.bad(&words, 1, &["error[S001]", "roomy@x86_64:mke2fs", "a larger `size`"])?;
+            read_squashfs(&shop)?;
         } else {
             for ((name, bytes), first) in names.iter().zip(&bytes).zip(&first) {
                 ensure!(bytes == first, "{name} has other bytes in another folder and store");
@@ -61,9 +72,40 @@ pub(crate) fn images(store: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Reads squashfs images by a program that is not from their writer's.
+const READER: &str = "name = \"look\"\nversion = \"1\"\nsource = { path = \"images\" }\npackages = [\"squashfs-tools-ng\"]\n\
+    [[step]]\nname = \"look\"\nrun = '''\nfor image in *.squashfs; do\n  echo \"$image:\"; rdsquashfs -s / $image; rdsquashfs -d $image\n\
+    rdsquashfs -c etc/greeting $image; sqfs2tar $image | tar --numeric-owner -tvf -\ndone\n\
+    cp *.squashfs $OUTPUT\n'''\n";
+
+fn read_squashfs(shop: &Workshop) -> Result<()> {
+    shop.write("recipes/look/recipe.toml", READER)?;
+    let names = ["packed.squashfs", "plain.squashfs"];
+    for name in names {
+        let bytes = std::fs::read(shop.project.join("made").join(name))?;
+        shop.write(&format!("recipes/look/images/{name}"), &bytes)?;
+    }
+    shop.good(&["build", "look"])?;
+    let log = shop.good(&["log", "look:look"])?;
+    for name in names {
+        let (_, said) = log.split_once(&format!("\n{name}:\n")).context("it was looked at")?;
+        for line in [
+            "Access: 0711\nUID: 7 (",
+            "GID: 8 (",
+            "nod dev/console 0600 0 0 c 5 1\n",
+            "hello from a disk\n",
+            "-rws------ 70000/70001 1500000 2020-01-01 00:00 etc/also\n",
+            "etc/secret link to etc/also\n",
+        ] {
+            ensure!(said.contains(line), "{name} should have `{line}`:\n{said}");
+        }
+    }
+    Ok(())
+}
+
 /// What the library's smallest kernel lacks for disks, and for a challenge without an initramfs.
 const FRAGMENT: &str = "CONFIG_PCI=y\nCONFIG_BLOCK=y\nCONFIG_BLK_DEV=y\nCONFIG_VIRTIO_MENU=y\nCONFIG_VIRTIO_PCI=y\nCONFIG_VIRTIO_BLK=y\n\
-    CONFIG_EXT4_FS=y\nCONFIG_MISC_FILESYSTEMS=y\nCONFIG_EROFS_FS=y\nCONFIG_EROFS_FS_ZIP=y\nCONFIG_EROFS_FS_ZIP_LZMA=y\nCONFIG_BTRFS_FS=y\n\
+    CONFIG_EXT4_FS=y\nCONFIG_MISC_FILESYSTEMS=y\nCONFIG_EROFS_FS=y\nCONFIG_EROFS_FS_ZIP=y\nCONFIG_EROFS_FS_ZIP_LZMA=y\nCONFIG_BTRFS_FS=y\nCONFIG_SQUASHFS=y\nCONFIG_SQUASHFS_ZSTD=y\n\
     CONFIG_DEVTMPFS_MOUNT=y\nCONFIG_FW_CFG_SYSFS=y\nCONFIG_FW_CFG_SYSFS_CMDLINE=y\n";
 const MACHINE: &str = "architecture = \"x86_64\"\nboard = \"q35\"\nconsole = \"ttyS0\"\n";
 const DISKS: &str = "[[disk]]\nname = \"root\"\nsystem = \"files\"\nread_only = true\n\
@@ -170,7 +212,7 @@ pub(crate) fn disks(store: &Path) -> Result<()> {
     }
     println!("prove disks: another system's images, a kept and a fresh disk over two boots");
 
-    for format in ["ext4", "erofs", "btrfs"] {
+    for format in ["ext4", "erofs", "btrfs", "squashfs"] {
         let own = "root=/dev/vda init=/init qemu_fw_cfg.ioport=12@0x510:0:1:4";
         shop.write(
             &format!("machines/{format}.toml"),

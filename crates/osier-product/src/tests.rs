@@ -17,7 +17,8 @@ const SYSTEM: &str = "name = \"tiny\"\ncomponents = [\"stuff\"]\noverlays = [\"f
     [[image]]\nname = \"initrd\"\nformat = \"initramfs\"\ncompression = \"none\"\n\
     [[image]]\nname = \"root\"\nformat = \"ext4\"\n\
     [[image]]\nname = \"small\"\nformat = \"erofs\"\n\
-    [[image]]\nname = \"sound\"\nformat = \"btrfs\"\n";
+    [[image]]\nname = \"sound\"\nformat = \"btrfs\"\n\
+    [[image]]\nname = \"packed\"\nformat = \"squashfs\"\n";
 
 /// What is changed, and how.
 type Change<T> = (&'static str, fn(&mut T));
@@ -253,9 +254,10 @@ fn a_system_is_a_root_and_its_images_in_the_graph() {
         "tiny/root@x86_64",
         "tiny/small@x86_64",
         "tiny/sound@x86_64",
+        "tiny/packed@x86_64",
     ];
     assert_eq!(names, expected);
-    assert_eq!(images, [2, 3, 4, 5].map(ComponentId));
+    assert_eq!(images, [2, 3, 4, 5, 6].map(ComponentId));
     assert!(!is_product(graph.component(ComponentId(0))));
     for id in images {
         let component = graph.component(id);

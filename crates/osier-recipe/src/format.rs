@@ -13,6 +13,8 @@ pub enum Format {
     Erofs,
     /// A disk with a btrfs file system.
     Btrfs,
+    /// A disk with a squashfs file system, which is read-only.
+    Squashfs,
 }
 
 /// How an image is compressed.
@@ -73,7 +75,7 @@ pub struct ImageTool {
     pub packages: &'static [&'static str],
 }
 
-/// The first stable suite whose mke2fs (1.47.1) and mkfs.erofs (1.6) read a tar archive.
+/// The first stable suite whose mke2fs (1.47.1), mkfs.erofs (1.6) and mksquashfs (4.6) read a tar archive.
 const SUITE: &str = "trixie";
 
 const fn compressed(
@@ -82,6 +84,10 @@ const fn compressed(
     levels: RangeInclusive<u8>,
 ) -> CompressionRow {
     CompressionRow { compression, suffix, levels: Some(levels) }
+}
+
+const fn levelless(compression: Compression) -> CompressionRow {
+    CompressionRow { compression, suffix: "", levels: None }
 }
 
 const PLAIN: CompressionRow =
@@ -101,7 +107,7 @@ pub(crate) static NAMES: [&str; TABLE.len()] = {
     names
 };
 
-const TABLE: [FormatRow; 4] = [
+const TABLE: [FormatRow; 5] = [
     FormatRow {
         format: Format::Initramfs,
         name: "initramfs",
@@ -165,6 +171,27 @@ const TABLE: [FormatRow; 4] = [
             packages: &["dash", "btrfs-progs"],
         }),
         note: "Without a `size` it has what its files need and no room.",
+    },
+    FormatRow {
+        format: Format::Squashfs,
+        name: "squashfs",
+        summary: "a disk with a squashfs file system, which is read-only",
+        suffix: "squashfs",
+        compressions: &[
+            compressed(Compression::Zstd, "", 1..=22),
+            levelless(Compression::Xz),
+            compressed(Compression::Gzip, "", 1..=9),
+            levelless(Compression::Lz4),
+            PLAIN,
+        ],
+        sized: false,
+        tool: Some(ImageTool {
+            program: "mksquashfs",
+            suite: SUITE,
+            packages: &["dash", "squashfs-tools"],
+        }),
+        note: "The kernel needs the compression's own option, such as `CONFIG_SQUASHFS_ZSTD`, and `CONFIG_SQUASHFS_ZLIB` for \
+               `none`.",
     },
 ];
 

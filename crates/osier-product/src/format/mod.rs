@@ -7,6 +7,7 @@ mod btrfs;
 mod erofs;
 mod ext4;
 mod initramfs;
+mod squashfs;
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write as _};
@@ -48,6 +49,7 @@ fn writer(format: Format) -> &'static Writer {
         Format::Ext4 => &ext4::WRITER,
         Format::Erofs => &erofs::WRITER,
         Format::Btrfs => &btrfs::WRITER,
+        Format::Squashfs => &squashfs::WRITER,
     }
 }
 

@@ -80,10 +80,10 @@ fn a_source_can_say_how_its_file_is_packed() {
 
 #[test]
 fn images_of_disks_have_their_own_defaults_and_are_not_booted_from() {
-    let text = "name = \"x\"\nmanifest = \"m\"\n[[image]]\nname = \"root\"\nformat = \"ext4\"\nsize = \"64M\"\n[[image]]\nname = \"small\"\nformat = \"erofs\"\n[[image]]\nname = \"start\"\nformat = \"initramfs\"\n";
+    let text = "name = \"x\"\nmanifest = \"m\"\n[[image]]\nname = \"root\"\nformat = \"ext4\"\nsize = \"64M\"\n[[image]]\nname = \"small\"\nformat = \"erofs\"\n[[image]]\nname = \"start\"\nformat = \"initramfs\"\n[[image]]\nname = \"packed\"\nformat = \"squashfs\"\n";
     let system = System::parse("system.toml", text, None).unwrap();
     let files: Vec<String> = system.images.iter().map(Image::file_name).collect();
-    assert_eq!(files, ["root.ext4", "small.erofs", "start.cpio.zst"]);
+    assert_eq!(files, ["root.ext4", "small.erofs", "start.cpio.zst", "packed.squashfs"]);
     let root = system.image("root").unwrap();
     assert_eq!(
         (root.format, root.compression, root.size),

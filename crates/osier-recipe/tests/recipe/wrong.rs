@@ -149,7 +149,7 @@ pub(crate) const CASES: &[(&str, FileKind, &str)] = &[
     (
         "disk images",
         System,
-        "name = \"x\"\nmanifest = \"manifest\"\n[[image]]\nname = \"a\"\nformat = \"squashfs\"\n[[image]]\nname = \"b\"\nformat = \"ext4\"\ncompression = \"zstd\"\nsize = \"6K\"\n[[image]]\nname = \"c\"\nformat = \"erofs\"\ncompression = \"gzip\"\nsize = \"64M\"\n[[image]]\nname = \"d\"\nformat = \"erofs\"\nlevel = 0\n[[image]]\nname = \"e\"\nformat = \"initramfs\"\ncompression = \"lz4\"\n[boot]\nimage = \"b\"\n",
+        "name = \"x\"\nmanifest = \"manifest\"\n[[image]]\nname = \"a\"\nformat = \"jffs2\"\n[[image]]\nname = \"b\"\nformat = \"ext4\"\ncompression = \"zstd\"\nsize = \"6K\"\n[[image]]\nname = \"c\"\nformat = \"erofs\"\ncompression = \"gzip\"\nsize = \"64M\"\n[[image]]\nname = \"d\"\nformat = \"erofs\"\nlevel = 0\n[[image]]\nname = \"e\"\nformat = \"initramfs\"\ncompression = \"lz4\"\n[[image]]\nname = \"f\"\nformat = \"squashfs\"\ncompression = \"xz\"\nlevel = 6\n[[image]]\nname = \"g\"\nformat = \"squashfs\"\ncompression = \"gzip\"\nlevel = 0\nsize = \"1M\"\n[boot]\nimage = \"b\"\n",
     ),
     (
         "boot scripts",
