@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
@@ -57,7 +58,7 @@ fn main() -> Result<()> {
         ["prove", names @ ..] if !names.is_empty() => prove::run(names),
         _ => bail!(
             "usage: cargo xtask ci | test | generate | check [--cycles] | deny | fuzz [TARGET…] [SECONDS] | bench [index | builds | c-only] | prove NAME… ({})",
-            prove::NAMES.join(", ")
+            prove::names().join(", ")
         ),
     }
 }
@@ -79,8 +80,10 @@ fn run(words: &[&str]) -> Result<()> {
             command.env_remove(name);
         }
     }
+    let begun = Instant::now();
     let status = command.args(arguments).current_dir(root()).status();
     let status = status.with_context(|| format!("cannot run {program}"))?;
+    println!("after {} s", begun.elapsed().as_secs());
     if !status.success() {
         bail!("`{}` ended with {status}", words.join(" "));
     }

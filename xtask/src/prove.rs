@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::prove_changes::changes;
 use crate::prove_disks::{disks, images};
@@ -26,97 +26,81 @@ use crate::root;
 use crate::run as command;
 use crate::workshop::Workshop;
 
+/// A proof, on a store.
+type Part = fn(&Path) -> Result<()>;
+
+/// A name for some proofs.
+struct Proof {
+    name: &'static str,
+    /// Whether it is among all, which CI runs: it takes minutes at most, and compiles no kernel of its own.
+    in_all: bool,
+    parts: &'static [Part],
+}
+
+const fn quick(name: &'static str, parts: &'static [Part]) -> Proof {
+    Proof { name, in_all: true, parts }
+}
+
+const fn slow(name: &'static str, parts: &'static [Part]) -> Proof {
+    Proof { name, in_all: false, parts }
+}
+
 /// The proofs there are.
-pub(crate) const NAMES: &[&str] = &[
-    "initrd",
-    "verdicts",
-    "steps",
-    "changes",
-    "images",
-    "disks",
-    "shell",
-    "config",
-    "fragments",
-    "git",
-    "jobs",
-    "store",
-    "kill",
-    "kill-quick",
-    "kill-places",
-    "kill-kernel",
-    "kill-random",
-    "power",
-    "reuse",
-    "reuse-inputs",
-    "toolchain",
-    "toolchain-parts",
-    "ovm",
-    "ovm-quick",
-    "patches",
-    "edit",
-    "all",
+const PROOFS: &[Proof] = &[
+    quick("initrd", &[initrd]),
+    quick("verdicts", &[verdicts]),
+    quick("steps", &[steps]),
+    quick("changes", &[changes]),
+    quick("images", &[images]),
+    quick("shell", &[shell]),
+    quick("config", &[config]),
+    quick("fragments", &[fragments]),
+    quick("git", &[prove_git::run]),
+    quick("jobs", &[jobs]),
+    quick("patches", &[prove_patches::patches]),
+    quick("toolchain-parts", &[prove_toolchain::parts]),
+    quick("edit", &[edit]),
+    quick("store", &[prove_store::all]),
+    quick("kill-quick", &[prove_kill::quick]),
+    slow("disks", &[disks]),
+    slow("kill", &[prove_kill::all, prove_kill_random::all]),
+    slow("kill-places", &[prove_kill::all]),
+    slow("kill-kernel", &[prove_kill::kernel]),
+    slow("kill-random", &[prove_kill_random::all]),
+    slow("toolchain", &[prove_toolchain::run]),
+    slow("ovm", &[prove_ovm::all]),
+    slow("ovm-quick", &[prove_ovm::quick]),
+    slow("power", &[prove_power::all]),
+    slow("reuse", &[prove_reuse::reuse]),
+    slow("reuse-inputs", &[prove_reuse::inputs]),
 ];
 
-/// A proof, on a store.
-type Proof = fn(&Path) -> Result<()>;
+/// Stands for all quick proofs.
+const ALL: &str = "all";
 
-fn proofs(name: &str) -> Result<&'static [Proof]> {
-    Ok(match name {
-        "initrd" => &[initrd],
-        "steps" => &[steps],
-        "verdicts" => &[verdicts],
-        "changes" => &[changes],
-        "images" => &[images],
-        "shell" => &[shell],
-        "config" => &[config],
-        "fragments" => &[fragments],
-        "git" => &[prove_git::run],
-        "jobs" => &[jobs],
-        "patches" => &[prove_patches::patches],
-        "edit" => &[edit],
-        "kill-quick" => &[prove_kill::quick],
-        // Not among all of them: they take long, or compile kernels of their own.
-        "disks" => &[disks],
-        "kill" => &[prove_kill::all, prove_kill_random::all],
-        "kill-places" => &[prove_kill::all],
-        "kill-kernel" => &[prove_kill::kernel],
-        "kill-random" => &[prove_kill_random::all],
-        "store" => &[prove_store::all],
-        "toolchain" => &[prove_toolchain::run],
-        "toolchain-parts" => &[prove_toolchain::parts],
-        "ovm" => &[prove_ovm::all],
-        "ovm-quick" => &[prove_ovm::quick],
-        "power" => &[prove_power::all],
-        "reuse" => &[prove_reuse::reuse],
-        "reuse-inputs" => &[prove_reuse::inputs],
-        "all" => &[
-            initrd,
-            verdicts,
-            steps,
-            changes,
-            images,
-            shell,
-            config,
-            fragments,
-            prove_git::run,
-            jobs,
-            prove_patches::patches,
-            prove_toolchain::parts,
-            edit,
-            prove_store::all,
-            prove_kill::quick,
-        ],
-        _ => bail!("there is no proof `{name}`; there are: {}", NAMES.join(", ")),
-    })
+/// The names of all proofs.
+pub(crate) fn names() -> Vec<&'static str> {
+    PROOFS.iter().map(|proof| proof.name).chain([ALL]).collect()
+}
+
+fn find(name: &str) -> Result<Vec<&'static Proof>> {
+    let is_meant = |proof: &&Proof| if name == ALL { proof.in_all } else { proof.name == name };
+    let found: Vec<_> = PROOFS.iter().filter(is_meant).collect();
+    ensure!(!found.is_empty(), "there is no proof `{name}`; there are: {}", names().join(", "));
+    Ok(found)
 }
 
 /// Runs the proofs of these names one after the other, on a store that begins empty.
 pub(crate) fn run(names: &[&str]) -> Result<()> {
     let store = root().join("target/proof-store");
-    let all: Vec<&[Proof]> = names.iter().map(|name| proofs(name)).collect::<Result<_>>()?;
+    let all: Vec<Vec<&Proof>> = names.iter().map(|name| find(name)).collect::<Result<_>>()?;
     command(&["cargo", "build", "--release", "--locked"])?;
     for proof in all.into_iter().flatten() {
-        proof(&store)?;
+        let begun = Instant::now();
+        for part in proof.parts {
+            part(&store)?;
+        }
+        println!("prove {}: {} s", proof.name, begun.elapsed().as_secs());
     }
     command(&[
         "target/release/osier",

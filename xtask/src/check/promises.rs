@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use syn::{Attribute, Item};
+use syn::{Attribute, Expr, ExprLit, Item, Lit, Meta};
 
 use crate::prove;
 
@@ -50,7 +50,7 @@ pub(crate) fn wrong(root: &Path) -> Result<Vec<String>> {
 /// Tells whether there is a test or a proof of this name.
 fn is_there(root: &Path, named: &str) -> Result<()> {
     if let Some(proof) = named.strip_prefix("cargo xtask prove ") {
-        return prove::NAMES.contains(&proof).then_some(()).context("there is no such proof");
+        return prove::names().contains(&proof).then_some(()).context("there is no such proof");
     }
     let (of_crate, rest) =
         named.split_once(' ').context("write CRATE FILE::TEST or `cargo xtask prove NAME`")?;
@@ -62,12 +62,19 @@ fn is_there(root: &Path, named: &str) -> Result<()> {
     holds_test(&parsed.items, test).then_some(()).context("the file has no test of that name")
 }
 
+/// Tells whether an ignored test is run all the same, which its reason says.
+fn is_run(ignored: &Attribute) -> bool {
+    let Meta::NameValue(reason) = &ignored.meta else { return false };
+    let Expr::Lit(ExprLit { lit: Lit::Str(reason), .. }) = &reason.value else { return false };
+    reason.value().contains("`cargo xtask test` runs it")
+}
+
 fn holds_test(items: &[Item], name: &str) -> bool {
     items.iter().any(|item| match item {
         Item::Fn(function) => {
             function.sig.ident == name
                 && has(&function.attrs, "test")
-                && !has(&function.attrs, "ignore")
+                && function.attrs.iter().filter(|one| one.path().is_ident("ignore")).all(is_run)
         }
         Item::Mod(module) => {
             module.content.as_ref().is_some_and(|(_, items)| holds_test(items, name))
@@ -92,6 +99,7 @@ mod tests {
     use super::*;
 
     const TESTS: &str = "#[test]\nfn plain() {}\nfn no_test() {}\n#[test]\n#[ignore]\nfn slow() {}\n\
+        #[test]\n#[ignore = \"needs root; `cargo xtask test` runs it\"]\nfn of_root() {}\n\
         mod tests { proptest! { #[test] fn drawn(a in 0..9u8) {} } #[test] fn inner() {} }\n// fn comment()\n";
 
     fn told(promises: &str) -> Vec<String> {
@@ -106,14 +114,13 @@ mod tests {
     #[test]
     fn promises_with_their_tests_are_good() {
         let good = "# Promises\n\n1. One. — `one tests/all.rs::plain`, `one tests/all.rs::inner`\n\
-            2. Two. — `one tests/all.rs::drawn`\n\n## More\n\n3. Three. — `cargo xtask prove initrd`\n";
+            3. Three. — `one tests/all.rs::drawn`\n\n## More\n\n2. Two. — `cargo xtask prove initrd`, `one tests/all.rs::of_root`\n";
         assert_eq!(told(good), [""; 0]);
     }
 
     #[test]
     fn a_promise_that_nothing_shows_is_told_with_its_line() {
         for (line, what) in [
-            ("2. Two. — `one tests/all.rs::plain`", "follows promise 0"),
             ("1. One.", "names no test"),
             ("1. One. — by faith", "names no test"),
             ("1. One. — `one tests/all.rs::gone`", "no test of that name"),
@@ -133,5 +140,14 @@ mod tests {
             );
         }
         assert_eq!(told("# Promises\n"), ["docs/promises.md holds no promise"]);
+        let plain = "One. — `one tests/all.rs::plain`";
+        assert_eq!(
+            told(&format!("1. {plain}\n3. {plain}\n")),
+            ["docs/promises.md: 3 is the highest of 2 numbers"]
+        );
+        assert_eq!(
+            told(&format!("1. {plain}\n1. {plain}\n")),
+            ["docs/promises.md:2: there are two promises 1"]
+        );
     }
 }
