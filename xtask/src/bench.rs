@@ -25,7 +25,7 @@ pub(crate) fn cost(shop: &Workshop, times: u32, words: &[&str]) -> Result<f64> {
 
 /// Runs a program so many times in a project; gives the milliseconds of CPU time of the middle one of all runs: others on
 /// the machine can make single ones twice as long.
-fn cost_of(shop: &Workshop, times: u32, words: &[&str]) -> Result<f64> {
+pub(crate) fn cost_of(shop: &Workshop, times: u32, words: &[&str]) -> Result<f64> {
     let (program, arguments) = words.split_first().context("nothing to run")?;
     let mut costs = Vec::new();
     for _ in 0..times {
@@ -148,6 +148,18 @@ pub(crate) fn all() -> Result<()> {
 
 /// Measures the next build with an unchanged source folder of a kernel's size, and the floor: a walk with an lstat of each file.
 fn source_folder(shop: &Workshop) -> Result<(f64, f64)> {
+    write_source_folder(shop)?;
+    shop.good(&["build", "big"])?;
+    // Files that were written just before they were read are read once more.
+    let text = shop.good(&["build", "big"])?;
+    ensure!(!text.contains("run  "), "all should be built:\n{text}");
+    let folder = cost(shop, 5, &["build", "big"])?;
+    let floor = cost_of(shop, 5, &["find", "recipes/big/src", "-size", "+9999G"])?;
+    Ok((folder, floor))
+}
+
+/// Writes a component whose source is a folder of a kernel's size.
+pub(crate) fn write_source_folder(shop: &Workshop) -> Result<()> {
     for number in 0..KERNEL_FILES {
         let folder = number % KERNEL_FOLDERS;
         let path = format!("recipes/big/src/{}/{}/{number}.c", folder % 50, folder / 50);
@@ -156,14 +168,7 @@ fn source_folder(shop: &Workshop) -> Result<(f64, f64)> {
     shop.write(
         "recipes/big/recipe.toml",
         "name = \"big\"\nsource = { path = \"src\" }\n[[step]]\nname = \"install\"\nrun = \"echo > $OUTPUT/big\"\n",
-    )?;
-    shop.good(&["build", "big"])?;
-    // Files that were written just before they were read are read once more.
-    let text = shop.good(&["build", "big"])?;
-    ensure!(!text.contains("run  "), "all should be built:\n{text}");
-    let folder = cost(shop, 5, &["build", "big"])?;
-    let floor = cost_of(shop, 5, &["find", "recipes/big/src", "-size", "+9999G"])?;
-    Ok((folder, floor))
+    )
 }
 
 /// Measures a build in which exactly one step has to run.

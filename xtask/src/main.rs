@@ -1,4 +1,4 @@
-//! Chores of the repository: `cargo xtask ci`, `test`, `generate`, `check [--cycles]`, `deny`, `fuzz`, `bench [index | builds | c-only]`, `prove NAME`.
+//! Chores of the repository: `cargo xtask ci`, `test`, `generate`, `check [--cycles]`, `deny`, `fuzz`, `bench [against PROGRAM | index | builds | c-only]`, `prove NAME`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,6 +7,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 mod bench;
+mod bench_against;
 mod bench_builds;
 mod bench_c_only;
 mod bench_index;
@@ -52,6 +53,7 @@ fn main() -> Result<()> {
         ["deny"] => cargo_tools::deny(),
         ["fuzz", rest @ ..] => fuzz::all(rest),
         ["bench"] => bench::all().and_then(|()| bench_index::all()),
+        ["bench", "against", other] => bench_against::all(std::path::Path::new(other)),
         ["bench", "index"] => bench_index::all(),
         ["bench", "builds"] => bench_builds::all(),
         ["bench", "c-only"] => bench_c_only::all(),
