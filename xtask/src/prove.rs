@@ -1,6 +1,5 @@
 //! Slow proofs on whole systems: `cargo xtask prove NAME`.
 
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Instant;
 
@@ -11,14 +10,12 @@ use crate::prove_disks::{disks, images};
 use crate::prove_edit::edit;
 use crate::prove_fragments::fragments;
 use crate::prove_git;
-use crate::prove_jobs::jobs;
 use crate::prove_kill;
 use crate::prove_kill_random;
 use crate::prove_ovm;
 use crate::prove_patches;
 use crate::prove_power;
 use crate::prove_reuse;
-use crate::prove_store;
 use crate::prove_terminal::{config, shell};
 use crate::prove_toolchain;
 use crate::prove_verdicts::verdicts;
@@ -49,18 +46,15 @@ const fn slow(name: &'static str, parts: &'static [Part]) -> Proof {
 const PROOFS: &[Proof] = &[
     quick("initrd", &[initrd]),
     quick("verdicts", &[verdicts]),
-    quick("steps", &[steps]),
     quick("changes", &[changes]),
     quick("images", &[images]),
     quick("shell", &[shell]),
     quick("config", &[config]),
     quick("fragments", &[fragments]),
     quick("git", &[prove_git::run]),
-    quick("jobs", &[jobs]),
     quick("patches", &[prove_patches::patches]),
     quick("toolchain-parts", &[prove_toolchain::parts]),
     quick("edit", &[edit]),
-    quick("store", &[prove_store::all]),
     quick("kill-quick", &[prove_kill::quick]),
     slow("disks", &[disks]),
     slow("kill", &[prove_kill::all, prove_kill_random::all]),
@@ -155,114 +149,5 @@ fn damage(store: &Path) -> Result<()> {
         "only the step that made it should run again:\n{text}"
     );
     println!("prove initrd: a damaged program was found, set aside and installed again");
-    Ok(())
-}
-
-const MAKEFILE: &str = "hello: hello.c\n\t$(CC) -o $@ hello.c\ninstall: hello\n\tinstall -D hello $(DESTDIR)$(prefix)/bin/hello\n";
-const HELLO: &str = "#include <stdio.h>\nint main(void) { puts(\"hello\"); return 0; }\n";
-const RECIPE: &str =
-    "name = \"hello\"\nversion = \"1.0\"\nkind = \"make\"\nsource = { path = \"src\" }\n";
-
-fn hello(shop: &Workshop, source: &str, recipe: &str) -> Result<()> {
-    shop.write("recipes/hello/src/Makefile", MAKEFILE)?;
-    shop.write("recipes/hello/src/hello.c", source)?;
-    shop.write("recipes/hello/recipe.toml", recipe)
-}
-
-/// Failures, logs, shells, retries, patches and reasons, on a small program compiled from a local folder.
-fn steps(store: &Path) -> Result<()> {
-    let shop = Workshop::new("steps", store)?;
-    hello(&shop, HELLO, RECIPE)?;
-    let first = shop.digest("hello")?;
-    let text = shop.good(&["build", "hello"])?;
-    ensure!(!text.contains("run  "), "nothing should run again:\n{text}");
-
-    // A compiler error: the failure screen leads with it, and the log and the shell are where it says.
-    hello(&shop, &HELLO.replace("puts", "putz(1); nothing; puts"), RECIPE)?;
-    let why = shop.good(&["why", "hello"])?;
-    ensure!(why.contains("the source folder hello changed"), "{why}");
-    let screen = shop.bad(
-        &["build", "hello"],
-        1,
-        &["error[S001]: hello:build ended with exit status 2", "first     hello.c:2:"],
-    )?;
-    ensure!(
-        screen.contains("osier shell hello:build") && screen.contains("command   make"),
-        "{screen}"
-    );
-    let log = shop.good(&["log", "hello:build"])?;
-    ensure!(log.contains("error: ") && log.contains("+ make"), "{log}");
-    let status = shop.good(&["status", "hello"])?;
-    ensure!(status.contains("hello  failed: hello:build"), "{status}");
-    // The next build fails at the same step, and unpacks nothing again.
-    let again = shop.bad(&["build", "hello"], 1, &["run  hello:build"])?;
-    ensure!(!again.contains("hello:unpack"), "{again}");
-    // An edit in the failed layer, then the step again from there: it serves this build and is recorded nowhere.
-    let fix = [
-        "shell",
-        "hello",
-        "--then",
-        "retry",
-        "--",
-        "sed",
-        "-i",
-        "s/putz(1); nothing; //",
-        "hello.c",
-    ];
-    let text = shop.good(&fix)?;
-    ensure!(text.contains("(made by hand, not recorded)"), "{text}");
-    shop.bad(&["build", "hello"], 1, &["hello:build ended with exit status 2"])?;
-    // The same environment by hand as in the step.
-    let seen = shop.good(&[
-        "shell",
-        "hello:build",
-        "--",
-        "sh",
-        "-c",
-        "pwd; id -u; uname -n; echo $NAME $SOURCE",
-    ])?;
-    ensure!(seen.contains("/build/hello\n0\nosier\nhello /build/hello\n"), "{seen}");
-    hello(&shop, HELLO, RECIPE)?;
-    ensure!(shop.digest("hello")? == first, "the same source should give the same output");
-
-    // Patches: one that fits, one for another version, one that does not apply.
-    let patch = |text: &str| {
-        format!(
-            "--- a/hello.c\n+++ b/hello.c\n@@ -1,2 +1,2 @@\n #include <stdio.h>\n-{text}\n+int main(void) {{ puts(\"patched\"); return 0; }}\n"
-        )
-    };
-    let line = HELLO.lines().nth(1).unwrap_or_default();
-    let patched = format!("{RECIPE}patches = [\"patches/*.patch\"]\n");
-    hello(&shop, HELLO, &patched)?;
-    shop.bad(&["build", "hello"], 2, &["error[R019]", "patches/*.patch"])?;
-    shop.write("recipes/hello/patches/0001-words.patch", &patch(line))?;
-    ensure!(shop.digest("hello")? != first, "the patch should change the output");
-    shop.write("recipes/hello/patches/hello-2.0-more.patch", &patch(line))?;
-    shop.bad(&["build", "hello"], 2, &["is for version 2.0, and `hello` is 1.0"])?;
-    std::fs::remove_file(shop.project.join("recipes/hello/patches/hello-2.0-more.patch"))?;
-    shop.write(
-        "recipes/hello/patches/0001-words.patch",
-        &patch("int main(void) { puts(\"other\"); return 0; }"),
-    )?;
-    shop.bad(
-        &["build", "hello"],
-        1,
-        &["hello:patch", "hello.c: hunk 1 (line 3 of the patch) does not fit at line 1"],
-    )?;
-    hello(&shop, HELLO, RECIPE)?;
-    ensure!(shop.digest("hello")? == first, "a removed patch should leave nothing behind");
-    let changed = shop.good(&["build", "hello"])?;
-    ensure!(!changed.contains("run  "), "{changed}");
-
-    // Without namespaces and overlays: the same bytes, in a store of its own, and only for root.
-    if std::fs::metadata("/proc/self")?.uid() == 0 {
-        let text = shop.good(&["--degraded", "build", "hello"])?;
-        ensure!(text.contains("warning: degraded mode"), "{text}");
-        ensure!(text.contains("run  hello:build") && text.contains(&first), "{text}");
-        shop.bad(&["--degraded", "boot", "initrd"], 2, &["cannot be booted in the degraded mode"])?;
-    } else {
-        shop.bad(&["--degraded", "build", "hello"], 1, &["S008"])?;
-    }
-    println!("prove steps: failures, logs, shells, retries, patches and reasons are as promised");
     Ok(())
 }

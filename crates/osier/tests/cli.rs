@@ -6,9 +6,11 @@ mod editing;
 mod measured;
 mod recovery;
 mod space;
+mod steps;
 mod stores;
 mod targets;
 mod terminal;
+mod trouble;
 
 use std::fs;
 use std::path::Path;

@@ -2,6 +2,8 @@
 //! environment of this machine's own programs.
 #![expect(clippy::unwrap_used, reason = "a failure in a helper is a failure of its test")]
 
+mod taken_back;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,7 +14,7 @@ use crate::space::Space;
 const PROGRAMS: &str = "sh cat cp head ln mkdir sleep";
 
 /// A Debian package of a few programs of this machine, with their libraries.
-fn programs() -> &'static Path {
+pub(crate) fn programs() -> &'static Path {
     static PACKAGE: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
     let (_, package) = PACKAGE.get_or_init(|| {
         let folder = tempfile::tempdir().unwrap();
