@@ -4,14 +4,14 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use osier_build::{Field, FieldValue, Make, MakeError, MakePlace};
+use osier_build::{Field, FieldValue, Make, MakeError, MakePlace, NotMade, ProductPart};
 use osier_check::{Finding, ROOT_CHECKS_VERSION};
 use osier_image::{Composition, FsTree, RECORD_VERSION, Role, read_record, write_record};
-use osier_recipe::Image;
+use osier_recipe::{Image, Takes};
 use osier_store::{Digest, FileError, IoContext as _, Store, TreeNode};
 
 use crate::compose::{PartArea, Parts, wrong};
-use crate::format::{self, Writing};
+use crate::format::{self, TakenBytes, Writing};
 
 /// The version of how systems are composed; raised when equal inputs begin to give another root file system.
 const COMPOSE_FORMAT: u32 = 2;
@@ -125,10 +125,27 @@ fn log(composition: &Composition<Digest>, findings: &[Finding]) -> String {
     text
 }
 
-/// Writes an image of a root file system, or what its tool makes it of.
+/// A file of an image.
+#[derive(Debug, Clone)]
+pub(crate) struct TakenFile {
+    /// Its path in the image.
+    pub(crate) path: String,
+    /// The need that it is in.
+    pub(crate) need: usize,
+    /// Its path there.
+    pub(crate) from: String,
+    /// What that is, for messages.
+    pub(crate) of: String,
+    /// Where a person changes it.
+    pub(crate) place: String,
+}
+
+/// Writes an image, or what its tool makes it of.
 #[derive(Debug)]
 pub(crate) struct WriteImage {
     pub(crate) image: Image,
+    /// The files of a format that takes files; one of the root has it as its only need.
+    pub(crate) files: Vec<TakenFile>,
     /// Where the image is written down.
     pub(crate) place: String,
 }
@@ -147,18 +164,88 @@ impl Make for WriteImage {
         let place = &self.place;
         field(Field { name: "its format", value: FieldValue::Words(&how), place });
         field(Field { name: "its file", value: FieldValue::Words(&file), place });
+        if let Some(label) = &self.image.label {
+            field(Field { name: "its label", value: FieldValue::Words(label), place });
+        }
+        for TakenFile { path, need, from, of, place } in &self.files {
+            let name = format!("the file `{path}` in it");
+            let from = format!("{from} of {of}, need {need}");
+            field(Field { name: &name, value: FieldValue::Words(&from), place });
+        }
         let name = "the way that osier writes such images";
         field(Field { name, value: FieldValue::Words(&version), place: "" });
     }
 
     fn make(&self, place: &MakePlace<'_>) -> Result<String, MakeError> {
-        let root = place.needs.first().ok_or_else(|| wrong("the image has no root", Vec::new()))?;
-        let (tree, made_of) = root_of(place.store, root)?;
         let image = &self.image;
-        let commands = format::write(&Writing { tree: &tree, made_of, image, place })?;
-        format::leave(&commands, place.build)?;
-        let nodes = tree.node_count();
-        Ok(format!("{} of {nodes} files, folders, links and devices\n", image.file_name()))
+        let name = image.file_name();
+        let (tree, made_of, files) = match image.format.row().takes {
+            Takes::Root => {
+                let root = place.needs.first();
+                let root = root.ok_or_else(|| wrong("the image has no root", Vec::new()))?;
+                let (tree, made_of) = root_of(place.store, root)?;
+                (tree, made_of, Vec::new())
+            }
+            Takes::Files { .. } => {
+                let files = self.taken(place)?;
+                let record = files.iter().map(|file| format!("{} {}\n", file.content, file.path));
+                let mut record = record.collect::<Vec<_>>();
+                record.sort();
+                (FsTree::new(), Digest::of(record.concat().as_bytes()), files)
+            }
+        };
+        let writing = Writing { tree: &tree, files: &files, made_of, image, place };
+        format::leave(&format::write(&writing)?, place.build)?;
+        Ok(match image.format.row().takes {
+            Takes::Root => {
+                format!("{name} of {} files, folders, links and devices\n", tree.node_count())
+            }
+            Takes::Files { .. } => {
+                let lines = self
+                    .files
+                    .iter()
+                    .map(|file| format!("    {} from {} of {}\n", file.path, file.from, file.of));
+                format!("{name} of {} files\n{}", files.len(), lines.collect::<String>())
+            }
+        })
+    }
+}
+
+impl WriteImage {
+    /// Finds the files of the image in its needs; tells of all that are not there.
+    fn taken(&self, place: &MakePlace<'_>) -> Result<Vec<TakenBytes>, MakeError> {
+        let (mut files, mut missing) = (Vec::new(), Vec::new());
+        for file in &self.files {
+            let need = place.needs.get(file.need);
+            let need = need.ok_or_else(|| wrong("a part of the image is missing", Vec::new()))?;
+            let tree = place.store.tree(need)?;
+            match tree.get(file.from.as_bytes()) {
+                Some(TreeNode::File { content, size, .. }) => {
+                    let path = file.path.clone();
+                    files.push(TakenBytes { path, content: *content, size: *size });
+                }
+                other => {
+                    let is = match other {
+                        None => "does not install".to_owned(),
+                        Some(TreeNode::Folder { .. }) => "installs as a folder".to_owned(),
+                        Some(_) => "installs as a link".to_owned(),
+                    };
+                    let TakenFile { path, from, of, place, .. } = file;
+                    missing.push(format!("{place}: `{path}` is to be `{from}`, which {of} {is}"));
+                }
+            }
+        }
+        if missing.is_empty() {
+            return Ok(files);
+        }
+        let message =
+            format!("{} of the files of {} are not there", missing.len(), self.image.file_name());
+        Err(MakeError::Wrong(NotMade {
+            part: ProductPart::Image,
+            message,
+            lines: missing,
+            hint: None,
+        }))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Putting the nodes of a product into a planned graph.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use osier_build::{
@@ -8,12 +9,15 @@ use osier_build::{
     Work,
 };
 use osier_check::Finding;
-use osier_recipe::{ComponentRef, EffectiveSystem, ImageTool, Jobs, Spanned, Target};
+use osier_recipe::{
+    ComponentRef, Content, EffectiveSystem, Image, ImageFile, ImageTool, Jobs, Spanned, Takes,
+    Target,
+};
 use osier_store::{BlobError, Digest, Key, Store, TreeNode};
 
 use crate::compose::{PartArea, Parts};
 use crate::format::COMMANDS;
-use crate::node::{AreaFrom, ComposeRoot, FINDINGS, RootArea, WriteImage};
+use crate::node::{AreaFrom, ComposeRoot, FINDINGS, RootArea, TakenFile, WriteImage};
 
 /// The part that is the root file system. No image has a name that begins so.
 const ROOT: &str = "_root";
@@ -38,6 +42,10 @@ pub enum Unplanned<'s> {
     NoOutput(&'s Spanned<ComponentRef>, Vec<String>),
     /// The packages of a tool are not pinned.
     NoTool(ImageTool),
+    /// An image takes the kernel, and the graph has none.
+    NoKernel(&'s Range<usize>),
+    /// An image takes one that is not there, or itself; the reader of systems tells it before.
+    NoImage(&'s Range<usize>),
 }
 
 /// Says whether a component is a part of a product.
@@ -56,29 +64,8 @@ pub fn add<'s>(
     environment: &dyn Fn(&ImageTool) -> Option<Environment>,
 ) -> Result<Vec<ComponentId>, Unplanned<'s>> {
     let system = product.system;
-    if system.system.images.is_empty() {
-        return Ok(Vec::new());
-    }
     let name = &system.system.name;
     let origin = &system.system.origin;
-    let line = |span: &std::ops::Range<usize>| format!("{}:{}", origin.file(), origin.line(span));
-    let Parts { areas, manifest, accounts } = product.parts.clone();
-    let overlay = |area: PartArea| RootArea {
-        name: area.name,
-        from: AreaFrom::Overlay(area.tree),
-        place: area.place,
-    };
-    let mut areas: Vec<RootArea> = areas.into_iter().map(overlay).collect();
-    let mut needs = Vec::new();
-    for reference in &system.components {
-        areas.push(RootArea {
-            name: format!("component {}", reference.value),
-            from: AreaFrom::Need(needs.len()),
-            place: line(&reference.span),
-        });
-        needs.push(input(graph, goal(&reference.name), reference)?);
-    }
-    let root = ComposeRoot { areas, manifest, accounts, place: origin.file().to_owned() };
     let nothing = Environment { key: Key([0; 32]), request: Vec::new(), packages: Vec::new() };
     let nothing = Arc::new(nothing);
     let node = |part: &str, needs, environment, outputs| Component {
@@ -95,25 +82,132 @@ pub fn add<'s>(
         variables: BTreeMap::new(),
         files: Vec::new(),
     };
-    let found = Output { name: FOUND.to_owned(), patterns: vec![FINDINGS.to_owned()] };
-    let place = system.manifest.map_or(&name.span, |manifest| &manifest.span);
-    let component = node(ROOT, needs, Arc::clone(&nothing), vec![found]);
-    let root = push(graph, component, vec![("compose", make(root), line(place))]);
-    let mut images = Vec::new();
-    for image in &system.system.images {
+    let line = |span: &Range<usize>| format!("{}:{}", origin.file(), origin.line(span));
+    let images = &system.system.images;
+    let takes_root = |image: &Image| matches!(image.format.row().takes, Takes::Root);
+    let root = match images.iter().any(takes_root) {
+        false => None,
+        true => {
+            let (needs, root) = composing(graph, product, goal)?;
+            let found = Output { name: FOUND.to_owned(), patterns: vec![FINDINGS.to_owned()] };
+            let place = system.manifest.map_or(&name.span, |manifest| &manifest.span);
+            let component = node(ROOT, needs, Arc::clone(&nothing), vec![found]);
+            Some(push(graph, component, vec![("compose", make(root), line(place))]))
+        }
+    };
+    let mut made: Vec<Option<ComponentId>> = vec![None; images.len()];
+    for at in in_order(images) {
+        let image = &images[at];
+        let place = line(&image.name.span);
+        let (needs, files) = match root.filter(|_| takes_root(image)) {
+            Some(component) => (vec![main_of(component)], Vec::new()),
+            None => taking(graph, product, image, goal, &made)?,
+        };
         let tool = image.format.row().tool;
         let environment = match &tool {
             None => Arc::clone(&nothing),
             Some(tool) => Arc::new(environment(tool).ok_or(Unplanned::NoTool(*tool))?),
         };
-        let needs = vec![Input { component: root, output: "main".to_owned() }];
-        let place = line(&image.name.span);
-        let write = WriteImage { image: image.clone(), place: place.clone() };
+        let write = WriteImage { image: image.clone(), files, place: place.clone() };
         let mut steps = vec![("write", make(write), place.clone())];
         steps.extend(tool.map(|tool| (tool.program, run_commands(), place)));
-        images.push(push(graph, node(&image.name, needs, environment, Vec::new()), steps));
+        let component = node(&image.name, needs, environment, Vec::new());
+        made[at] = Some(push(graph, component, steps));
     }
-    Ok(images)
+    Ok(made.into_iter().flatten().collect())
+}
+
+fn main_of(component: ComponentId) -> Input {
+    Input { component, output: "main".to_owned() }
+}
+
+/// Gives the step of the root file system, and the outputs that it needs.
+fn composing<'s>(
+    graph: &Graph,
+    product: &Product<'s>,
+    goal: &dyn Fn(&str) -> Option<ComponentId>,
+) -> Result<(Vec<Input>, ComposeRoot), Unplanned<'s>> {
+    let origin = &product.system.system.origin;
+    let Parts { areas, manifest, accounts } = product.parts.clone();
+    let overlay = |area: PartArea| RootArea {
+        name: area.name,
+        from: AreaFrom::Overlay(area.tree),
+        place: area.place,
+    };
+    let mut areas: Vec<RootArea> = areas.into_iter().map(overlay).collect();
+    let mut needs = Vec::new();
+    for reference in &product.system.components {
+        areas.push(RootArea {
+            name: format!("component {}", reference.value),
+            from: AreaFrom::Need(needs.len()),
+            place: format!("{}:{}", origin.file(), origin.line(&reference.span)),
+        });
+        needs.push(input(graph, goal(&reference.name), reference)?);
+    }
+    Ok((needs, ComposeRoot { areas, manifest, accounts, place: origin.file().to_owned() }))
+}
+
+/// The places of images, each behind those that it contains; no image contains itself.
+fn in_order(images: &[Image]) -> Vec<usize> {
+    let mut order: Vec<usize> = Vec::new();
+    while order.len() < images.len() {
+        let before = order.len();
+        for (at, image) in images.iter().enumerate() {
+            let is_there = |file: &ImageFile| match &file.from {
+                Content::Image(name) => order.iter().any(|at| images[*at].name.value == name.value),
+                Content::Kernel | Content::Component(..) => true,
+            };
+            if !order.contains(&at) && image.contents.iter().all(is_there) {
+                order.push(at);
+            }
+        }
+        if order.len() == before {
+            break;
+        }
+    }
+    order
+}
+
+/// Gives the files of an image, and the outputs that they are in.
+fn taking<'s>(
+    graph: &Graph,
+    product: &Product<'s>,
+    image: &'s Image,
+    goal: &dyn Fn(&str) -> Option<ComponentId>,
+    made: &[Option<ComponentId>],
+) -> Result<(Vec<Input>, Vec<TakenFile>), Unplanned<'s>> {
+    let EffectiveSystem { system, kernel, .. } = product.system;
+    let mut needs: Vec<Input> = Vec::new();
+    let mut files = Vec::new();
+    for ImageFile { path, from } in &image.contents {
+        let (need, from, of) = match from {
+            Content::Kernel => {
+                let kernel = kernel.ok_or(Unplanned::NoKernel(&path.span))?;
+                let component = goal(&kernel.component).ok_or(Unplanned::NoKernel(&path.span))?;
+                (main_of(component), kernel.path.clone(), kernel.component.clone())
+            }
+            Content::Image(name) => {
+                let other = system.images.iter().position(|other| other.name.value == name.value);
+                let component = other.and_then(|other| Some((other, made[other]?)));
+                let (other, component) = component.ok_or(Unplanned::NoImage(&name.span))?;
+                let file = system.images[other].file_name();
+                (main_of(component), file, format!("the image {name}"))
+            }
+            Content::Component(component, from) => {
+                let need = input(graph, goal(&component.name), component)?;
+                (need, from.clone(), component.to_string())
+            }
+        };
+        let known = needs.iter().position(|known| *known == need);
+        let number = known.unwrap_or(needs.len());
+        if known.is_none() {
+            needs.push(need);
+        }
+        let origin = &system.origin;
+        let place = format!("{}:{}", origin.file(), origin.line(&path.span));
+        files.push(TakenFile { path: path.value.clone(), need: number, from, of, place });
+    }
+    Ok((needs, files))
 }
 
 fn make(make: impl Make + 'static) -> Work {

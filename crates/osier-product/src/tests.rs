@@ -10,7 +10,7 @@ use osier_recipe::{Format, Image, ImageTool, System, Target};
 use osier_store::{Digest, Key, Store, Tree, TreeNode};
 
 use crate::compose::{PartArea, Parts};
-use crate::node::{AreaFrom, ComposeRoot, RootArea, WriteImage};
+use crate::node::{AreaFrom, ComposeRoot, RootArea, TakenFile, WriteImage};
 use crate::plan::{Product, add, is_product};
 
 const SYSTEM: &str = "name = \"tiny\"\ncomponents = [\"stuff\"]\noverlays = [\"files\"]\nmanifest = \"manifest\"\n\
@@ -19,6 +19,15 @@ const SYSTEM: &str = "name = \"tiny\"\ncomponents = [\"stuff\"]\noverlays = [\"f
     [[image]]\nname = \"small\"\nformat = \"erofs\"\n\
     [[image]]\nname = \"sound\"\nformat = \"btrfs\"\n\
     [[image]]\nname = \"packed\"\nformat = \"squashfs\"\n";
+
+/// A system of files: an image in an image, which comes first, beside a kernel and a file of a component.
+const ESP: &str = "name = \"tiny\"\nmanifest = \"manifest\"\nkernel = \"linux:boot/vmlinuz\"\n\
+    [[image]]\nname = \"esp\"\nformat = \"fat\"\nlabel = \"ESP\"\n\
+    [[image.content]]\npath = \"EFI/BOOT/BOOTX64.EFI\"\nkernel = true\n\
+    [[image.content]]\npath = \"initrd\"\nimage = \"initrd\"\n\
+    [[image.content]]\npath = \"cmdline\"\ncomponent = \"stuff\"\nfrom = \"etc/cmdline\"\n\
+    [[image.content]]\npath = \"map\"\ncomponent = \"linux\"\nfrom = \"boot/map\"\n\
+    [[image]]\nname = \"initrd\"\nformat = \"initramfs\"\ncompression = \"none\"\n";
 
 /// What is changed, and how.
 type Change<T> = (&'static str, fn(&mut T));
@@ -74,7 +83,8 @@ fn area(name: &str, from: AreaFrom) -> RootArea {
 }
 
 fn write_image(image: &Image) -> WriteImage {
-    WriteImage { image: image.clone(), place: "systems/tiny/system.toml:4".into() }
+    let place = "systems/tiny/system.toml:4".into();
+    WriteImage { image: image.clone(), files: Vec::new(), place }
 }
 
 fn fields(make: &dyn Make) -> Vec<(String, String)> {
@@ -94,11 +104,19 @@ fn made(
     let places = [&build, &output];
     places.iter().for_each(|place| std::fs::create_dir(place).unwrap());
     let said = make.make(&MakePlace { store, needs, jobs: 2, build: &build, output: &output })?;
-    let mut files = BTreeMap::new();
-    for (place, name) in places.into_iter().zip(["build", "output"]) {
-        for entry in std::fs::read_dir(place).unwrap().map(Result::unwrap) {
-            let name = format!("{name}/{}", entry.file_name().to_str().unwrap());
-            files.insert(name, std::fs::read(entry.path()).unwrap());
+    let (mut files, root) = (BTreeMap::new(), folder.path());
+    let mut open: Vec<_> = places.into_iter().cloned().collect();
+    while let Some(place) = open.pop() {
+        for entry in std::fs::read_dir(place).unwrap().map(|entry| entry.unwrap().path()) {
+            let name = entry.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+            if entry.is_symlink() {
+                let to = std::fs::read_link(entry).unwrap();
+                files.insert(name, to.into_os_string().into_encoded_bytes());
+            } else if entry.is_dir() {
+                open.push(entry);
+            } else {
+                files.insert(name, std::fs::read(entry).unwrap());
+            }
         }
     }
     Ok((said, files))
@@ -221,22 +239,7 @@ fn a_system_is_a_root_and_its_images_in_the_graph() {
     let store = store(&folder);
     let system = System::parse("system.toml", SYSTEM, None).unwrap();
     let effective = system.effective(Target::X86_64);
-    let nothing = Environment { key: Key([0; 32]), request: Vec::new(), packages: Vec::new() };
-    let mut graph = Graph::default();
-    graph.components.push(Component {
-        name: "stuff".into(),
-        recipe: "stuff".into(),
-        version: String::new(),
-        target: "x86_64".into(),
-        origin: String::new(),
-        steps: Vec::new(),
-        needs: Vec::new(),
-        tools: Vec::new(),
-        outputs: Vec::new(),
-        environment: nothing.into(),
-        variables: BTreeMap::new(),
-        files: Vec::new(),
-    });
+    let mut graph = graph_of(&["stuff"]);
     let package = |name: &&str| Package { name: (*name).into(), digest: Digest([1; 32]), size: 1 };
     let environment = |tool: &ImageTool| {
         let packages = tool.packages.iter().map(package).collect();
@@ -271,4 +274,129 @@ fn a_system_is_a_root_and_its_images_in_the_graph() {
     let none = |_: &str| None;
     assert!(add(&mut graph, &product, &none, &environment).is_err());
     assert!(add(&mut graph, &product, &goal, &|_| None).is_err());
+}
+
+/// A graph of components that have no steps.
+fn graph_of(names: &[&str]) -> Graph {
+    let nothing = Environment { key: Key([0; 32]), request: Vec::new(), packages: Vec::new() };
+    let nothing = std::sync::Arc::new(nothing);
+    let mut graph = Graph::default();
+    graph.components.extend(names.iter().map(|name| Component {
+        name: (*name).into(),
+        recipe: (*name).into(),
+        version: String::new(),
+        target: "x86_64".into(),
+        origin: String::new(),
+        steps: Vec::new(),
+        needs: Vec::new(),
+        tools: Vec::new(),
+        outputs: Vec::new(),
+        environment: nothing.clone(),
+        variables: BTreeMap::new(),
+        files: Vec::new(),
+    }));
+    graph
+}
+
+#[test]
+fn an_image_of_files_needs_what_they_are_in_and_the_root_only_where_it_takes_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder);
+    let names = ["stuff", "linux"];
+    let goal = |name: &str| {
+        let at = names.iter().position(|known| *known == name)?;
+        Some(ComponentId(u32::try_from(at).unwrap()))
+    };
+    let planned = |text: &str| {
+        let system = System::parse("system.toml", text, None).unwrap();
+        let effective = system.effective(Target::X86_64);
+        let mut graph = graph_of(&names);
+        let parts = parts(&store, "f etc/motd 0600 root root\n");
+        let product = Product { system: &effective, target: Target::X86_64, parts };
+        let tools = |_: &ImageTool| {
+            Some(Environment { key: Key([1; 32]), request: Vec::new(), packages: Vec::new() })
+        };
+        let images = add(&mut graph, &product, &goal, &tools).unwrap();
+        let needs = |id: ComponentId| {
+            let component = graph.component(id);
+            let needs = component.needs.iter().map(|need| &graph.component(need.component).name);
+            format!("{}: {}", component.name, needs.cloned().collect::<Vec<_>>().join(" "))
+        };
+        let order: Vec<String> = graph.ids().skip(names.len()).map(needs).collect();
+        (order, images.into_iter().map(needs).collect::<Vec<_>>())
+    };
+    let esp = "tiny/esp@x86_64: linux tiny/initrd@x86_64 stuff";
+    let initrd = "tiny/initrd@x86_64: tiny/_root@x86_64";
+    let (order, images) = planned(ESP);
+    assert_eq!(order, ["tiny/_root@x86_64: ", initrd, esp]);
+    assert_eq!(images, [esp, initrd]);
+    // Without an image of the root there is none, and no manifest is asked for.
+    let alone = "name = \"tiny\"\nkernel = \"linux:k\"\n[[image]]\nname = \"esp\"\nformat = \"fat\"\n\
+        content = [{ path = \"k\", kernel = true }]\n";
+    assert_eq!(planned(alone).0, ["tiny/esp@x86_64: linux"]);
+}
+
+#[test]
+fn an_image_of_files_is_made_of_their_bytes_and_tells_which_are_not_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder);
+    let system = System::parse("system.toml", ESP, None).unwrap();
+    let write = |files: &[(&str, usize, &str)]| WriteImage {
+        files: files
+            .iter()
+            .map(|(path, need, from)| TakenFile {
+                path: (*path).into(),
+                need: *need,
+                from: (*from).into(),
+                of: "linux".into(),
+                place: "system.toml:7".into(),
+            })
+            .collect(),
+        ..write_image(&system.images[0])
+    };
+    let linux = tree(&store, &[("boot/vmlinuz", "a kernel"), ("boot/map", "a map")]);
+    let files = [("EFI/BOOT/BOOTX64.EFI", 0, "boot/vmlinuz"), ("map", 0, "boot/map")];
+    let (_, made_once) = made(&write(&files), &store, &[linux]).unwrap();
+    assert_eq!(made_once["build/files/0"], b"a kernel");
+    assert_eq!(made_once["build/files/1"], b"a map");
+    let commands = String::from_utf8(made_once["build/commands"].clone()).unwrap();
+    assert!(commands.contains(" -n 'ESP' -F 12 -s 1 "), "{commands}");
+    let rest = commands.split_once(" -C '/output/esp.fat' ").unwrap().1;
+    let (_, rest) = rest.split_once('\n').unwrap();
+    let expected = "mmd -i image '::EFI'\nmmd -i image '::EFI/BOOT'\n\
+        mcopy -i image files/0 '::EFI/BOOT/BOOTX64.EFI'\nmcopy -i image files/1 '::map'\n\
+        fsck.fat -n '/output/esp.fat'\n";
+    assert_eq!(rest, expected);
+    // The same files in another order are the same image; other bytes are another volume.
+    let reversed = write(&[files[1], files[0]]);
+    assert_eq!(made(&reversed, &store, &[linux]).unwrap().1, made_once);
+    let other = tree(&store, &[("boot/vmlinuz", "b kernel"), ("boot/map", "a map")]);
+    let (_, made_other) = made(&write(&files), &store, &[other]).unwrap();
+    assert_ne!(made_other["build/commands"], made_once["build/commands"]);
+
+    let missing = write(&[("a", 0, "boot"), ("b", 0, "boot/none")]);
+    let Err(MakeError::Wrong(wrong)) = made(&missing, &store, &[linux]) else { panic!("made") };
+    let lines = [
+        "system.toml:7: `a` is to be `boot`, which linux installs as a folder",
+        "system.toml:7: `b` is to be `boot/none`, which linux does not install",
+    ];
+    assert_eq!(wrong.lines, lines);
+    let mut small = write(&files);
+    small.image.size = Some(1 << 16);
+    let large = tree(&store, &[("boot/vmlinuz", &"k".repeat(100_000)), ("boot/map", "a map")]);
+    let Err(MakeError::Wrong(wrong)) = made(&small, &store, &[large]) else { panic!("made") };
+    assert!(wrong.hint.unwrap().contains("size = \"1M\""));
+
+    let base = fields(&write(&files));
+    for (what, other) in [
+        ("a path", write(&[("other", 0, "boot/vmlinuz"), files[1]])),
+        ("what it is", write(&[(files[0].0, 0, "boot/other"), files[1]])),
+        ("where it is", write(&[(files[0].0, 1, "boot/vmlinuz"), files[1]])),
+        ("one less", write(&files[..1])),
+    ] {
+        assert_ne!(fields(&other), base, "{what}");
+    }
+    let mut unnamed = write(&files);
+    unnamed.image.label = None;
+    assert_ne!(fields(&unnamed), base);
 }

@@ -45,7 +45,7 @@ codes! {
     UnknownStep = "R015", "There is no such step.";
     UnknownKind = "R016", "There is no such kind.";
     UnknownComponent = "R017", "There is no recipe for this component.";
-    Cycle = "R018", "Components need each other in a circle.";
+    Cycle = "R018", "Components or images need each other in a circle.";
     MissingFile = "R019", "A file or folder does not exist.";
     DuplicateName = "R020", "Two things of the same sort have the same name.";
     GitAddress = "R021", "git cannot fetch from this address.";

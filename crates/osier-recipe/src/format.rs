@@ -2,6 +2,9 @@
 
 use std::ops::RangeInclusive;
 
+use crate::forms::{FAT_LABEL, FAT_PATH};
+use crate::schema::Form;
+
 /// What an image is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
@@ -15,6 +18,8 @@ pub enum Format {
     Btrfs,
     /// A disk with a squashfs file system, which is read-only.
     Squashfs,
+    /// A disk with a FAT file system.
+    Fat,
 }
 
 /// How an image is compressed.
@@ -45,12 +50,30 @@ pub struct FormatRow {
     pub suffix: &'static str,
     /// The compressions that it has; the one that is taken where none is named comes first.
     pub compressions: &'static [CompressionRow],
-    /// Whether a recipe can say how large it is.
-    pub sized: bool,
+    /// What it is made of.
+    pub takes: Takes,
+    /// How large a recipe can make it, in bytes; none for what is as large as its files need.
+    pub sizes: Option<RangeInclusive<u64>>,
+    /// The form of its label; none for what has none.
+    pub label: Option<&'static Form>,
     /// The program that makes or checks it; none for what osier does all by itself.
     pub tool: Option<ImageTool>,
     /// What else is to be known of it, in whole sentences; empty for nothing.
     pub note: &'static str,
+}
+
+/// What an image is made of.
+#[derive(Debug, Clone, Copy)]
+pub enum Takes {
+    /// The root file system of its system.
+    Root,
+    /// Files that it names one by one: the kernel, other images, files of components.
+    Files {
+        /// The form of their paths.
+        path: &'static Form,
+        /// Whether `a` and `A` are one path.
+        ignores_case: bool,
+    },
 }
 
 /// A compression of a format.
@@ -74,6 +97,12 @@ pub struct ImageTool {
     /// The packages: its own, and those of the shell that runs it.
     pub packages: &'static [&'static str],
 }
+
+/// Most bytes of a disk: half of what a file can have on ext4.
+pub(crate) const LARGEST_DISK: u64 = 8 << 40;
+
+/// The sizes of disks.
+const DISK: RangeInclusive<u64> = 4096..=LARGEST_DISK;
 
 /// The first stable suite whose mke2fs (1.47.1), mkfs.erofs (1.6) and mksquashfs (4.6) read a tar archive.
 const SUITE: &str = "trixie";
@@ -107,7 +136,7 @@ pub(crate) static NAMES: [&str; TABLE.len()] = {
     names
 };
 
-const TABLE: [FormatRow; 5] = [
+const TABLE: [FormatRow; 6] = [
     FormatRow {
         format: Format::Initramfs,
         name: "initramfs",
@@ -120,7 +149,9 @@ const TABLE: [FormatRow; 5] = [
             compressed(Compression::Xz, ".xz", 0..=9),
             PLAIN,
         ],
-        sized: false,
+        takes: Takes::Root,
+        sizes: None,
+        label: None,
         tool: None,
         note: "",
     },
@@ -130,7 +161,9 @@ const TABLE: [FormatRow; 5] = [
         summary: "a disk with an ext4 file system",
         suffix: "ext4",
         compressions: &[PLAIN],
-        sized: true,
+        takes: Takes::Root,
+        sizes: Some(DISK),
+        label: None,
         tool: Some(ImageTool {
             program: "mke2fs",
             suite: SUITE,
@@ -150,7 +183,9 @@ const TABLE: [FormatRow; 5] = [
             compressed(Compression::Zstd, "", 1..=22),
             PLAIN,
         ],
-        sized: false,
+        takes: Takes::Root,
+        sizes: None,
+        label: None,
         tool: Some(ImageTool {
             program: "mkfs.erofs",
             suite: SUITE,
@@ -164,7 +199,9 @@ const TABLE: [FormatRow; 5] = [
         summary: "a disk with a btrfs file system",
         suffix: "btrfs",
         compressions: &[PLAIN],
-        sized: true,
+        takes: Takes::Root,
+        sizes: Some(DISK),
+        label: None,
         tool: Some(ImageTool {
             program: "btrfs-check",
             suite: SUITE,
@@ -184,7 +221,9 @@ const TABLE: [FormatRow; 5] = [
             levelless(Compression::Lz4),
             PLAIN,
         ],
-        sized: false,
+        takes: Takes::Root,
+        sizes: None,
+        label: None,
         tool: Some(ImageTool {
             program: "mksquashfs",
             suite: SUITE,
@@ -192,6 +231,24 @@ const TABLE: [FormatRow; 5] = [
         }),
         note: "The kernel needs the compression's own option, such as `CONFIG_SQUASHFS_ZSTD`, and `CONFIG_SQUASHFS_ZLIB` for \
                `none`.",
+    },
+    FormatRow {
+        format: Format::Fat,
+        name: "fat",
+        summary: "a disk with a FAT file system",
+        suffix: "fat",
+        compressions: &[PLAIN],
+        takes: Takes::Files { path: &FAT_PATH, ignores_case: true },
+        // A FAT file system counts its sectors of 512 bytes with 32 bits.
+        sizes: Some(65_536..=1 << 40),
+        label: Some(&FAT_LABEL),
+        tool: Some(ImageTool {
+            program: "mkfs.fat",
+            suite: SUITE,
+            packages: &["dash", "dosfstools", "mtools"],
+        }),
+        note: "Its size decides which FAT it is: FAT12 below 4M, FAT16 below 512M, else FAT32. Without a `size` it has what its \
+               files need and some room. `A` and `a` are the same name in it.",
     },
 ];
 

@@ -251,6 +251,58 @@ pub(crate) static PATH: Form = Form {
     )
 };
 
+/// The path of a file in an image.
+pub(crate) static IMAGE_PATH: Form = Form {
+    advice: |text| {
+        let below = text.trim_matches('/');
+        (below != text && stays_below(below)).then(|| format!("write `{below}`"))
+    },
+    ..form(
+        "a path in an image",
+        "a path from the root of the image, without `/` at its begin, `..`, empty parts or control characters, each part at \
+         most 255 bytes long",
+        "^[^/].*$",
+        stays_below,
+    )
+};
+
+/// The path of a file in a FAT file system: what mtools can write in any place of the world.
+pub(crate) static FAT_PATH: Form = form(
+    "a path that a FAT file system can hold",
+    "parts of letters from a to z, digits, blanks and `! # $ % & ' ( ) + , - . ; = @ ^ _ { }` that neither begin with a blank nor \
+     end with a blank or a dot, and are not names of devices such as `con` and `aux`",
+    "^[^/].*$",
+    |text| stays_below(text) && text.split('/').all(is_fat_name),
+);
+
+fn is_fat_name(part: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || " !#$%&'()+,-.;=@^_{}".contains(c);
+    let stem = part.split('.').next().unwrap_or(part).trim_end().to_ascii_uppercase();
+    let numbered = ["COM", "LPT"].into_iter().find_map(|device| stem.strip_prefix(device));
+    let is_device = matches!(stem.as_str(), "CON" | "AUX" | "NUL" | "PRN" | "CLOCK$")
+        || numbered.is_some_and(|number| matches!(number.as_bytes(), [b'0'..=b'9']));
+    part.chars().all(fits) && !part.starts_with(' ') && !part.ends_with([' ', '.']) && !is_device
+}
+
+/// The label of a FAT file system.
+pub(crate) static FAT_LABEL: Form = Form {
+    advice: |text| {
+        let upper = text.to_uppercase();
+        is_fat_label(&upper).then(|| format!("write `{upper}`"))
+    },
+    ..form(
+        "a label of a FAT file system",
+        "1 to 11 capital letters, digits and `_ - ! # $ % & ( ) @`, and blanks between them",
+        "^[A-Z0-9_!#$%&()@-]([A-Z0-9_!#$%&()@ -]{0,9}[A-Z0-9_!#$%&()@-])?$",
+        is_fat_label,
+    )
+};
+
+fn is_fat_label(text: &str) -> bool {
+    let fits = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b"_-!#$%&()@ ".contains(&b);
+    (1..=11).contains(&text.len()) && text.bytes().all(fits) && text.trim() == text
+}
+
 /// The name of a file.
 pub(crate) static FILE_NAME: Form = form(
     "a file's name",

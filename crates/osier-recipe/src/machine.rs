@@ -142,7 +142,7 @@ fn disks(walk: &mut Walk, node: &Node<'_>) -> Vec<Disk> {
             _ => walk::unread("disk", key),
         });
         if let Backing::Blank { size } = &disk.backing
-            && *size > crate::system::LARGEST_DISK
+            && *size > crate::format::LARGEST_DISK
         {
             let place = table.get("blank").map_or(span.clone(), toml::Spanned::span);
             walk.error(Code::TooLarge, &place, "a disk can be at most 8T large")

@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
-use crate::FORMATS;
+use crate::format::{FORMATS, Takes};
 use crate::schema::{FileKind, Key, Table, Type};
+use crate::size;
 use crate::words::{list, words};
 
 /// The page of all files and keys, as Markdown.
@@ -32,8 +33,8 @@ pub fn reference_markdown() -> String {
 fn formats(out: &mut String) {
     out.push_str(
         "\n## Formats of images\n\nThe compression that is taken without `compression` comes first.\n\n\
-         | `format` | what it is | compressions, with their levels | file | `size` | made or checked by |\n\
-         | --- | --- | --- | --- | --- | --- |\n",
+         | `format` | what it is | made of | compressions, with their levels | file | `size` | `label` | made or checked by |\n\
+         | --- | --- | --- | --- | --- | --- | --- | --- |\n",
     );
     for row in FORMATS {
         let compressions = row.compressions.iter().map(|compression| {
@@ -44,12 +45,22 @@ fn formats(out: &mut String) {
             }
         });
         let compressions = compressions.collect::<Vec<_>>().join(", ");
-        let size = if row.sized { "yes" } else { "no" };
+        let size = match &row.sizes {
+            Some(sizes) => {
+                format!("{} to {}", size::words(*sizes.start()), size::words(*sizes.end()))
+            }
+            None => "no".to_owned(),
+        };
+        let takes = match row.takes {
+            Takes::Root => "the root",
+            Takes::Files { .. } => "files",
+        };
+        let label = if row.label.is_some() { "yes" } else { "no" };
         let tool = row.tool.map_or("osier", |tool| tool.program);
         let (name, summary, suffix) = (row.name, row.summary, row.suffix);
         let _ = writeln!(
             out,
-            "| {name} | {summary} | {compressions} | `NAME.{suffix}` | {size} | {tool} |"
+            "| {name} | {summary} | {takes} | {compressions} | `NAME.{suffix}` | {size} | {label} | {tool} |"
         );
     }
     out.push('\n');

@@ -18,6 +18,15 @@ pub fn parse_size(text: &str) -> Option<u64> {
     digits.parse::<u64>().ok()?.checked_mul(factor)
 }
 
+/// Writes a whole number of KiB as people do.
+pub(crate) fn words(bytes: u64) -> String {
+    let units = [('T', 1_u64 << 40), ('G', 1 << 30), ('M', 1 << 20)];
+    match units.into_iter().find(|(_, unit)| bytes >= *unit && bytes.is_multiple_of(*unit)) {
+        Some((name, unit)) => format!("{}{name}", bytes / unit),
+        None => format!("{}K", bytes / 1024),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -40,6 +49,8 @@ mod tests {
             ("99999999999T", None),
         ] {
             assert_eq!(parse_size(text), bytes, "{text}");
+            // The same size is written back with the largest unit that fits.
+            assert!(bytes.is_none_or(|bytes| parse_size(&words(bytes)) == Some(bytes)), "{text}");
         }
     }
 }

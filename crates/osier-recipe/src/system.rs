@@ -4,18 +4,12 @@ use std::collections::BTreeMap;
 
 use crate::boot::boot;
 use crate::component_ref::ComponentRef;
-use crate::format::{Compression, Format};
+use crate::format::{Format, Takes};
+use crate::image::{Content, Image, images};
 use crate::recipe::by_target;
 use crate::schema::FileKind;
 use crate::walk::{self, Node, Walk};
-use crate::words::list;
 use crate::{Boot, BootRun, Code, Diagnostic, Origin, Spanned, Target, Tune, tables, tune};
-
-/// Most bytes of a disk: half of what a file can have on ext4.
-pub(crate) const LARGEST_DISK: u64 = 8 << 40;
-
-/// Bytes of an ext4 block.
-const DISK_BLOCK: u64 = 4096;
 
 /// One parsed system; no defaults are applied to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,23 +60,6 @@ pub struct KernelRef {
     pub component: String,
     /// The path below its installed tree.
     pub path: String,
-}
-
-/// A file made from a system.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Image {
-    /// The name.
-    pub name: Spanned<String>,
-    /// What it is.
-    pub format: Format,
-    /// How it is compressed, in a way that the format has.
-    pub compression: Compression,
-    /// The compression's level, valid for the compression; none for its own default.
-    pub level: Option<u8>,
-    /// The size in bytes of a format that is given one; none for what the files need.
-    pub size: Option<u64>,
-    /// The file's name; none for the image's name and the usual suffix.
-    pub file: Option<Spanned<String>>,
 }
 
 /// A system for one target.
@@ -200,16 +177,30 @@ impl System {
                 Some(_) => {}
             }
         }
-        if let Some(image) =
-            self.images.first().filter(|_| self.parts().all(|part| part.manifest.is_none()))
+        let kernelless = targets.iter().copied().find(|target| !self.has_kernel(*target));
+        for image in &self.images {
+            image.check_contents(walk, &self.images, kernelless);
+        }
+        let takes_root = |image: &&Image| matches!(image.format.row().takes, Takes::Root);
+        if let Some(image) = self
+            .images
+            .iter()
+            .find(takes_root)
+            .filter(|_| self.parts().all(|part| part.manifest.is_none()))
         {
             let error = walk.error(
                 Code::MissingKey,
                 &image.name.span,
-                "an image needs the system's `manifest`",
+                "an image of the root file system needs the system's `manifest`",
             );
             error.hints.push("such as `manifest = \"manifest\"` below `components`".into());
         }
+    }
+
+    /// Says whether a target has a kernel.
+    pub(crate) fn has_kernel(&self, target: Target) -> bool {
+        let part = self.target_parts.get(&target).and_then(|part| part.kernel.as_ref());
+        part.or(self.base.kernel.as_ref()).is_some()
     }
 
     /// Finds an image by name.
@@ -295,114 +286,14 @@ fn part(walk: &mut Walk, node: &Node<'_>) -> SystemPart {
     part
 }
 
-fn images(walk: &mut Walk, node: &Node<'_>) -> Vec<Image> {
-    let mut images = Vec::new();
-    for (table, span) in walk::tables(node) {
-        let name = Spanned::new(String::new(), span.clone());
-        let mut image = Image {
-            name,
-            format: Format::Initramfs,
-            compression: Compression::None,
-            level: None,
-            size: None,
-            file: None,
-        };
-        let mut compression = None;
-        walk.table(table, &span, &tables::IMAGE, &mut image, |image, _, key, node| {
-            let text = || node.get_ref().as_str();
-            match key {
-                "name" => image.name = walk::text(node),
-                "format" => {
-                    image.format = text().and_then(Format::parse).unwrap_or(Format::Initramfs);
-                }
-                "compression" => compression = text().and_then(Compression::parse),
-                "level" => image.level = u8::try_from(walk::unsigned(node)).ok(),
-                "size" => image.size = text().and_then(crate::parse_size),
-                "file" => image.file = Some(walk::text(node)),
-                _ => walk::unread("image", key),
-            }
-        });
-        let usual = image.format.row().compressions.first().map(|row| row.compression);
-        image.compression = compression.or(usual).unwrap_or(Compression::None);
-        if let Some(node) = table.get("compression") {
-            image.check_compression(walk, node);
-        }
-        if let (Some(level), Some(node)) = (image.level, table.get("level")) {
-            image.check_level(walk, level, node);
-        }
-        if let (Some(size), Some(node)) = (image.size, table.get("size")) {
-            image.check_size(walk, size, node);
-        }
-        images.push(image);
-    }
-    images
-}
-
-impl Image {
-    fn check_compression(&self, walk: &mut Walk, node: &Node<'_>) {
-        let row = self.format.row();
-        if row.compression(self.compression).is_none() {
-            let (format, wrong) = (self.format.as_str(), self.compression.as_str());
-            let message =
-                format!("an image of the format {format} cannot be compressed with {wrong}");
-            let error = walk.error(Code::Conflict, &node.span(), message);
-            let names = row.compressions.iter().map(|known| known.compression.as_str());
-            error.hints.push(match Vec::from_iter(names).as_slice() {
-                ["none"] => "leave `compression` out".to_owned(),
-                names => format!("write {}", list(names, "or")),
-            });
-        }
-    }
-
-    fn check_level(&self, walk: &mut Walk, level: u8, node: &Node<'_>) {
-        // What the format does not have has been told.
-        let Some(row) = self.format.row().compression(self.compression) else { return };
-        let (name, format) = (self.compression.as_str(), self.format.as_str());
-        let Some(levels) = &row.levels else {
-            let message = match self.compression {
-                Compression::None => "an image that is not compressed has no level".to_owned(),
-                _ => format!("{name} has no levels for the format {format}"),
-            };
-            let error = walk.error(Code::Conflict, &node.span(), message);
-            error.hints.push("leave `level` out".into());
-            return;
-        };
-        if !levels.contains(&level) {
-            let (least, most) = (levels.start(), levels.end());
-            let message = format!("{name} has no level {level} for the format {format}");
-            let error = walk.error(Code::WrongForm, &node.span(), message);
-            error.hints.push(format!("write a number from {least} to {most}"));
-        }
-    }
-
-    fn check_size(&self, walk: &mut Walk, size: u64, node: &Node<'_>) {
-        if !self.format.row().sized {
-            let message = format!(
-                "an image of the format {} is always as large as its files need",
-                self.format.as_str()
-            );
-            let error = walk.error(Code::Conflict, &node.span(), message);
-            error.hints.push("leave `size` out".into());
-        } else if size > LARGEST_DISK {
-            let error =
-                walk.error(Code::TooLarge, &node.span(), "an image can be at most 8T large");
-            error.hints.push("write a smaller size".into());
-        } else if !size.is_multiple_of(DISK_BLOCK) {
-            let error =
-                walk.error(Code::WrongForm, &node.span(), "the size is not a multiple of 4K");
-            error.hints.push("write a size in `M`".into());
-        }
-    }
-
-    /// The file's name: the given one, or the image's with the format's and the compression's suffix.
-    pub fn file_name(&self) -> String {
-        if let Some(file) = &self.file {
-            return file.value.clone();
-        }
-        let row = self.format.row();
-        let compressed = row.compression(self.compression).map_or("", |row| row.suffix);
-        let suffix = row.suffix;
-        format!("{}.{suffix}{compressed}", self.name)
+impl EffectiveSystem<'_> {
+    /// Gives the components that images take files of.
+    pub fn taken(&self) -> impl Iterator<Item = &Spanned<ComponentRef>> {
+        let contents = self.system.images.iter().flat_map(|image| &image.contents);
+        contents.filter_map(|content| match &content.from {
+            Content::Component(component, _) => Some(component),
+            Content::Kernel | Content::Image(_) => None,
+        })
     }
 }
 

@@ -118,6 +118,10 @@ impl Session<'_> {
                     let error = Diagnostic::unknown(code, "output", origin, span, output, known);
                     diagnosed(&[error], |file| self.project.text_of(file))
                 }
+                Unplanned::NoKernel(span) | Unplanned::NoImage(span) => {
+                    let line = system.origin.line(span);
+                    Problem::defect(&format!("line {line} of the system was not checked"))
+                }
                 Unplanned::NoTool(tool) => {
                     Problem::defect(&format!("the pins of {} do not fit it", tool.program))
                 }

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use osier_build::{Graph, Survey};
 use osier_image::{Composition, ImagePath, Node, Role};
 use osier_product::{PartArea, Parts};
-use osier_recipe::{ComponentRef, System};
+use osier_recipe::{ComponentRef, Image, System, Takes};
 use osier_store::{Digest, Store, TreeNode};
 use serde_json::{Value, json};
 
@@ -32,8 +32,7 @@ struct Sizes {
     files: usize,
     /// What is delivered besides and has no bytes: folders, links, devices, pipes.
     others: usize,
-    /// The image files: name, and bytes where the image is written.
-    images: Vec<(String, Option<u64>)>,
+    images: Vec<ImageSize>,
     /// The kernel: its path below its component, and its bytes.
     kernel: Option<(String, u64)>,
     areas: Vec<Share>,
@@ -41,6 +40,16 @@ struct Sizes {
     folders: Vec<Share>,
     /// All files.
     largest: Vec<File>,
+}
+
+/// An image of the system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct ImageSize {
+    file: String,
+    /// None where it is not written yet.
+    bytes: Option<u64>,
+    /// Whether it holds the root file system.
+    holds_root: bool,
 }
 
 /// A delivered file.
@@ -89,14 +98,22 @@ pub(crate) fn run(
     let survey = session.surveyor().survey(graph);
     is_built(&system, graph, &survey)?;
     let output = |component: &ComponentRef| product::output(graph, &survey.done, component);
-    let parts = product::parts(&store, &entry, &effective, &output)?;
-    let composition =
-        parts.composition(&store).map_err(|error| product::not_made(&store, error))?;
-    let mut sizes = Sizes::of(&parts, &composition);
+    let holds_root = |image: &Image| matches!(image.format.row().takes, Takes::Root);
+    let mut sizes = Sizes::default();
+    if system.images.iter().any(holds_root) {
+        let parts = product::parts(&store, &entry, &effective, &output)?;
+        let composition =
+            parts.composition(&store).map_err(|error| product::not_made(&store, error))?;
+        sizes = Sizes::of(&parts, &composition);
+    }
     for (image, id) in system.images.iter().zip(planned.images.concat()) {
         let made = osier_product::file_of(&store, &survey.done, id).ok().flatten();
         let made = made.filter(|(digest, _)| store.has_blob(digest));
-        sizes.images.push((image.file_name(), made.map(|(_, bytes)| bytes)));
+        sizes.images.push(ImageSize {
+            file: image.file_name(),
+            bytes: made.map(|(_, bytes)| bytes),
+            holds_root: holds_root(image),
+        });
     }
     if let Some(kernel) = effective.kernel {
         let component = ComponentRef { name: kernel.component.clone(), output: None };
@@ -181,26 +198,34 @@ impl Sizes {
 
     /// Writes the sizes for people.
     fn text(&self, name: &str, largest: Option<usize>) -> String {
-        let mut text = format!(
-            "{name}: {} in {}; {} folders, links and devices besides\n",
-            bytes(self.bytes),
-            count(self.files, "file"),
-            self.others
-        );
-        for (file, size) in &self.images {
+        let has_root = self.images.iter().any(|image| image.holds_root);
+        let mut text = match has_root {
+            true => format!(
+                "{name}: {} in {}; {} folders, links and devices besides\n",
+                bytes(self.bytes),
+                count(self.files, "file"),
+                self.others
+            ),
+            false => format!("{name}: no image has a root file system\n"),
+        };
+        for ImageSize { file, bytes: size, holds_root } in &self.images {
             let _ = match size {
-                Some(size) => {
+                Some(size) if *holds_root => {
                     writeln!(text, "  {:>8}  {}  {file}", bytes(*size), self.percent(*size))
                 }
-                None => writeln!(text, "  not written yet   {file}"),
+                Some(size) => writeln!(text, "  {:>8}           {file}", bytes(*size)),
+                None => writeln!(text, "  not written yet    {file}"),
             };
         }
         if let Some((path, size)) = &self.kernel {
             let _ = writeln!(
                 text,
-                "  {:>8}          the kernel {path}, beside the images",
+                "  {:>8}           the kernel {path}, beside the images",
                 bytes(*size)
             );
+        }
+        if !has_root {
+            return text;
         }
         text.push_str("\nby component\n");
         for share in &self.areas {
@@ -245,7 +270,7 @@ impl Sizes {
             value["kind"] = if area.is_overlay { "overlay" } else { "component" }.into();
             value
         };
-        let image = |(file, bytes): &(String, Option<u64>)| json!({ "file": file, "bytes": bytes });
+        let image = |image: &ImageSize| json!({ "file": image.file, "bytes": image.bytes });
         let file =
             |file: &File| json!({ "path": file.path, "bytes": file.bytes, "from": file.from });
         let files = self.largest.iter().take(largest.unwrap_or(0));
@@ -320,7 +345,13 @@ mod tests {
             accounts: [None, None],
         };
         let mut sizes = Sizes::of(&parts, &parts.composition(&store).unwrap());
-        sizes.images = vec![("root.cpio.zst".into(), Some(4000)), ("root.ext4".into(), None)];
+        let image =
+            |file: &str, bytes, holds_root| ImageSize { file: file.into(), bytes, holds_root };
+        sizes.images = vec![
+            image("root.cpio.zst", Some(4000), true),
+            image("root.ext4", None, true),
+            image("esp.fat", Some(70_000), false),
+        ];
         sizes.kernel = Some(("boot/vmlinuz".into(), 9_000_000));
         sizes
     }
@@ -328,6 +359,17 @@ mod tests {
     #[test]
     fn as_text() {
         insta::assert_snapshot!(sizes().text("tiny", Some(2)));
+    }
+
+    #[test]
+    fn without_a_root_file_system() {
+        let mut sizes = Sizes { images: sizes().images.split_off(2), ..Sizes::default() };
+        sizes.kernel = Some(("boot/vmlinuz".into(), 9_000_000));
+        insta::assert_snapshot!(sizes.text("esp", None), @r"
+        esp: no image has a root file system
+           70.0 kB           esp.fat
+            9.0 MB           the kernel boot/vmlinuz, beside the images
+        ");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod changes;
 mod editing;
+mod images;
 mod measured;
 mod recovery;
 mod space;

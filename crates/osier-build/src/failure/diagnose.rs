@@ -131,6 +131,8 @@ const RULES: &[Rule] = &[
             &["Not enough space to build proposed filesystem"],
             &["ould not allocate block in ext2 filesystem"],
             &["ould not allocate inode in ext2 filesystem"],
+            // All that mcopy says.
+            &["Disk full"],
         ],
         cause: None,
         hint: Some("a larger `size` gives the image's files more room"),
@@ -352,6 +354,7 @@ mod tests {
             "mke2fs: Could not allocate block in ext2 filesystem while populating file system",
             "a larger `size`",
         ),
+        ("Disk full", "a larger `size`"),
         ("OSError: [Errno 18] Invalid cross-device link: 'a' -> 'b'", "flat = true"),
         ("rename a b: invalid cross-device link", "flat = true"),
         ("Error: EXDEV: cross-device link not permitted, rename 'a' -> 'b'", "flat = true"),

@@ -59,8 +59,18 @@ mod tests {
             for level in 0..=u8::MAX {
                 let name = Spanned::new("initrd".to_owned(), 0..0);
                 let (format, compression) = (Format::Initramfs, row.compression);
-                let (size, file) = (None, None);
-                let image = Image { name, format, compression, level: Some(level), size, file };
+                let (size, file, label) = (None, None, None);
+                let contents = Vec::new();
+                let image = Image {
+                    name,
+                    format,
+                    compression,
+                    level: Some(level),
+                    size,
+                    label,
+                    file,
+                    contents,
+                };
                 let read = row.levels.as_ref().map(|levels| levels.contains(&level));
                 let written = super::compression(&image).check().is_ok();
                 let unpacked = row.compression == Named::None;

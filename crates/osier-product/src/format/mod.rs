@@ -6,6 +6,7 @@
 mod btrfs;
 mod erofs;
 mod ext4;
+mod fat;
 mod initramfs;
 mod squashfs;
 
@@ -28,11 +29,25 @@ pub(crate) const COMMANDS: &str = "commands";
 
 /// An image that is being written.
 pub(crate) struct Writing<'a> {
+    /// The root file system; empty for a format of files.
     pub(crate) tree: &'a FsTree<Digest>,
-    /// The digest of the tree's record: equal ones make equal images.
+    /// The files of a format of files.
+    pub(crate) files: &'a [TakenBytes],
+    /// The digest of the record of what it is made of: equal ones make equal images.
     pub(crate) made_of: Digest,
     pub(crate) image: &'a Image,
     pub(crate) place: &'a MakePlace<'a>,
+}
+
+/// A file for an image of files.
+#[derive(Debug, Clone)]
+pub(crate) struct TakenBytes {
+    /// Its path in the image.
+    pub(crate) path: String,
+    /// Its bytes.
+    pub(crate) content: Digest,
+    /// How many there are.
+    pub(crate) size: u64,
 }
 
 /// What a module of a format gives.
@@ -50,6 +65,7 @@ fn writer(format: Format) -> &'static Writer {
         Format::Erofs => &erofs::WRITER,
         Format::Btrfs => &btrfs::WRITER,
         Format::Squashfs => &squashfs::WRITER,
+        Format::Fat => &fat::WRITER,
     }
 }
 
@@ -75,8 +91,7 @@ impl Writing<'_> {
 
     /// The same for the commands of a tool.
     fn quoted(&self) -> String {
-        let path = format!("/output/{}", self.image.file_name());
-        format!("'{}'", path.replace('\'', r"'\''"))
+        quoted(&format!("/output/{}", self.image.file_name()))
     }
 
     /// Writes the tree as the archive that tools read; gives its digest.
@@ -109,6 +124,11 @@ impl Writing<'_> {
             hint: None,
         })
     }
+}
+
+/// Writes a word for a shell.
+fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 /// Leaves commands for the step of the tool.

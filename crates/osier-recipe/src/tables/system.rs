@@ -1,7 +1,8 @@
 //! The tables of systems, machines and projects.
 
 use crate::forms::{
-    COMPONENT, FILE_NAME, INSTALLED, KERNEL_WORDS, NAME, PATH, SIZE, SUITE, TARGET, TUNE as LEVEL,
+    COMPONENT, FILE_NAME, IMAGE_PATH, INSTALLED, KERNEL_WORDS, NAME, PATH, SIZE, SUITE, TARGET,
+    TUNE as LEVEL,
 };
 use crate::schema::Type::{
     Array, Boolean, Choice, Form, Integer, Map, OneOrMore, Set, Table as Nested, Text, True,
@@ -77,6 +78,19 @@ pub static IMAGE: Table = Table::new(
             "\"64M\"",
         ),
         Key::new(
+            "label",
+            Text,
+            "The label of the file system, for a format that has one: in a FAT file system at most 11 capital letters, digits \
+             and some signs.",
+            "\"ESP\"",
+        ),
+        Key::new(
+            "content",
+            Array(&Nested(&CONTENT)),
+            "The files of an image whose format takes files; other formats take the root file system.",
+            "[{ path = \"vmlinuz\", kernel = true }]",
+        ),
+        Key::new(
             "file",
             Form(&FILE_NAME),
             "The file's name. Without it the image's name and the usual suffix.",
@@ -84,6 +98,40 @@ pub static IMAGE: Table = Table::new(
         ),
     ],
 );
+
+/// A file in an image.
+pub static CONTENT: Table = Table {
+    exactly_one: &["kernel", "image", "component"],
+    ..Table::new(
+        "content",
+        "A file in an image: exactly one of `kernel`, `image` and `component` says what it is.",
+        &[
+            Key::new(
+                "path",
+                Form(&IMAGE_PATH),
+                "Its path in the image.",
+                "\"EFI/BOOT/BOOTX64.EFI\"",
+            )
+            .required(),
+            Key::new("kernel", True, "`true`: the system's kernel.", "true"),
+            Key::new("image", Form(&NAME), "Another image of the system.", "\"initrd\""),
+            Key::new(
+                "component",
+                Form(&COMPONENT),
+                "A component, or one of its outputs. It need not be among the system's `components`.",
+                "\"grub\"",
+            ),
+            Key::new(
+                "from",
+                Form(&PATH),
+                "The file, a path below what the component installs.",
+                "\"boot/grub.cfg\"",
+            )
+            .required()
+            .beside(&["component"]),
+        ],
+    )
+};
 
 /// How a system is booted.
 pub static BOOT_TABLE: Table = Table::new(
@@ -228,7 +276,7 @@ pub static SYSTEM: Table = Table::new(
         Key::new(
             "image",
             Array(&Nested(&IMAGE)),
-            "The images. They need a `manifest`.",
+            "The images. Those of the root file system need a `manifest`.",
             "[{ name = \"initrd\", format = \"initramfs\" }]",
         ),
         BOOT,

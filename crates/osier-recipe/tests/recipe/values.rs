@@ -1,8 +1,8 @@
 //! The values that come out of valid files.
 
 use osier_recipe::{
-    Action, Backing, Compression, End, Format, Image, MachineFile, Project, Recipe, SourceKind,
-    System, Target, Value,
+    Action, Backing, Compression, Content, End, Format, Image, MachineFile, Project, Recipe,
+    SourceKind, System, Target, Value,
 };
 
 use crate::{MACHINE, PROJECT, RECIPE, SYSTEM};
@@ -76,6 +76,26 @@ fn a_source_can_say_how_its_file_is_packed() {
         let wrong = format!("{:?}", recipe(keys).unwrap_err());
         assert!(wrong.contains(says), "{keys}: {wrong}");
     }
+}
+
+#[test]
+fn an_image_of_files_names_each_with_where_it_comes_from() {
+    let text = "name = \"x\"\nkernel = \"linux:boot/vmlinuz\"\n[[image]]\nname = \"esp\"\nformat = \"fat\"\nlabel = \"ESP 1\"\n\
+        [[image.content]]\npath = \"EFI/BOOT/BOOTX64.EFI\"\nkernel = true\n\
+        [[image.content]]\npath = \"inner\"\nimage = \"inner\"\n\
+        [[image]]\nname = \"inner\"\nformat = \"fat\"\nsize = \"1M\"\n\
+        [[image.content]]\npath = \"a\"\ncomponent = \"grub:efi\"\nfrom = \"usr/a\"\n";
+    let system = System::parse("system.toml", text, None).unwrap();
+    let [esp, inner] = system.images.as_slice() else { panic!("two images") };
+    assert_eq!(esp.label.as_ref().unwrap().as_str(), "ESP 1");
+    assert_eq!(esp.file_name(), "esp.fat");
+    assert_eq!(esp.contents[0].path.as_str(), "EFI/BOOT/BOOTX64.EFI");
+    assert_eq!(esp.contents[0].from, Content::Kernel);
+    assert!(matches!(&esp.contents[1].from, Content::Image(name) if name.value == "inner"));
+    let Content::Component(component, from) = &inner.contents[0].from else { panic!("component") };
+    assert_eq!((component.to_string(), from.as_str()), ("grub:efi".into(), "usr/a"));
+    let effective = system.effective(Target::X86_64);
+    assert_eq!(effective.taken().map(ToString::to_string).collect::<Vec<_>>(), ["grub:efi"]);
 }
 
 #[test]

@@ -152,6 +152,21 @@ pub(crate) const CASES: &[(&str, FileKind, &str)] = &[
         "name = \"x\"\nmanifest = \"manifest\"\n[[image]]\nname = \"a\"\nformat = \"jffs2\"\n[[image]]\nname = \"b\"\nformat = \"ext4\"\ncompression = \"zstd\"\nsize = \"6K\"\n[[image]]\nname = \"c\"\nformat = \"erofs\"\ncompression = \"gzip\"\nsize = \"64M\"\n[[image]]\nname = \"d\"\nformat = \"erofs\"\nlevel = 0\n[[image]]\nname = \"e\"\nformat = \"initramfs\"\ncompression = \"lz4\"\n[[image]]\nname = \"f\"\nformat = \"squashfs\"\ncompression = \"xz\"\nlevel = 6\n[[image]]\nname = \"g\"\nformat = \"squashfs\"\ncompression = \"gzip\"\nlevel = 0\nsize = \"1M\"\n[boot]\nimage = \"b\"\n",
     ),
     (
+        "images of files",
+        System,
+        "name = \"x\"\n[[image]]\nname = \"none\"\nformat = \"fat\"\nlabel = \"esp\"\nsize = \"4K\"\n\
+         [[image]]\nname = \"large\"\nformat = \"fat\"\nlabel = \"TWELVE SIGNS\"\nsize = \"2T\"\ncontent = [\n\
+         { path = \"/efi\", image = \"large\" },\n{ path = \"a:b\", image = \"larg\" },\n\
+         { path = \"Boot/a\", component = \"a\", from = \"x\" },\n{ path = \"bOOT/A\", component = \"a\" },\n\
+         { path = \"boot/a/b\", component = \"a:b\", from = \"../x\" },\n{ path = \"both\", kernel = true, image = \"a\" },\n\
+         { path = \"end.\", component = \"a\", from = \"x\" },\n{ path = \"neither\" },\n{ path = \"dev/Con.txt\", component = \"a\", from = \"x\" },\n{ path = \"ü[1]\", component = \"a\", from = \"x\" },\n{ kernel = true },\n]\n\
+         [[image]]\nname = \"one\"\nformat = \"fat\"\ncontent = [{ path = \"a\", image = \"two\" }]\n\
+         [[image]]\nname = \"two\"\nformat = \"fat\"\ncontent = [{ path = \"a\", image = \"three\" }]\n\
+         [[image]]\nname = \"three\"\nformat = \"fat\"\ncontent = [{ path = \"a\", image = \"one\" }]\n\
+         [[image]]\nname = \"root\"\nformat = \"ext4\"\nlabel = \"ROOT\"\ncontent = [{ path = \"a\", image = \"two\" }]\n\
+         [target.x86_64]\nkernel = \"linux:boot/vmlinuz\"\n",
+    ),
+    (
         "boot scripts",
         System,
         "name = \"x\"\n[[boot.run]]\n[[boot.run]]\nscript = [\n  { expect = \"a\", send = \"b\" },\n  {},\n  { booted = false },\n  { send = \"b\", within = 1 },\n  { expect = \"b\", within = 0 },\n  { end = \"shutdown\" },\n  { end = \"reboot\" },\n  { send = \"late\" },\n]\n",
@@ -220,11 +235,10 @@ fn the_files_name_is_the_name() {
 fn every_code_of_a_single_file_has_a_case() {
     // These concern the bytes, the file's name, a kind, or several files; they are tested there.
     use Code::{
-        Cycle, MissingFile, MissingVariable, NameMismatch, NotText, UnknownComponent, UnknownKind,
+        MissingFile, MissingVariable, NameMismatch, NotText, UnknownComponent, UnknownKind,
     };
     use Code::{UnknownOutput, UnknownVariable, UnsupportedTarget, WrongPatch};
     let elsewhere = [
-        Cycle,
         MissingFile,
         MissingVariable,
         NameMismatch,

@@ -5,6 +5,7 @@ pub(crate) mod library;
 pub(crate) mod own_recipe;
 pub(crate) mod tune;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
@@ -252,6 +253,11 @@ impl<'a> Project<'a> {
         {
             names.push(&kernel.component);
         }
+        for component in effective.taken() {
+            if !names.contains(&component.name.as_str()) {
+                names.push(&component.name);
+            }
+        }
         let toolchain = system.toolchain.as_ref().map(|toolchain| toolchain.value.clone());
         self.supported(&effective, target)?;
         let tune = self.level_of(system, target)?;
@@ -264,13 +270,24 @@ impl<'a> Project<'a> {
         Ok(names.into_iter().map(wanted).collect())
     }
 
-    /// Checks that the components that a system names are there for a target.
+    /// Checks that the components that a system names are there for a target; each is told once, where it is named first.
     fn supported(&self, system: &EffectiveSystem<'_>, target: Target) -> Outcome<()> {
         let components = system.components.iter().map(|named| (named.name.as_str(), &named.span));
         let kernel = system.kernel.iter().map(|kernel| (kernel.component.as_str(), &kernel.span));
-        for (name, span) in components.chain(kernel) {
+        let taken = system.taken().map(|taken| (taken.name.as_str(), &taken.span));
+        let origin = &system.system.origin;
+        let (mut wrong, mut seen) = (Vec::new(), BTreeSet::new());
+        for (name, span) in components.chain(kernel).chain(taken) {
+            if !seen.insert(name) {
+                continue;
+            }
+            let Some(entry) = self.library().find(Shelf::Recipes, name)? else {
+                let known = self.library().names(Shelf::Recipes);
+                let known = known.iter().map(String::as_str);
+                wrong.push(Diagnostic::unknown_component(origin, span, name, known));
+                continue;
+            };
             // Most recipes are for all targets, and the plan reads them anyway.
-            let Some(entry) = self.library().find(Shelf::Recipes, name)? else { continue };
             if !entry.text.contains("targets") {
                 continue;
             }
@@ -278,17 +295,18 @@ impl<'a> Project<'a> {
             if recipe.supports(target) {
                 continue;
             }
-            let origin = &system.system.origin;
             let mut error = Diagnostic::unsupported_target(origin, span, name, target);
             if let Some(first) = recipe.targets.first() {
                 error = error.related(&recipe.origin, &first.span, "it says so here");
             }
             let other = Target::ALL.into_iter().find(|other| recipe.supports(*other));
             let other = other.map_or("…", Target::as_str);
-            error = error.hint(format!("name it in `[target.{other}]` of the system alone"));
-            return Err(diagnosed(&[error], |file| self.text_of(file)));
+            wrong.push(error.hint(format!("name it in `[target.{other}]` of the system alone")));
         }
-        Ok(())
+        match wrong.as_slice() {
+            [] => Ok(()),
+            wrong => Err(diagnosed(wrong, |file| self.text_of(file))),
+        }
     }
 
     /// Reads a machine.

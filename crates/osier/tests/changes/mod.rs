@@ -109,15 +109,25 @@ pub(crate) fn space() -> Space {
 
 /// Pins the build environment of what is of the kind `script` to programs of this machine.
 pub(crate) fn pin_programs(space: &Space) {
+    pin_programs_as(space, &[("bookworm", "\"programs\"")]);
+}
+
+/// Pins build environments, each a suite and the packages asked for in quotes, to programs of this machine.
+pub(crate) fn pin_programs_as(space: &Space, environments: &[(&str, &str)]) {
     let package = programs();
     let taken = space.prints(&["fetch", "--import", package.to_str().unwrap()]);
     let sha256 = taken.trim().rsplit(' ').next().unwrap();
     let size = fs::metadata(package).unwrap().len();
-    let lock = format!(
-        "version = 1\n[[environment]]\nsuite = \"bookworm\"\narchitecture = \"amd64\"\nrequest = [\"programs\"]\n\
-         packages = [\"programs=1\"]\n[[package]]\nname = \"programs\"\nversion = \"1\"\narchitecture = \"amd64\"\n\
-         suite = \"bookworm\"\npath = \"pool/programs.deb\"\nsize = {size}\nsha256 = \"{sha256}\"\n"
-    );
+    let mut lock = "version = 1\n".to_owned();
+    for (suite, request) in environments {
+        lock.push_str(&format!(
+            "[[environment]]\nsuite = \"{suite}\"\narchitecture = \"amd64\"\nrequest = [{request}]\npackages = [\"programs=1\"]\n"
+        ));
+    }
+    lock.push_str(&format!(
+        "[[package]]\nname = \"programs\"\nversion = \"1\"\narchitecture = \"amd64\"\nsuite = \"bookworm\"\n\
+         path = \"pool/programs.deb\"\nsize = {size}\nsha256 = \"{sha256}\"\n"
+    ));
     write(space, "osier.lock", &lock);
 }
 
