@@ -354,7 +354,7 @@ fn a_new_version_of_osier_is_told_as_the_cause_where_it_is_one() {
     let path = telling.store.root().join("ingredients/part-x86_64");
     let recorded = std::fs::read(&path).unwrap();
     let mut record: serde_json::Value = serde_json::from_slice(&recorded).unwrap();
-    let parts = record[0].as_array_mut().unwrap();
+    let parts = record.as_array_mut().unwrap();
     let version = parts.iter_mut().find(|part| part["part"]["kind"] == "format").unwrap();
     version["mark"] = 1.into();
     version["value"] = "version 3".into();
@@ -368,7 +368,7 @@ fn a_new_version_of_osier_is_told_as_the_cause_where_it_is_one() {
     let expected = serde_json::json!({"kind": "format", "work": "script"});
     assert!(json["reason"] == "part_changed" && json["part"] == expected, "{json}");
     // What cannot be read is not taken for what was never there.
-    std::fs::write(&path, r#"[[["the script of build", "x", "y"]]]"#).unwrap();
+    std::fs::write(&path, r#"[["the script of build", "x", "y"]]"#).unwrap();
     assert!(matches!(why(), Reason::RecordUnreadable { .. }));
     std::fs::remove_file(&path).unwrap();
     assert!(matches!(why(), Reason::NeverBuilt { .. }));

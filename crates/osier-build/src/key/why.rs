@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
+use std::iter;
 use std::path::PathBuf;
 
 use osier_store::{Digest, FileError, IoContext, Key, KeyBuilder, Store};
@@ -117,24 +118,28 @@ impl Basis<'_> {
         self.keys[below.0 as usize].as_ref()
     }
 
-    /// The builds that are remembered, the last one first; nothing where their record cannot be read.
+    /// The builds that are remembered, the last one first; nothing where none of them can be read.
     fn records(&self) -> Option<Vec<Record>> {
         match fs::read(record_path(self.store, self.component())) {
-            Ok(bytes) => serde_json::from_slice(&bytes).ok(),
+            Ok(bytes) => {
+                let read = |line| serde_json::from_slice(line).ok();
+                let records: Vec<Record> = lines(&bytes).filter_map(read).collect();
+                (!records.is_empty()).then_some(records)
+            }
             Err(error) => (error.kind() == io::ErrorKind::NotFound).then(Vec::new),
         }
     }
 
-    /// Notes what the component was built from.
+    /// Notes what the component was built from: a line of JSON for each build, so that nothing has to read the older ones.
     pub(crate) fn record(&self) -> Result<(), FileError> {
-        let record = self.ingredients()?;
-        let mut records = self.records().unwrap_or_default();
-        records.retain(|known| *known != record);
-        records.insert(0, record);
-        records.truncate(BUILDS);
         let path = record_path(self.store, self.component());
-        let bytes = serde_json::to_vec(&records).map_err(io::Error::from).at("write", &path)?;
-        self.store.put_note(&path, &bytes)
+        let record = self.ingredients()?;
+        let record = serde_json::to_vec(&record).map_err(io::Error::from).at("write", &path)?;
+        let known = fs::read(&path).unwrap_or_default();
+        let others = lines(&known).filter(|line| *line != record);
+        let records: Vec<&[u8]> =
+            iter::once(record.as_slice()).chain(others).take(BUILDS).collect();
+        self.store.put_note(&path, &records.join(&b'\n'))
     }
 
     /// Finds what differs from the nearest build.
@@ -237,6 +242,11 @@ impl Basis<'_> {
         let place = places.find(&part, number).unwrap_or_else(|| now.place.clone());
         Reason::PartChanged { component, part, before: old, now: new, place }
     }
+}
+
+/// The lines of a file that have something in them.
+fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
 }
 
 /// What became of a path between two trees.
