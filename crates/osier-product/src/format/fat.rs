@@ -45,7 +45,7 @@ fn version(_: &Image) -> String {
     format!("fat {COMMANDS}")
 }
 
-/// The volume's number follows from what it is made of, and all times are that of the steps' `SOURCE_DATE_EPOCH`.
+/// The volume's number follows from what it is made of, and the times of files are that of the steps' `SOURCE_DATE_EPOCH`.
 fn write(writing: &Writing<'_>) -> Result<Vec<String>, MakeError> {
     let mut files: Vec<_> = writing.files.iter().collect();
     files.sort_by(|a, b| a.path.cmp(&b.path));
