@@ -135,10 +135,10 @@ pub(crate) fn run(store: &Path) -> Result<()> {
     let nowhere = "f".repeat(40);
     for (address, words) in [
         (local.clone(), "no branch or tag"),
-        (format!("{local}-nowhere"), "is no folder"),
+        (format!("{local}-nowhere"), "is not a folder"),
         (format!("http://127.0.0.1:{}/nowhere", server.port), "not found"),
         ("http://127.0.0.1:9/repository".to_owned(), "Failed to connect"),
-        ("ssh://git@localhost/repository".to_owned(), "without anybody's keys"),
+        ("ssh://git@localhost/repository".to_owned(), "does not use your keys"),
     ] {
         write("wrong", &address, &nowhere, "")?;
         shop.bad(&["build", "wrong"], 3, &["error[F001]", words])?;

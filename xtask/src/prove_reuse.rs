@@ -19,7 +19,7 @@ const SYMBOLS: usize = 12;
 struct Build {
     /// Whether the build step went on from an earlier build.
     reused: bool,
-    /// Processor time of the last run of the build step, and of the one before, in seconds.
+    /// CPU time of the last run of the build step, and of the one before, in seconds.
     cpu: Vec<f64>,
     digest: String,
 }

@@ -253,7 +253,7 @@ fn cases() -> Vec<Case> {
                 "no-proof",
                 "#!/bin/sh\necho ready\nreboot -f\n",
                 "B101",
-                &["process 1 did not show that it runs", "/.osier/challenge"],
+                &["process 1 did not prove that it runs", "/.osier/challenge"],
             )
         },
         init(
@@ -271,7 +271,7 @@ fn cases() -> Vec<Case> {
                 "echoes-command-line",
                 "#!/bin/sh\nmount -t proc proc /proc\ncat /proc/cmdline\nreboot -f\n",
                 "B101",
-                &["process 1 did not show that it runs"],
+                &["process 1 did not prove that it runs"],
             )
         },
         Case {
@@ -314,7 +314,7 @@ fn cases() -> Vec<Case> {
                 "other-words",
                 SOUND.replace("reboot -f", "echo password:; while :; do :; done"),
                 "B109",
-                &["booted, and then this did not come: the text \"login:\""],
+                &["booted, and then the script waited in vain for the text \"login:\""],
             )
         },
         Case {

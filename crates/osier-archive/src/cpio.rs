@@ -59,7 +59,7 @@ pub(crate) fn read<E: From<ReadError>>(
             0o060_000 => Kind::Special("is a block device"),
             0o010_000 => Kind::Special("is a named pipe"),
             0o140_000 => Kind::Special("is a socket"),
-            _ => Kind::Special("is of a kind that no source has"),
+            _ => Kind::Special("is of an unknown type"),
         };
         let left = if matches!(kind, Kind::Symlink { .. }) { 0 } else { header.size };
         let entry = Entry {

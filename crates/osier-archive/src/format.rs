@@ -151,7 +151,7 @@ pub(crate) fn foreign(head: &[u8]) -> Option<&'static str> {
         (b"!<thin>\n", "a thin ar archive, whose members are elsewhere"),
         (b"# v2 git bundle", "a git bundle"),
         (b"# v3 git bundle", "a git bundle"),
-        (b"version https://git-lfs", "a pointer of Git LFS in place of the file"),
+        (b"version https://git-lfs", "a pointer of Git LFS instead of the file"),
         (b"\x7fELF", "a program"),
         (b"%PDF-", "a PDF document"),
         (b"\x1f\x1e", "compressed by pack"),
@@ -167,7 +167,7 @@ pub(crate) fn foreign(head: &[u8]) -> Option<&'static str> {
     }
     let text = head[..head.len().min(200)].trim_ascii_start().to_ascii_lowercase();
     let is_page = text.starts_with(b"<!doctype html") || text.starts_with(b"<html");
-    is_page.then_some("an HTML page in place of the file")
+    is_page.then_some("an HTML page instead of the file")
 }
 
 #[cfg(test)]

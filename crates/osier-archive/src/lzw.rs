@@ -79,7 +79,7 @@ impl<R: BufRead> Lzw<R> {
 
     /// Puts the bytes of the next code where they wait; says whether there was one.
     fn step(&mut self) -> io::Result<bool> {
-        let bad = || wrong("it uses a code that means nothing");
+        let bad = || wrong("it uses an unknown code");
         if self.next >= 1 << self.bits && self.bits < self.most_bits {
             self.restart(self.bits + 1);
         }

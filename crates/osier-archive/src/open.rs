@@ -25,7 +25,7 @@ pub enum OpenError {
     #[error("is empty")]
     Empty,
     /// It is something else than its name or the recipe says.
-    #[error("should be {said}, and is {found}")]
+    #[error("should be {said}, but is {found}")]
     Other {
         /// What is said.
         said: String,

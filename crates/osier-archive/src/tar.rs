@@ -121,7 +121,7 @@ pub fn read_tar<E: From<ReadError>>(
     // Read to the end, as the sums of compressed files stand there.
     let behind = io::copy(&mut blocks.reader.by_ref().take(MOST_BEHIND), &mut io::sink());
     if behind.map_err(ReadError::from)? == MOST_BEHIND {
-        return Err(ReadError::from(wrong("4 GiB or more follow its end")).into());
+        return Err(ReadError::from(wrong("4 GiB or more follow after its end")).into());
     }
     Ok(())
 }

@@ -235,7 +235,7 @@ fn init_errno(errno: Option<i32>, everything: bool) -> (&'static str, &'static s
         Some(2) => (
             "the file, or the interpreter that it names, does not exist (error 2, ENOENT)",
             "the dynamic loader (PT_INTERP) or the program in the #! line is not in the image; a script with CR line ends names an interpreter that ends in a CR",
-            "put the interpreter into the manifest, link init statically, or take the carriage returns out",
+            "put the interpreter into the manifest, link init statically, or remove the carriage returns",
         ),
         Some(13) => (
             "it is not executable (error 13, EACCES)",
@@ -364,12 +364,12 @@ fn init_ended(status: i32, before: &[&str], panic: &str) -> Found {
     evidence.push(panic);
     let (cause, hint) = match (exit_code, signal) {
         (Some(127), _) => (
-            "init, or a command of its script, was not found, or a shared library of it is missing",
+            "init, a command of its script or a shared library was not found",
             "look at the line before the panic; deliver what it names",
         ),
         (Some(_), _) => (
             "process 1 ended; it must run until it switches the machine off",
-            "let init end with reboot or poweroff, or wait for its children for ever",
+            "let init end with reboot or poweroff, or wait for its children forever",
         ),
         (_, Some(4)) => (
             "the program uses instructions that this machine's processor does not have",
@@ -377,7 +377,7 @@ fn init_ended(status: i32, before: &[&str], panic: &str) -> Found {
         ),
         _ => (
             "the program crashed: a damaged binary, a wrong C library, or too little memory",
-            "run the program of the same image in a shell of its build environment",
+            "run the program from the image in a shell of its build environment",
         ),
     };
     Found::new(Verdict::InitEnded { exit_code, signal }, &evidence, cause, hint)
@@ -510,7 +510,7 @@ fn from_outcome(seen: &Observation<'_>, lines: &Lines<'_>) -> Found {
             Verdict::NoConsoleOutput,
             evidence,
             if ended {
-                "the guest ran and ended, but nothing was seen of it: console= names another port, or the kernel has no driver for it (TTY, SERIAL_8250_CONSOLE, SERIAL_AMBA_PL011_CONSOLE), or it failed before it had one"
+                "the guest ran and ended, but printed nothing: console= names another port, or the kernel has no driver for it (TTY, SERIAL_8250_CONSOLE, SERIAL_AMBA_PL011_CONSOLE), or it failed before it had one"
             } else {
                 "the kernel did not start, or console= names a port that the machine does not have"
             },
@@ -530,7 +530,7 @@ fn from_outcome(seen: &Observation<'_>, lines: &Lines<'_>) -> Found {
         Outcome::TimedOut { waiting_for, limit } => {
             let waiting_for = waiting_for.clone();
             let hint = format!(
-                "look at the end of the console log; the limit was {} s, raise it if the guest was still at work",
+                "look at the end of the console log; the limit was {} s: raise it if the guest was still working",
                 limit.as_secs()
             );
             if seen.proved.is_some() {
@@ -587,7 +587,7 @@ fn from_outcome(seen: &Observation<'_>, lines: &Lines<'_>) -> Found {
                 how: lines.ending().map(|(ending, _)| ending),
             },
             evidence,
-            "the kernel has stopped, and QEMU runs on",
+            "the kernel has stopped, but QEMU is still running",
             "look at the end of the console log",
         ),
         Outcome::Done | Outcome::Settled { .. } | Outcome::EmulatorFailed { .. } => Found::new(

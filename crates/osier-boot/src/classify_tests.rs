@@ -275,7 +275,7 @@ fn each_fault_has_its_verdict() {
             ),
             ended(),
             "B105",
-            "the kernel found no root file system: the disk of sda1 is there, the partition is not",
+            "the kernel found no root file system: the disk of sda1 exists, but the partition does not",
             "MSDOS_PARTITION",
         ),
         (
@@ -362,7 +362,7 @@ fn each_fault_has_its_verdict() {
             START.to_owned(),
             Outcome::Done,
             "B101",
-            "the script was played, but process 1 did not show that it runs",
+            "the script ran to its end, but process 1 did not prove that it runs",
             "osier-booted:",
         ),
         (

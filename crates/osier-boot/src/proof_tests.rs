@@ -158,7 +158,7 @@ fn the_script_that_was_not_kept_is_the_verdict_where_nothing_broke() {
     for before in ["", REFUSED, DUMP, FORGED] {
         let start = [START, RUN, before, PROOF];
         let with = |rest: &[&'static str]| [&start[..], rest].concat();
-        told(&with(&["y\n"]), timed_out(), "B109", "this did not come: the text \"x\"");
+        told(&with(&["y\n"]), timed_out(), "B109", "the script waited in vain for the text \"x\"");
         told(&with(&["/ # "]), stuck(), "B107", "the guest stopped making progress after: / #");
         let early = "the guest ended (reboot) while the script was waiting for the text \"x\"";
         told(&with(&[REBOOT]), ended(), "B110", early);
@@ -166,9 +166,19 @@ fn the_script_that_was_not_kept_is_the_verdict_where_nothing_broke() {
         told(&with(&[FORGED, REBOOT]), ended(), "B110", early);
         told(&with(&[DUMP, REBOOT]), ended(), "B110", early);
         // Or it goes on.
-        told(&with(&[FORGED, "y\n"]), timed_out(), "B109", "this did not come: the text \"x\"");
+        told(
+            &with(&[FORGED, "y\n"]),
+            timed_out(),
+            "B109",
+            "the script waited in vain for the text \"x\"",
+        );
         let made_up = "[   99.0] Kernel panic - not syncing: x\n";
-        told(&with(&[made_up, "y\n"]), timed_out(), "B109", "this did not come: the text \"x\"");
+        told(
+            &with(&[made_up, "y\n"]),
+            timed_out(),
+            "B109",
+            "the script waited in vain for the text \"x\"",
+        );
         told(
             &with(&[made_up, "y\n"]),
             stuck(),
@@ -180,7 +190,7 @@ fn the_script_that_was_not_kept_is_the_verdict_where_nothing_broke() {
             &with(&["[    9.0] reboot: System halted\n"]),
             halted,
             "B109",
-            "this did not come: the guest to power off",
+            "the script waited in vain for the guest to power off",
         );
         assert!(found.cause.contains("ACPI"), "{}", found.cause);
         told(
@@ -213,7 +223,7 @@ fn without_a_proof_what_init_prints_is_not_what_the_kernel_says() {
             &[START, RUN, words, "ready\n", REBOOT],
             Outcome::Done,
             "B101",
-            "the script was played, but process 1 did not show that it runs",
+            "the script ran to its end, but process 1 did not prove that it runs",
         );
         assert_eq!(found.notes, [format!("on the console: {}", words.trim())]);
     }
@@ -250,7 +260,12 @@ fn without_a_proof_what_init_prints_is_not_what_the_kernel_says() {
                 "B108",
                 "the time limit passed while waiting for the text \"x\"",
             );
-            told(&[&start, PROOF, words], timed_out(), "B109", "this did not come: the text \"x\"");
+            told(
+                &[&start, PROOF, words],
+                timed_out(),
+                "B109",
+                "the script waited in vain for the text \"x\"",
+            );
         }
     }
     // A quiet one.

@@ -194,7 +194,7 @@ fn a_conversation_is_played() {
     );
     trial.patience = 0.05;
     let report = trial.boot();
-    assert_eq!(report.diagnosis.summary, "this did not come: the text \"ready\"");
+    assert_eq!(report.diagnosis.summary, "the script waited in vain for the text \"ready\"");
 }
 
 /// What QEMU traces at its start, and where the guest switches the machine off.

@@ -230,7 +230,7 @@ impl fmt::Display for Verdict {
         match self {
             Verdict::Booted { boot_seconds } => write!(f, "booted in {boot_seconds:.1} s"),
             Verdict::NotProved => {
-                f.write_str("the script was played, but process 1 did not show that it runs")
+                f.write_str("the script ran to its end, but process 1 did not prove that it runs")
             }
             Verdict::KernelPanic { line } => write!(f, "the kernel panicked: {line}"),
             Verdict::InitCouldNotRun { path, why, .. } => match path {
@@ -256,7 +256,7 @@ impl fmt::Display for Verdict {
                 write!(f, "the time limit passed while waiting for {waiting_for}")
             }
             Verdict::ExpectationFailed { waiting_for } => {
-                write!(f, "this did not come: {waiting_for}")
+                write!(f, "the script waited in vain for {waiting_for}")
             }
             Verdict::GuestEndedEarly { waiting_for, how: Some(how) } => {
                 write!(f, "the guest ended ({how}) while the script was waiting for {waiting_for}")
@@ -289,7 +289,7 @@ impl fmt::Display for RootFault {
             }
             RootFault::NoDevice { root } => write!(f, "there is no device {root}"),
             RootFault::NoPartition { root, .. } => {
-                write!(f, "the disk of {root} is there, the partition is not")
+                write!(f, "the disk of {root} exists, but the partition does not")
             }
             RootFault::NoFileSystem { device: (major, minor), .. } => {
                 write!(f, "no file system driver could mount the device {major}:{minor}")

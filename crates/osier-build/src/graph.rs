@@ -180,7 +180,7 @@ pub enum Work {
         jobs: Jobs,
         /// Most bytes of memory that all its processes use together, where that is known; not in the key.
         memory: Option<u64>,
-        /// Minutes of processor time without a word after which it is ended, 0 for none; not in the key.
+        /// Minutes of CPU time without a word after which it is ended, 0 for none; not in the key.
         silence: Option<u64>,
         /// Whether what the steps below left is copied into its own layer first.
         flat: bool,

@@ -708,7 +708,7 @@ fn an_output_that_is_too_deep_is_refused_and_the_store_stays_usable() {
         let error = build(name, count).unwrap_err();
         let BuildError::Failed(failures) = error else { panic!("{error:?}") };
         let (code, said) = (failures[0].cause.code(), failures[0].cause.summary());
-        assert!(code == "S005" && said.contains("and at most 3072 are possible"), "{code} {said}");
+        assert!(code == "S005" && said.contains("but at most 3072 are possible"), "{code} {said}");
     }
     build("after", 1).unwrap();
     let all = osier_store::GcLimits { age: None, size: Some(0), reserve: 0 };

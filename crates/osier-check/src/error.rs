@@ -17,7 +17,7 @@ pub enum CheckError {
         source: io::Error,
     },
     /// A fragment is named that the component does not have.
-    #[error("the fragment {0} is not among the recipe's `files`")]
+    #[error("the recipe's `files` do not match the fragment {0}")]
     NoFragment(String),
     /// A text is no configuration.
     #[error("{}", .0.join("; "))]

@@ -50,13 +50,13 @@ fn findings(dropped: &[NotHonoured], target: Option<&str>) -> Vec<Finding> {
     let of_foreign = foreign.iter().map(|wish| {
         let others = dropped.iter().filter(|other| other.fragment == wish.fragment && other != wish);
         let evidence: Vec<String> = others.map(NotHonoured::what).collect();
-        let (what, more, target) = (wish.what(), evidence.len(), target.unwrap_or("another one"));
+        let (what, more, target) = (wish.what(), evidence.len(), target.unwrap_or("another target"));
         Finding {
             code: Code::ForeignFragment,
-            message: format!("{what}; the fragment is for another architecture, and this is built for {target}; {more} more of its symbols are not honoured"),
+            message: format!("{what}; the fragment is for another architecture, but this is built for {target}; {more} more of its symbols are not honoured"),
             place: place(wish),
             evidence,
-            hint: Some("name a fragment in the recipe's `[target.TARGET.with]` for the targets that it is for".to_owned()),
+            hint: Some("move the fragment to the recipe's `[target.TARGET.with]`, for each target that it is for".to_owned()),
         }
     });
     let explained =
@@ -93,7 +93,7 @@ mod tests {
         assert_eq!(
             said,
             [
-                "N004 aarch64.config:1: `CONFIG_ARM64=y` is not honoured: the result does not mention it; the fragment is for another architecture, and this is built for x86_64; 2 more of its symbols are not honoured",
+                "N004 aarch64.config:1: `CONFIG_ARM64=y` is not honoured: the result does not mention it; the fragment is for another architecture, but this is built for x86_64; 2 more of its symbols are not honoured",
                 "N003 virt.config:2: `CONFIG_NO_SUCH=y` is not honoured: the result does not mention it",
             ]
         );

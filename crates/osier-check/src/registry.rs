@@ -54,13 +54,13 @@ macro_rules! registry {
 
 registry! {
     NotDelivered = "N001", Note, "no line of the manifest delivers some files of a component",
-        "An image has the files that the manifest's lines name, and nothing else of what components install. What is left out is often meant: headers, static libraries, manual pages. To have such a file in the image, add a line for it to the manifest. `osier log SYSTEM/_root:compose` lists every file.";
+        "An image contains only the files that lines of the manifest name. Often you want to leave the others out: headers, static libraries, manual pages. `osier log SYSTEM/_root:compose` lists every file that is left out. To deliver one, add a line for it to the manifest.";
     Replaced = "N002", Note, "an overlay replaces files of a component or of a later overlay",
-        "Overlays are searched before components, in the order in which the system names them, and the first that has a path wins. Where the other file is wanted, remove the overlay's. `osier log SYSTEM/_root:compose` lists every file.";
-    NotHonoured = "N003", Error, "a symbol that a fragment asks for is another one in the final configuration",
-        "Kconfig drops a symbol without a word when something that it depends on is off, when a value is outside its range, or when another symbol selects it. Ask for what it depends on as well: search for the symbol in `osier config COMPONENT`, which shows its dependencies. Of several lines for one symbol the last one counts, in one fragment and over all in the order of `fragments`; of several members of one choice the last that is `y`.";
+        "osier takes a file from the first overlay that has it, in the order of the system's `overlays`, and only then from a component. `osier log SYSTEM/_root:compose` lists every replaced file. To deliver the other file, remove the overlay's.";
+    NotHonoured = "N003", Error, "the final configuration does not have a symbol as a fragment asks for it",
+        "Kconfig silently drops a symbol if something that it depends on is off, if its value is out of range, or if another symbol selects it. If several lines set one symbol, the last one counts, within a fragment and across all of them in the order of `fragments`. Of a choice, the last member that is `y` counts. To see what a symbol depends on, search for it in `osier config COMPONENT`; then set that in a fragment too.";
     ForeignFragment = "N004", Error, "a fragment is for another architecture",
-        "The fragment asks for the symbol of an architecture that this configuration is not for, and what else it asks for is missing for the same reason. Name the fragment in the recipe's `[target.TARGET.with]` for the targets that it is for.";
+        "The fragment sets the symbol of another architecture than this configuration is for, and its other symbols are missing for the same reason. Move the fragment to the recipe's `[target.TARGET.with]`, for each target that it is for.";
 }
 
 impl Code {

@@ -25,14 +25,14 @@ pub fn root<C>(composition: &Composition<C>) -> Vec<Finding> {
         message: format!("no line of the manifest delivers {} of {area}", files(paths.len())),
         place: None,
         evidence: paths,
-        hint: Some("to have one in the image, add a line for it to the manifest".to_owned()),
+        hint: Some("to deliver one, add a line for it to the manifest".to_owned()),
     });
     let replaced = replaced.into_iter().map(|((by, area), paths)| Finding {
         code: Code::Replaced,
         message: format!("{by} replaces {} of {area}", files(paths.len())),
         place: None,
         evidence: paths,
-        hint: Some("where the other file is wanted, remove the overlay's".to_owned()),
+        hint: Some("to deliver the other file, remove the overlay's".to_owned()),
     });
     left_out.chain(replaced).collect()
 }

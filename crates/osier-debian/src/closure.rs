@@ -63,7 +63,7 @@ pub enum ClosureError {
         near: Vec<String>,
     },
     /// No package meets a dependency.
-    #[error("`{dependency}` cannot be met: wanted by {}", .chain.join(", wanted by "))]
+    #[error("`{dependency}` cannot be satisfied: needed by {}", .chain.join(", needed by "))]
     Unsatisfiable {
         /// The dependency or the request.
         dependency: String,
@@ -92,7 +92,7 @@ pub enum ClosureError {
 }
 
 fn near_text(names: &[String]) -> String {
-    if names.is_empty() { String::new() } else { format!("; near it: {}", names.join(", ")) }
+    if names.is_empty() { String::new() } else { format!("; similar names: {}", names.join(", ")) }
 }
 
 /// Finds all packages that `wanted` needs: `Depends` and `Pre-Depends`, never recommendations.

@@ -107,14 +107,14 @@ fn closures() {
 #[test]
 fn failures_name_what_and_why() {
     let table: &[(&[&str], &[&str], &str)] = &[
-        (&["bison 1", "flex 1"], &["bisn"], "no package `bisn` in the index; near it: bison"),
+        (&["bison 1", "flex 1"], &["bisn"], "no package `bisn` in the index; similar names: bison"),
         (&["bison 1"], &["gcc"], "no package `gcc` in the index"),
         (
             &["a 1; Depends: b", "b 2; Depends: c (>= 3) | d", "c 1"],
             &["a"],
-            "`c (>= 3) | d` cannot be met: wanted by b 2, wanted by a 1, wanted by the request",
+            "`c (>= 3) | d` cannot be satisfied: needed by b 2, needed by a 1, needed by the request",
         ),
-        (&["a 1"], &["a (>= 2)"], "`a (>= 2)` cannot be met: wanted by the request"),
+        (&["a 1"], &["a (>= 2)"], "`a (>= 2)` cannot be satisfied: needed by the request"),
         (&["a 1; Conflicts: b", "b 2"], &["a", "b"], "`a 1` conflicts with `b 2` (`b`)"),
         (
             &["a 1; Breaks: v (<< 3)", "b 2; Provides: v (= 2)"],
@@ -125,7 +125,7 @@ fn failures_name_what_and_why() {
         (
             &["a 1; Depends: c (= 1)", "b 1; Depends: c (= 2)", "c 1", "c 2"],
             &["a", "b"],
-            "`c (= 2)` cannot be met: wanted by b 1, wanted by the request",
+            "`c (= 2)` cannot be satisfied: needed by b 1, needed by the request",
         ),
     ];
     for (lines, wanted, message) in table {

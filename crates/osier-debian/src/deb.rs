@@ -84,7 +84,7 @@ fn data_of<'a>(mut input: impl BufRead + Send + 'a) -> Result<Box<dyn Read + Sen
             let mut version = Vec::new();
             (&mut input).take(size.min(64)).read_to_end(&mut version)?;
             if !version.starts_with(b"2.") {
-                return Err(Problem::Format("has another format than 2"));
+                return Err(Problem::Format("has a format other than 2"));
             }
             skip(&mut input, size + size % 2 - version.len() as u64)?;
             first = false;
@@ -202,7 +202,7 @@ pub(crate) mod tests {
             ),
             (
                 [&b"!<arch>\n"[..], &member("debian-binary", b"3.0\n")].concat(),
-                "has another format than 2",
+                "has a format other than 2",
             ),
             (
                 [

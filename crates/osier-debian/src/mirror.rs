@@ -13,8 +13,7 @@ use crate::control::Paragraphs;
 pub enum MirrorError {
     /// Neither the configuration nor apt names a Debian mirror.
     #[error(
-        "no Debian mirror is known: none is configured and none is named in {}; set OSIER_DEBIAN_MIRROR to the base URL of one \
-         (the folder that holds `dists` and `pool`)",
+        "no Debian mirror is known: none is configured, and {} names none; set OSIER_DEBIAN_MIRROR to the base URL of one (the folder that contains `dists` and `pool`)",
         .apt_folder.display()
     )]
     NotFound {

@@ -107,7 +107,7 @@ pub fn local(url: &str) -> Option<Result<PathBuf, Cause>> {
         }
     }
     if bytes.contains(&0) {
-        return Some(Err(Cause::BadUrl("a path cannot hold a zero byte".into())));
+        return Some(Err(Cause::BadUrl("a path cannot contain a zero byte".into())));
     }
     Some(Ok(OsString::from_vec(bytes).into()))
 }

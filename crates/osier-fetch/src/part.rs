@@ -52,7 +52,7 @@ impl Part {
         let mut waited = false;
         // What it leads to is somebody's.
         if fs::symlink_metadata(&path).is_ok_and(|found| found.is_symlink()) {
-            let link = io::Error::other("a symbolic link lies there; move it away");
+            let link = io::Error::other("a symbolic link is in its place; move it away");
             return Err(local(&path, link));
         }
         let file = loop {

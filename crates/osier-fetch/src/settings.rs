@@ -54,6 +54,6 @@ pub enum SettingsError {
         reason: String,
     },
     /// The user agent cannot be sent in a header.
-    #[error("user agent {0:?} contains characters that an HTTP header cannot hold")]
+    #[error("user agent {0:?} contains characters that an HTTP header cannot contain")]
     UserAgent(String),
 }

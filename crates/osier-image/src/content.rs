@@ -27,7 +27,7 @@ pub enum ContentError {
         source: io::Error,
     },
     /// A content ends before its declared size.
-    #[error("content of `{path}` has {found} bytes, {declared} are declared")]
+    #[error("content of `{path}` has {found} bytes, but {declared} are declared")]
     Shorter {
         /// The file.
         path: ImagePath,

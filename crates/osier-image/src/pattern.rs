@@ -37,10 +37,10 @@ pub enum PatternError {
     #[error(transparent)]
     Path(#[from] PathError),
     /// A backslash is followed by something that needs none, or by nothing.
-    #[error("a backslash can only precede a blank, a tab, `#`, `=`, `*`, `?` or a backslash")]
+    #[error("a backslash can only precede a space, a tab, `#`, `=`, `*`, `?` or a backslash")]
     Escape,
     /// `**` shares its component with something else.
-    #[error("`**` must be a component of its own")]
+    #[error("`**` must be a whole name in the path")]
     AnyDepth,
 }
 

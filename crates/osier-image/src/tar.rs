@@ -322,6 +322,6 @@ mod tests {
         .unwrap();
         let mut out = Vec::new();
         let error = write_tar(&mut out, &tree, 0, |content| Ok(content.as_slice())).unwrap_err();
-        assert_eq!(error.to_string(), "content of `a` has 2 bytes, 3 are declared");
+        assert_eq!(error.to_string(), "content of `a` has 2 bytes, but 3 are declared");
     }
 }

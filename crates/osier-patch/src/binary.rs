@@ -64,7 +64,7 @@ impl Piece {
         };
         let size = std::str::from_utf8(size).ok().and_then(|size| size.parse::<usize>().ok());
         let Some(size) = size.filter(|size| *size <= LARGEST) else {
-            return wrong("its size is no number, or too large");
+            return wrong("its size is not a number, or too large");
         };
         let mut packed = Vec::new();
         let mut used = 1;

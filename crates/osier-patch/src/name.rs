@@ -53,7 +53,7 @@ pub(crate) fn inside(name: &[u8], strip: u32) -> Result<PathBuf, Problem> {
         return Err(Problem::Hostile { name: shown(), what: "is absolute" });
     }
     if name.contains(&0) {
-        return Err(Problem::Hostile { name: shown(), what: "holds a NUL" });
+        return Err(Problem::Hostile { name: shown(), what: "contains a NUL" });
     }
     let Some(parts) = without_leading(name, strip) else {
         return Err(Problem::TooShort { name: shown(), strip });

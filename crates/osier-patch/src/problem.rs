@@ -15,12 +15,12 @@ pub struct ParseError {
 pub enum Problem {
     /// No diff is in it.
     #[error(
-        "it holds no change: there is no line `--- a/FILE` followed by `+++ b/FILE`, and no `diff --git`"
+        "it contains no change: there is no line `--- a/FILE` followed by `+++ b/FILE`, and no `diff --git`"
     )]
     Empty,
     /// It is in UTF-16.
     #[error(
-        "the file is in UTF-16, as PowerShell's `>` writes it; make it anew with `git diff --output=FILE`, or turn it into UTF-8 with `iconv -f {encoding} -t UTF-8`"
+        "the file is in UTF-16, as PowerShell's `>` writes it; make it again with `git diff --output=FILE`, or turn it into UTF-8 with `iconv -f {encoding} -t UTF-8`"
     )]
     Wide {
         /// What `iconv` calls it.
@@ -50,7 +50,7 @@ pub enum Problem {
     Page,
     /// A line of a diff does not stand at the beginning of its line.
     #[error(
-        "`{text}` is a line of a diff, and {before} before it; remove them from every line of the diff"
+        "`{text}` is a line of a diff, but {before} come before it; remove them from every line of the diff"
     )]
     Moved {
         /// The line, without what stands before.
@@ -60,7 +60,7 @@ pub enum Problem {
     },
     /// A line of git's header that nothing introduces.
     #[error(
-        "`{text}` is a line of git's header, and no `diff --git` introduces it; put that line back above it, or remove this one"
+        "`{text}` is a line of git's header, but no `diff --git` introduces it; put that line back above it, or remove this one"
     )]
     Orphan {
         /// The line.
@@ -68,7 +68,7 @@ pub enum Problem {
     },
     /// The change of a submodule.
     #[error(
-        "this moves a submodule to another commit, and a source has no submodules; move the pin of that source instead"
+        "this moves a submodule to another commit, but osier's sources have no submodules; change the pin of that source instead"
     )]
     Submodule,
     /// A header of git with no change behind it.
@@ -78,14 +78,14 @@ pub enum Problem {
     NoChange,
     /// Bytes of git's binary form that are none.
     #[error(
-        "git's binary form cannot be read here: {why}; make the patch anew with `git diff --binary`"
+        "git's binary form cannot be read here: {why}; make the patch again with `git diff --binary`"
     )]
     BinaryForm {
         /// What is wrong.
         why: &'static str,
     },
     /// A name would leave the source.
-    #[error("the name `{name}` {what}, and a patch changes nothing outside its source")]
+    #[error("the name `{name}` {what}, but a patch cannot change anything outside its source")]
     Hostile {
         /// The name as it stands there.
         name: String,
@@ -94,7 +94,7 @@ pub enum Problem {
     },
     /// Nothing is left of a name.
     #[error(
-        "nothing is left of the name `{name}` when {strip} leading folder(s) are taken off; write another number into a list named `series`, as in `a.patch -p0`"
+        "nothing is left of the name `{name}` without its {strip} leading folder(s); write another number into a list named `series`, as in `a.patch -p0`"
     )]
     TooShort {
         /// The name as it stands there.
@@ -109,7 +109,7 @@ pub enum Problem {
         name: String,
     },
     /// Another form of diff.
-    #[error("a diff in {form} form is not supported; make it anew with `diff -u` or `git diff`")]
+    #[error("a diff in {form} form is not supported; make it again with `diff -u` or `git diff`")]
     Form {
         /// Which.
         form: &'static str,
@@ -124,7 +124,7 @@ pub enum Problem {
     },
     /// A mail whose lines a mail program has broken.
     #[error(
-        "the mail is `format=flowed`, so that its lines may have been broken and moved; ask for the patch as an attachment, or fetch it from where it is published"
+        "the mail is `format=flowed`, which may have wrapped its lines; ask for the patch as an attachment, or fetch it from where it is published"
     )]
     Flowed,
     /// A mode of git that no source has.
@@ -166,7 +166,7 @@ pub enum Problem {
     #[error("the hunk has more lines than its header counts")]
     Long,
     /// A line that no hunk can have.
-    #[error("a line of a hunk begins with a blank, `-` or `+`, and this one does not: `{text}`")]
+    #[error("a line of a hunk begins with a space, `-` or `+`, but this one does not: `{text}`")]
     HunkLine {
         /// The line.
         text: String,

@@ -154,21 +154,21 @@ fn bare(line: &[u8]) -> (Option<&'static str>, &[u8]) {
         let wide = WIDE_BLANKS.iter().find_map(|blank| rest.strip_prefix(blank.as_bytes()));
         rest = match rest {
             [b' ' | b'\t', more @ ..] => {
-                before = before.or(Some("blanks stand"));
+                before = before.or(Some("spaces"));
                 more
             }
             [b'>' | b'|', more @ ..] => {
-                before = Some("quote marks stand");
+                before = Some("quote marks");
                 more
             }
             _ if rest.starts_with(ESCAPE) => {
-                before = Some("colour codes (`git diff --no-color` writes none) stand");
+                before = Some("colour codes (`git diff --no-color` writes none)");
                 let end = rest.iter().position(|byte| *byte == b'm').unwrap_or(rest.len() - 1);
                 &rest[end + 1..]
             }
             _ => match wide {
                 Some(more) => {
-                    before = before.or(Some("blanks stand"));
+                    before = before.or(Some("spaces"));
                     more
                 }
                 None => return (before, rest),

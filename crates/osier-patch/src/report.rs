@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 
 /// What to do about a patch that says no more of a file than that it differs.
-pub const BINARY: &str = "make the patch anew with `git diff --binary`, or put the file beside the recipe, name it in `files`, and let a step copy it";
+pub const BINARY: &str = "make the patch again with `git diff --binary`, or put the file beside the recipe, name it in `files`, and let a step copy it";
 
 /// How a patch fits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -237,8 +237,7 @@ impl FileReport {
             hunk.write(text, &self.path, most);
         }
         if let Some(after) = &self.after {
-            let _ =
-                writeln!(text, "    {after} is in conflict over this file too, and comes first");
+            let _ = writeln!(text, "    {after} comes first and also conflicts over this file");
         }
     }
 }
@@ -248,16 +247,16 @@ impl FileProblem {
         match self {
             Self::Missing { near: None } => "there is no such file".into(),
             Self::Missing { near: Some(near) } => format!(
-                "there is no such file; there is {near}: if another number of leading folders must be taken off, write it into a list named `series`, as in `a.patch -p0`"
+                "there is no such file, but there is {near}: if another number of leading folders must be removed, write it into a list named `series`, as in `a.patch -p0`"
             ),
             Self::Exists { already: true } => "already exists, as the patch makes it".into(),
             Self::Exists { already: false } => {
-                "already exists, with other content than the patch gives it".into()
+                "already exists, with different content than the patch gives it".into()
             }
-            Self::LeftOver => "holds more than the patch removes, so it stays".into(),
+            Self::LeftOver => "contains more than the patch removes, so it stays".into(),
             Self::NotFile => "is not the kind of file that the patch changes".into(),
             Self::Binary => {
-                format!("is binary, and the patch does not say how it changes: {BINARY}")
+                format!("is binary, but the patch does not say how it changes: {BINARY}")
             }
             Self::OtherBytes => {
                 "is binary, and differs from the file that the patch was made from".into()

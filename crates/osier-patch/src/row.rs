@@ -111,7 +111,7 @@ fn one<S: Source>(
     let fails = files.iter().any(FileReport::fails);
     let exact = !fails && files.iter().all(|file| file.hunks.iter().all(HunkReport::is_exact));
     if !fails && changes.is_empty() {
-        let problem = patch.files.is_empty().then(|| "it holds no change".to_owned());
+        let problem = patch.files.is_empty().then(|| "it contains no change".to_owned());
         return Ok((PatchReport { problem, ..empty(Class::Already) }, changes));
     }
     // Without any old line a patch fits everywhere, and proves nothing by it.

@@ -131,13 +131,13 @@ fn unsaid(pair: &Pair, pairs: &[&Pair]) -> Option<Unsaid> {
     };
     let same = pair.old.as_ref().map(bytes) == pair.new.as_ref().map(bytes);
     if !same && (is_binary(&pair.old) || is_binary(&pair.new)) {
-        return because("it is binary, and a patch has lines of text");
+        return because("it is binary, but a patch consists of lines of text");
     }
     let was_below = |other: &&&Pair| {
         other.old.is_some() && other.path != pair.path && other.path.starts_with(&pair.path)
     };
     if pair.new.is_some() && pairs.iter().any(|other| was_below(&other)) {
-        return because("it was a folder, and a patch cannot put a file in its place");
+        return because("it was a folder, which a patch cannot replace by a file");
     }
     None
 }

@@ -258,7 +258,7 @@ fn put(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), FileError> {
 fn root_of(store: &Store, output: &Digest) -> Result<(FsTree<Digest>, Digest), MakeError> {
     let tree = store.tree(output)?;
     let Some(TreeNode::File { content, .. }) = tree.get(ROOT.as_bytes()) else {
-        return Err(wrong("what is stored is no root file system", Vec::new()));
+        return Err(wrong("the stored result is not a root file system", Vec::new()));
     };
     let bytes = store.read_blob(content)?;
     let text = String::from_utf8_lossy(&bytes);

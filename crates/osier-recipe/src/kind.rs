@@ -72,10 +72,8 @@ impl Kind {
         walk.expect_name(&kind.name, expected);
         for variable in &kind.variables {
             if let Some(value) = kind.env.get(&variable.name) {
-                let message = format!(
-                    "`{}` is a variable of the kind, and `env` sets it as well",
-                    variable.name
-                );
+                let message =
+                    format!("`{}` is a variable of the kind, but `env` sets it too", variable.name);
                 walk.error(Code::DuplicateName, &value.span, message);
             }
         }

@@ -172,7 +172,7 @@ impl Recipe {
                 &source.span,
                 "a `url` or `git` source needs the recipe's `version`",
             );
-            error.hints.push("such as `version = \"1.35.0\"` below `name`".into());
+            error.hints.push("add it below `name`, for example `version = \"1.35.0\"`".into());
         }
     }
 

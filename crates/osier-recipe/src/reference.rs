@@ -32,7 +32,7 @@ pub fn reference_markdown() -> String {
 /// The table of the formats of images.
 fn formats(out: &mut String) {
     out.push_str(
-        "\n## Formats of images\n\nThe compression that is taken without `compression` comes first.\n\n\
+        "\n## Formats of images\n\nThe first compression is the default.\n\n\
          | `format` | what it is | made of | compressions, with their levels | file | `size` | `label` | made or checked by |\n\
          | --- | --- | --- | --- | --- | --- | --- | --- |\n",
     );

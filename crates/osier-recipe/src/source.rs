@@ -134,7 +134,7 @@ pub(crate) fn sources(walk: &mut Walk, node: &Node<'_>) -> Vec<Source> {
             error.hints.push("the name is also the folder that the source is unpacked into".into());
         }
         if keys.urls.is_empty() && node_is_empty_list(table.get("url")) {
-            walk.error(Code::WrongForm, &span, "`url` names no address");
+            walk.error(Code::WrongForm, &span, "`url` has no address");
         }
         for url in &keys.urls {
             placeholders(walk, url);
@@ -161,10 +161,10 @@ fn placeholders(walk: &mut Walk, url: &Spanned<String>) {
     let rest = url.replace("{version}", "");
     if let Some(at) = rest.find(['{', '}']) {
         let shown = rest[at..].split_inclusive('}').next().unwrap_or_default();
-        let message = format!("{} means nothing in an address", quoted(shown));
+        let message = format!("{} is not a placeholder that osier knows", quoted(shown));
         walk.error(Code::WrongForm, &url.span, message)
             .hints
-            .push("only `{version}` is replaced".into());
+            .push("an address can contain only `{version}`".into());
     }
 }
 

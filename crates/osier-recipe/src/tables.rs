@@ -241,8 +241,7 @@ pub static KIND_STEP: Table = Table {
 /// From which earlier builds a step may start.
 pub static REUSE_TABLE: Table = Table::new(
     "reuse",
-    "Lets the step start from what it made in an earlier build with the same sources, script and inputs, if the step before it \
-     left the same files but for a few. The step must notice by itself that these few have changed; they get a new time. The \
+    "Lets the step start from what it made in an earlier build with the same sources, script and inputs, if the step before it left the same files except for a few. The step must notice by itself that these few have changed; they get a new time. The \
      result stays marked until `osier build --clean-check` has compared it with a clean build.",
     &[
         Key::new(
@@ -260,8 +259,7 @@ pub static REUSE_TABLE: Table = Table::new(
         Key::new(
             "edits",
             Boolean,
-            "While the source is being edited (`osier edit`), the steps before this one do not run again, and this one goes on \
-             from what it made of the unedited source. It must notice changed files by their times. Default: `false`.",
+            "While the source is being edited (`osier edit`), the steps before this one do not run again, and this one starts from its result for the unedited source. It must notice changed files by their times. Default: `false`.",
             "true",
         ),
     ],
@@ -588,8 +586,7 @@ pub static VARIABLE_TABLE: Table = Table {
 /// A kind's editor.
 pub static EDITOR: Table = Table::new(
     "editor",
-    "The full-screen editor that `osier config` opens on a component's configuration. It runs on what a step left. It is in no \
-     step's key: a change of it rebuilds nothing.",
+    "The full-screen editor that `osier config` opens on a component's configuration. It runs on what a step left. It is not in any step's key, so changing it rebuilds nothing.",
     &[
         Key::new("after", Form(&NAME), "The kind's step whose result is edited.", "\"configure\"")
             .required(),

@@ -191,7 +191,7 @@ impl Walk {
                     && error.code == Code::WrongType
                     && error.hints.is_empty()
                 {
-                    error.hints.push(format!("such as `{} = {}`", known.name, known.example));
+                    error.hints.push(format!("for example `{} = {}`", known.name, known.example));
                 }
             } else if let Some(kind) = schema.open {
                 self.fits(kind, node, Subject::Key(key.get_ref()));
@@ -243,7 +243,7 @@ impl Walk {
     }
 
     fn missing_key(&mut self, key: &Key, span: &Range<usize>, schema: &Table) {
-        let example = format!("such as `{} = {}`", key.name, key.example);
+        let example = format!("for example `{} = {}`", key.name, key.example);
         if key.name == "sha256" && key.beside == ["url"] {
             let hint =
                 "write the SHA-256 that the file's author publishes: `sha256 = \"…\"`".to_owned();
@@ -349,7 +349,7 @@ impl Walk {
         let free = !text.contains('\0');
         if !free {
             // No environment variable, argument or script could hold it.
-            self.error(Code::WrongForm, &node.span(), format!("{key} holds a NUL"));
+            self.error(Code::WrongForm, &node.span(), format!("{key} contains a NUL character"));
         }
         free
     }

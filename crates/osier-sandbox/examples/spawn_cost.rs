@@ -1,6 +1,6 @@
 //! Measures what one trivial sandbox costs: `cargo run --release --example spawn_cost [COUNT] [LAYERS]`.
 //!
-//! The program inside is a static one that only exits, made with the host's `cc`. Processor time is that of the launcher's whole tree,
+//! The program inside is a static one that only exits, made with the host's `cc`. CPU time is that of the launcher's whole tree,
 //! as the kernel adds it up when the launcher is reaped; net namespaces are torn down by the kernel's own threads, which that leaves out.
 
 use std::path::PathBuf;

@@ -31,9 +31,9 @@ pub struct Exit {
     /// Names (the kernel's `comm`, 15 bytes at most) of the processes that were still alive a tenth of a second after the command had
     /// ended. They were killed. Sorted; at most 64.
     pub left_behind: Vec<String>,
-    /// Processor time in user mode, of all processes of the sandbox.
+    /// CPU time in user mode, of all processes of the sandbox.
     pub user: Duration,
-    /// Processor time in the kernel, of all processes of the sandbox.
+    /// CPU time in the kernel, of all processes of the sandbox.
     pub system: Duration,
     /// Memory of the largest process at its largest, in KiB; never less than the launcher's own, of which each command starts as a copy.
     pub max_rss_kib: u64,
@@ -50,6 +50,6 @@ pub struct Exit {
 /// What the processes of a sandbox have used so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Used {
-    /// Processor time of all of them, those that have ended included.
+    /// CPU time of all of them, those that have ended included.
     pub cpu: Duration,
 }

@@ -58,7 +58,7 @@ pub enum Stage {
 impl fmt::Display for Stage {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
-            Stage::Request => "read the sandbox's spec",
+            Stage::Request => "read the sandbox's specification",
             Stage::Namespaces => "make namespaces",
             Stage::IdMap => "map the user to 0",
             Stage::Layer => "open the layer",
@@ -75,7 +75,7 @@ impl fmt::Display for Stage {
             Stage::Privileges => "give up capabilities",
             Stage::Filter => "install the system call filter",
             Stage::Fork => "start the command's process",
-            Stage::Stdio => "lay out the standard streams",
+            Stage::Stdio => "set up the standard streams",
             Stage::Folder => "enter the working folder",
             Stage::Exec => "execute",
             Stage::Interpreter => "find the interpreter of the program",

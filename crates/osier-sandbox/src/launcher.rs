@@ -82,7 +82,7 @@ pub enum SpawnError {
         errno: i32,
     },
     /// The spec could not be handed over: no descriptor or no memory is left in this process.
-    #[error("cannot hand over the sandbox's spec")]
+    #[error("cannot send the sandbox's specification")]
     HandOver(#[source] io::Error),
     /// The launcher has ended.
     #[error("the launcher process is gone")]
@@ -107,14 +107,14 @@ impl SpawnError {
                 if denied || matches!(*errno, libc::ENOSPC | libc::EUSERS | libc::EINVAL) =>
             {
                 Some(
-                    "this host does not let the user make namespaces: allow user namespaces, or use the degraded mode as root",
+                    "this host does not allow the user to make namespaces: allow user namespaces, or use degraded mode as root",
                 )
             }
             Stage::Namespaces if *errno == libc::EAGAIN => {
                 Some("the user's limit on processes is reached")
             }
             Stage::IdMap | Stage::Pivot | Stage::HostName | Stage::Loopback if denied => Some(
-                "the rights that a namespace or a chroot needs are withheld: allow user namespaces, or run as root",
+                "this process lacks the rights for a namespace or a chroot: allow user namespaces, or run as root",
             ),
             Stage::Root if *errno == libc::EINVAL => Some(
                 "overlayfs cannot use this folder: put the store on a real file system, not on an overlay of a container",

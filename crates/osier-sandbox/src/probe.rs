@@ -109,12 +109,12 @@ impl Reason {
             }
             Reason::OverlayOnOverlay => "put the store on a volume that is a real file system",
             Reason::FileSystem => "put the store on ext4, xfs, btrfs or tmpfs",
-            Reason::Scratch => "give a folder that this user can write to",
+            Reason::Scratch => "name a folder that this user can write to",
             Reason::NoDevice => {
-                "boots will be emulated, which is slower; switch on virtualisation for the host or its hypervisor"
+                "osier emulates boots, which is slower; for KVM, switch on virtualisation in the host or its hypervisor"
             }
             Reason::NoDevices => {
-                "the degraded mode makes devices of its own: put the store on a file system without nodev, and start the container with the right to make them, for Docker --cap-add MKNOD"
+                "degraded mode makes its own devices: put the store on a file system without nodev, and start the container with the right to make them, for Docker --cap-add MKNOD"
             }
             Reason::NoPermission => {
                 "add the user to the group of /dev/kvm, usually kvm, and log in again"
@@ -124,7 +124,7 @@ impl Reason {
                 "mount the control group file system so that osier can write to it, or use Linux 6.14 or later"
             }
             Reason::NoMemoryGroup => {
-                "a step that takes all memory is ended only when the machine has none left; as an ordinary user start osier by `systemd-run --user --scope`, in a container let it write to /sys/fs/cgroup"
+                "osier cannot limit the memory of steps: the kernel ends one only when the machine has none left; as an ordinary user start osier with `systemd-run --user --scope`, in a container let it write to /sys/fs/cgroup"
             }
             Reason::Unknown => "see the error number",
         }

@@ -52,7 +52,7 @@ struct Process {
     name: String,
     stopped: bool,
     threads: u64,
-    /// Processor time of it and of the children that it has waited for, in ticks.
+    /// CPU time of it and of the children that it has waited for, in ticks.
     ticks: u64,
 }
 

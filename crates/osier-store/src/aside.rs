@@ -51,7 +51,7 @@ impl Store {
             moved => moved.at("move away", path)?,
         }
         self.note_damage(format!(
-            "{} should be a file of the store; what lay there is now {}",
+            "{} should be a file of the store; what was there is now {}",
             path.display(),
             aside.display()
         ));

@@ -108,7 +108,8 @@ impl Database {
     /// Opens the database for reading and writing, and makes it where it is not there.
     pub(crate) fn open(path: &Path) -> Result<Self, Trouble> {
         if path.as_os_str().len() > LONGEST {
-            let long = format!("a store's path has at most {} bytes", LONGEST - "/index.db".len());
+            let long =
+                format!("a store's path can have at most {} bytes", LONGEST - "/index.db".len());
             return Err(Trouble::File(FileError {
                 action: "open",
                 path: path.to_path_buf(),
@@ -318,7 +319,7 @@ fn trouble(path: &Path, action: &'static str, error: &rusqlite::Error, writable:
             file(io::ErrorKind::PermissionDenied.into())
         }
         ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => {
-            let source = "another osier has held it for a minute";
+            let source = "another osier process has held it for a minute";
             file(io::Error::new(io::ErrorKind::ResourceBusy, source))
         }
         ErrorCode::OutOfMemory => file(io::ErrorKind::OutOfMemory.into()),

@@ -199,7 +199,7 @@ pub fn fits(path: &[u8]) -> Result<(), FileError> {
     }
     let shown = String::from_utf8_lossy(&path[..60]).into_owned();
     let message =
-        format!("its path has {} bytes, and at most {LONGEST_PATH} are possible", path.len());
+        format!("its path has {} bytes, but at most {LONGEST_PATH} are possible", path.len());
     let source = std::io::Error::new(std::io::ErrorKind::InvalidFilename, message);
     Err(FileError { action: "use", path: PathBuf::from(format!("{shown}…")), source })
 }
@@ -279,7 +279,7 @@ mod tests {
         let error = walk().unwrap_err();
         assert!(error.is_too_long(), "{error}");
         assert!(
-            error.to_string().contains("its path has 3073 bytes, and at most 3072 are possible"),
+            error.to_string().contains("its path has 3073 bytes, but at most 3072 are possible"),
             "{error}"
         );
         crate::remove_tree(&layer).unwrap();

@@ -22,7 +22,7 @@ const NAMES: usize = 3;
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The folder belongs to another user.
-    #[error("the store {} belongs to uid {owner}, and this process runs as uid {user}", path.display())]
+    #[error("the store {} belongs to uid {owner}, but this process runs as uid {user}", path.display())]
     ForeignOwner {
         /// The store.
         path: PathBuf,
@@ -40,7 +40,7 @@ pub enum OpenError {
         found: String,
     },
     /// There is something, and it is no store.
-    #[error("{} is not a store: {found}; osier makes a store only in an empty folder, or where nothing is yet", path.display())]
+    #[error("{} is not a store: {found}; osier makes a store only in a new or empty folder", path.display())]
     NotAStore {
         /// The folder.
         path: PathBuf,
@@ -48,7 +48,7 @@ pub enum OpenError {
         found: String,
     },
     /// A place in the store is taken by something that osier did not make.
-    #[error("{} should be a folder of the store and is {found}", path.display())]
+    #[error("{} should be a folder of the store but is {found}", path.display())]
     Taken {
         /// The place.
         path: PathBuf,
@@ -206,7 +206,7 @@ fn look_at(root: &Path) -> Result<Found, OpenError> {
     let more = others.len().saturating_sub(NAMES);
     others.truncate(NAMES);
     let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
-    Ok(Found::Other(format!("it holds {}{rest}", others.join(", "))))
+    Ok(Found::Other(format!("it contains {}{rest}", others.join(", "))))
 }
 
 fn is_of_a_store(name: &str) -> bool {

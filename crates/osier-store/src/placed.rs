@@ -108,7 +108,7 @@ impl Store {
         if let Some(place) = self.index().take_moved().first() {
             let place = place.display();
             self.note_damage(format!(
-                "the store's index was damaged and is now {place}; what it knew is built or found again"
+                "the store's index was damaged and is now {place}; osier finds or builds again what it listed"
             ));
         }
         std::mem::take(&mut self.damages.lock().unwrap_or_else(std::sync::PoisonError::into_inner))

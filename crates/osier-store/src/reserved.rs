@@ -24,7 +24,7 @@ pub enum Reserved {
     #[error("a home folder")]
     Home,
     /// A project's folder, or one that a project lies in.
-    #[error("the folder of a project, or one that a project lies in")]
+    #[error("the folder of a project, or a folder above one")]
     Project,
     /// A file system is mounted on it.
     #[error("a mount point")]

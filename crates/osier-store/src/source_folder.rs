@@ -326,7 +326,7 @@ fn walk(
                         let source = io::Error::other(
                             "a source cannot contain devices, named pipes or sockets",
                         );
-                        return Err(FileError { action: "take over", path: place(), source });
+                        return Err(FileError { action: "store", path: place(), source });
                     }
                 }
                 if stamp != FOLDER && !steady.contains_key(&stamp.device) {

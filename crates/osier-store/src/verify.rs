@@ -208,7 +208,7 @@ impl Store {
             let problem = match self.is_laid_out(&digest, &place) {
                 Ok(true) if looks => continue,
                 Ok(true) => "it was changed since it was laid out",
-                Ok(false) => "it does not hold the files of its tree",
+                Ok(false) => "it does not contain the files of its tree",
                 Err(_) => "the tree that it was made from is damaged or missing",
             };
             let of = results.iter().filter(|(_, digests)| digests.contains(&digest));
@@ -273,7 +273,7 @@ impl Store {
                     report.damages.push(Damage {
                         kind: "layer",
                         name: key.to_string(),
-                        problem: "it holds the file of a damaged blob".to_owned(),
+                        problem: "it contains the file of a damaged blob".to_owned(),
                         of: labels.get(&key).cloned().into_iter().collect(),
                     });
                 }
@@ -318,7 +318,7 @@ impl Blobs {
         if !self.whole.contains(digest) && !self.damaged.contains_key(digest) {
             match read(&store.blob_path(digest), digest) {
                 Read::Gone => {
-                    self.damaged.insert(*digest, (None, "it is gone".to_owned()));
+                    self.damaged.insert(*digest, (None, "it is missing".to_owned()));
                 }
                 read => self.add(digest, read),
             }

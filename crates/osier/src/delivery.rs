@@ -95,7 +95,7 @@ fn owned((digest, name): (&str, &str)) -> (String, String) {
 
 fn foreign(place: &Path, what: &str) -> Problem {
     Problem::of(Code::Usage, format!("{} is {what}", place.display()))
-        .hint("move it away, or name another folder by --out")
+        .hint("move it away, or name another folder with --out")
 }
 
 /// Gives the digest of a file; nothing where nothing is.

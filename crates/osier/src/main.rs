@@ -45,7 +45,7 @@ fn main() -> ExitCode {
     signals::tell_as_json(json);
     // What a panic says has been printed by then.
     let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(cli)));
-    match ended.unwrap_or_else(|_| Err(Problem::defect("osier has stopped in the middle"))) {
+    match ended.unwrap_or_else(|_| Err(Problem::defect("osier stopped unexpectedly"))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(mut problem) => {
             // What ended because osier was told to end is no failure of its own.

@@ -23,8 +23,7 @@ const MOST_UNSIZED: u64 = 4 << 30;
 const INDEX_LIMIT: u64 = 16 << 20;
 
 /// What helps where mirrors list what they do not serve.
-pub(crate) const OTHER_MIRROR: &str = "the mirror may lag behind, or the suite may have moved to Debian's archive of old releases: name \
-    another mirror by OSIER_DEBIAN_MIRROR, or another `suite`";
+pub(crate) const OTHER_MIRROR: &str = "the mirror may lag behind, or the suite may have moved to Debian's archive of old releases: name another mirror with OSIER_DEBIAN_MIRROR, or another `suite`";
 
 /// Downloads of fewer bytes say more about the way there than about the rate.
 const SMALL_FETCH: u64 = 1 << 20;
@@ -127,7 +126,7 @@ impl<'a> Network<'a> {
     pub(crate) fn archive(&self, suite: &str, architecture: &str) -> Outcome<Archive<'_>> {
         if self.offline {
             let message = format!(
-                "the index of Debian's suite {suite} is needed to make pins, and --offline was given"
+                "the index of Debian's suite {suite} is needed to make pins, but --offline forbids fetching it"
             );
             return Err(Problem::of(Code::Offline, message));
         }
@@ -171,7 +170,7 @@ impl<'a> Network<'a> {
         let fetched = self.fetcher()?.fetch(&want, &self.parts(), &place, &|_| {});
         let fetched = fetched.map_err(|error| match failed(&error) {
             problem if error.is_too_big() => problem.hint(
-                "where the file is meant to be that large, write its `size` in bytes beside its `sha256`, and have room for it",
+                "if the file is meant to be that large, make room for it and write its `size` in bytes beside its `sha256`",
             ),
             problem if error.is_not_found() => problem.hint(moved_away(&download.wanted_by)),
             problem => problem,
@@ -232,10 +231,13 @@ impl<'a> Network<'a> {
             free,
         });
         if free < needed {
-            let message =
-                format!("{} of disk are needed and {} are free", bytes(needed), bytes(free));
+            let message = format!(
+                "the build needs {} of disk, but only {} is free",
+                bytes(needed),
+                bytes(free)
+            );
             return Err(Problem::of(Code::NoRoom, message)
-                .hint("make room, or name another place by --store DIR"));
+                .hint("make room, or name another place with --store DIR"));
         }
         if missing.is_empty() {
             return Ok(());
@@ -352,7 +354,8 @@ fn not_fetched(missing: &[&Download]) -> Problem {
     let names: Vec<&str> = missing.iter().take(5).map(|download| download.name.as_str()).collect();
     let more =
         if missing.len() > 5 { format!(" and {} more", missing.len() - 5) } else { String::new() };
-    let message = format!("not fetched yet, and --offline was given: {}{more}", names.join(", "));
+    let message =
+        format!("not fetched yet, but --offline forbids fetching: {}{more}", names.join(", "));
     Problem::of(Code::Offline, message).hint("run `osier fetch` with a network first")
 }
 
@@ -366,7 +369,7 @@ fn unfetched(missing: &[&Download], problems: &[(usize, FetchError)]) -> Problem
             problems.iter().map(|(index, _)| missing[*index].recipe.as_deref()).collect();
         // The pins of packages move together.
         let names = recipes.into_iter().flatten().fold(String::new(), |all, name| all + " " + name);
-        let message = format!("{} pinned file(s) are on no mirror any more", problems.len());
+        let message = format!("no mirror serves {} pinned file(s) any more", problems.len());
         Problem::of(Code::NotServed, message)
             .hint(format!("run `osier update{names}` to move the pins to versions that are served"))
     } else {
@@ -377,7 +380,9 @@ fn unfetched(missing: &[&Download], problems: &[(usize, FetchError)]) -> Problem
         let problem = Problem::of(Code::NotFetched, message);
         match problems.iter().find(moved) {
             Some((index, _)) => problem.hint(moved_away(&missing[*index].wanted_by)),
-            None => problem.hint("what has arrived is kept; run the same command again to go on"),
+            None => {
+                problem.hint("osier keeps what has arrived; run the same command again to continue")
+            }
         }
     };
     for (_, error) in problems {
@@ -389,7 +394,7 @@ fn unfetched(missing: &[&Download], problems: &[(usize, FetchError)]) -> Problem
 /// What to do about a file that is at none of its addresses any more.
 fn moved_away(recipe: &str) -> String {
     format!(
-        "name another address of the same file in the recipe `{recipe}`; `osier fetch --import FILE` takes a copy that you have"
+        "name another address of the same file in the recipe `{recipe}`; or, if you have a copy, run `osier fetch --import FILE`"
     )
 }
 

@@ -186,7 +186,7 @@ fn own_parts(store: &Store, entry: &Entry, system: &EffectiveSystem<'_>) -> Resu
         let tree = entry.tree(store, name)?.filter(|tree| *tree != empty);
         let place = entry.label_of(name);
         let tree = tree.ok_or_else(|| {
-            missing(&name.span, format!("the overlay {place} is not there, or is empty"))
+            missing(&name.span, format!("the overlay {place} is missing or empty"))
         })?;
         let name = format!("overlay {}", name.value);
         areas.push(PartArea { name, role: Role::Overlay, tree, place });
@@ -203,7 +203,7 @@ fn own_parts(store: &Store, entry: &Entry, system: &EffectiveSystem<'_>) -> Resu
         _ => None,
     });
     let text =
-        text.ok_or_else(|| missing(&name.span, format!("the manifest {label} is not there")))?;
+        text.ok_or_else(|| missing(&name.span, format!("the manifest {label} is missing")))?;
     let parts = Parts { areas, manifest: (label, text), accounts };
     parts.check(store).map_err(|error| not_made(store, error))?;
     Ok(parts)

@@ -43,7 +43,7 @@ impl<'s> Session<'s> {
     /// Gives the way into sandboxes. Only a command that fetches can be without one.
     pub(crate) fn launcher(&self) -> Outcome<&'s Launcher> {
         self.launcher.ok_or_else(|| {
-            let message = "a git commit has to be fetched, which needs a sandbox";
+            let message = "fetching a git commit needs a sandbox";
             Problem::of(Code::NoSandbox, message).hint(
                 "`osier fetch NAME` fetches it; run `osier doctor` to see what this machine lacks",
             )
@@ -77,7 +77,7 @@ impl<'s> Session<'s> {
             ),
             Isolation::Degraded => (
                 probe_degraded(scratch.path()),
-                "builds cannot run here in the degraded mode",
+                "builds cannot run here in degraded mode",
                 "run `osier doctor` to see what is missing",
             ),
         };

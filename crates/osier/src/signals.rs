@@ -44,7 +44,7 @@ impl Drop for Looking {
 }
 
 pub(crate) fn interrupted() -> Problem {
-    Problem::of(Code::Interrupted, "interrupted; the next run goes on from here")
+    Problem::of(Code::Interrupted, "interrupted; the next run continues from here")
 }
 
 /// Sets how the end is told.

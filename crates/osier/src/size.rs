@@ -201,7 +201,7 @@ impl Sizes {
         let has_root = self.images.iter().any(|image| image.holds_root);
         let mut text = match has_root {
             true => format!(
-                "{name}: {} in {}; {} folders, links and devices besides\n",
+                "{name}: {} in {}, and {} folders, links and devices\n",
                 bytes(self.bytes),
                 count(self.files, "file"),
                 self.others
@@ -231,7 +231,7 @@ impl Sizes {
         for share in &self.areas {
             let _ = writeln!(text, "{}", self.line(share));
         }
-        text.push_str("\nby folder, with all that is below\n");
+        text.push_str("\nby folder, including everything below\n");
         let is_near = |share: &&Share| share.name.matches('/').count() <= DEPTH;
         for share in self.folders.iter().filter(is_near).take(MOST_FOLDERS) {
             let _ = writeln!(text, "{}", self.line(share));

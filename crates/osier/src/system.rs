@@ -96,7 +96,7 @@ pub(crate) fn build_graph(
 ) -> Result<Results, Unbuilt> {
     let (workplace, store) = (session.workplace, session.store);
     if !store.is_writable() {
-        let message = format!("the store {} can only be read", store.root().display());
+        let message = format!("the store {} is read-only", store.root().display());
         return Err(unusable(message).into());
     }
     store.sweep_some()?;
@@ -213,7 +213,7 @@ pub(crate) fn clean_check(session: &mut Session<'_>, components: &[Wanted]) -> O
     let wrong: Vec<_> = checks.iter().filter(|check| !check.differences.is_empty()).collect();
     let Some(first) = wrong.first() else { return Ok(()) };
     let message = format!(
-        "a clean build of {} gives other bytes than the earlier build's objects did",
+        "a clean build of {} gives different bytes than the earlier build's objects",
         first.component
     );
     let mut problem = Problem::of(Code::CleanDiffers, message);
@@ -229,7 +229,7 @@ pub(crate) fn clean_check(session: &mut Session<'_>, components: &[Wanted]) -> O
         )));
     }
     Err(problem.hint(
-        "the clean result is in the store now; take `reuse` off the step in its kind or recipe",
+        "the store now has the clean result; remove `reuse` from the step in its kind or recipe",
     ))
 }
 

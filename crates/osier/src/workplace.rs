@@ -17,7 +17,7 @@ pub(crate) const RESERVE: u64 = 1 << 30;
 
 /// What the degraded mode lacks.
 const DEGRADED: &str = "degraded mode: steps run without namespaces. A step can see the machine's other processes and send them signals, \
-    its files are copied for each step, and systems cannot be booted. Results lie in a store of their own and are not shared.";
+    its files are copied for each step, and systems cannot be booted. Results go into a separate store and are not shared.";
 
 /// The store of the degraded mode, in the other one.
 const DEGRADED_STORE: &str = "degraded";
@@ -34,11 +34,11 @@ impl Workplace {
     /// Finds the project from the current folder upwards.
     pub(crate) fn open(global: Global) -> Outcome<Self> {
         let current = std::env::current_dir().map_err(|error| {
-            Problem::of(Code::File, format!("cannot tell the current folder: {error}"))
+            Problem::of(Code::File, format!("cannot determine the current folder: {error}"))
         })?;
         let project = match &global.project {
             Some(project) if !project.is_dir() => {
-                let message = format!("the project folder {} is not there", project.display());
+                let message = format!("the project folder {} does not exist", project.display());
                 return Err(Problem::of(Code::Usage, message));
             }
             Some(project) => std::path::absolute(project).unwrap_or_else(|_| project.clone()),
@@ -70,7 +70,10 @@ impl Workplace {
             });
         let found = found.filter(|folder| !folder.as_os_str().is_empty());
         let found = found.ok_or_else(|| {
-            Problem::of(Code::StoreUnusable, "there is no place for the store: neither --store, OSIER_STORE, XDG_CACHE_HOME nor HOME is given")
+            Problem::of(
+                Code::StoreUnusable,
+                "there is no place for the store: set --store, OSIER_STORE, XDG_CACHE_HOME or HOME",
+            )
         })?;
         Ok(std::path::absolute(&found).unwrap_or(found))
     }
@@ -234,7 +237,7 @@ fn unopened(error: OpenError) -> Problem {
             .hint("move it away and run the same command again"),
         OpenError::Format { ref path, .. } => {
             let remove = format!(
-                "remove the old one by `rm -rf {}` when no other osier uses it: all in it can be fetched and built again",
+                "remove the old one with `rm -rf {}` when no other osier uses it: osier can fetch and build everything in it again",
                 path.display()
             );
             unusable(error).hint(remove)
@@ -246,7 +249,7 @@ fn unopened(error: OpenError) -> Problem {
 /// Says that a store cannot be used, or not for this.
 pub(crate) fn unusable(what: impl std::fmt::Display) -> Problem {
     Problem::of(Code::StoreUnusable, what)
-        .hint("name a folder of your own by --store DIR or OSIER_STORE")
+        .hint("name a folder of your own with --store DIR or OSIER_STORE")
 }
 
 /// Names this boot of the machine. Where that cannot be told, each process counts as one: what it has not synced is not believed.

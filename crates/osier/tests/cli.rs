@@ -175,7 +175,7 @@ fn wrong_patches_are_errors_before_anything_is_fetched() {
             &[("p/1.patch", "words\n")],
             "patches = [\"p/*\"]",
             "R028",
-            "p/1.patch:1: it holds no change",
+            "p/1.patch:1: it contains no change",
         ),
         (
             &[("p/1.patch", &hostile)],
@@ -193,13 +193,13 @@ fn wrong_patches_are_errors_before_anything_is_fetched() {
             &[("p/1.patch", "diff --git a/x b/x\nindex 1..2\nBinary files a/x and b/x differ\n")],
             "patches = [\"p/*\"]",
             "R028",
-            "p/1.patch:1: `x` is binary, and the patch does not say how it changes",
+            "p/1.patch:1: `x` is binary, but the patch does not say how it changes",
         ),
         (
             &[("p/1.patch", "diff --git a/x b/x\nindex 1..2\nBinary files a/x and b/x differ\n")],
             "patches = [\"p/*\"]",
             "R028",
-            "make the patch anew with `git diff --binary`",
+            "make the patch again with `git diff --binary`",
         ),
         (
             &[(
@@ -208,7 +208,7 @@ fn wrong_patches_are_errors_before_anything_is_fetched() {
             )],
             "patches = [\"p/*\"]",
             "R028",
-            "p/1.patch:1: `rename from f` is a line of a diff, and blanks stand before it",
+            "p/1.patch:1: `rename from f` is a line of a diff, but spaces come before it",
         ),
         (
             &[("p/series", "1.patch\n2.patch # gone\n"), ("p/1.patch", good)],
@@ -244,7 +244,7 @@ fn wrong_patches_are_errors_before_anything_is_fetched() {
             &[("p/1.patch", &good.replace("/f", ""))],
             "patches = [\"p/*\"]",
             "R028",
-            "nothing is left of the name `b` when 1 leading folder",
+            "nothing is left of the name `b` without its 1 leading folder",
         ),
         (
             &[("p/1.patch", good)],
@@ -296,7 +296,7 @@ fn wrong_patches_are_errors_before_anything_is_fetched() {
     let space = Space::new(&[("recipes/a.toml", &recipe), ("osier.lock", &lock)]);
     let (_, text) = space.fails(&["build", "a"]);
     assert!(
-        text.starts_with("recipes/a.toml:2:10: error[R028]: Debian's changes of this source"),
+        text.starts_with("recipes/a.toml:2:10: error[R028]: Debian's changes to this source"),
         "{text}"
     );
 }
@@ -307,7 +307,9 @@ fn pins_are_not_made_offline_or_when_locked() {
     let (status, text) = space.fails(&["--locked", "build", "a"]);
     assert_eq!(status, 2);
     assert!(
-        text.starts_with("error[L001]: osier.lock lacks 1 pin(s), and --locked was given"),
+        text.starts_with(
+            "error[L001]: osier.lock lacks 1 pin(s), but --locked forbids adding them"
+        ),
         "{text}"
     );
     let (status, text) = space.fails(&["--offline", "build", "a"]);
@@ -332,7 +334,11 @@ fn a_damaged_lock_says_what_happened_and_is_left_as_it_is() {
         (b"version = 1\n[[source]]\nrecipe =", "error[R001]", "git checkout osier.lock"),
         (b"[[environment]]\n", "error[R005]", "git checkout osier.lock"),
         (b"version = 1\n\xff\xfe\n", "error[R002]", "git checkout osier.lock"),
-        (merged.as_bytes(), "error[R001]: osier.lock:2: two versions", "take one of the two sides"),
+        (
+            merged.as_bytes(),
+            "error[R001]: osier.lock:2: the file has an unresolved merge",
+            "keep one of the two sides",
+        ),
     ];
     let recipe = format!("name = \"a\"\n{SCRIPT}");
     let space = Space::new(&[("recipes/a.toml", &recipe)]);
@@ -466,7 +472,7 @@ fn a_new_project_is_valid_and_is_not_written_over() {
     assert!(String::from_utf8_lossy(&output.stderr).starts_with("error[F003]"), "{output:?}");
     let (status, text) = space.fails(&["new", "my-system"]);
     assert_eq!(status, 2);
-    assert!(text.contains("is there already"), "{text}");
+    assert!(text.contains("already exists"), "{text}");
     let (status, _) = space.fails(&["new", "Not A Name"]);
     assert_eq!(status, 2);
 }
@@ -502,7 +508,7 @@ fn a_store_of_another_user_or_without_permission_is_refused_by_name() {
     };
     let (status, text) = space.fails(&["--store", &foreign, "gc"]);
     assert_eq!(status, 4);
-    let wanted = format!("belongs to uid {owner}, and this process runs as uid {own}");
+    let wanted = format!("belongs to uid {owner}, but this process runs as uid {own}");
     assert!(text.starts_with("error[M003]: the store ") && text.contains(&wanted), "{text}");
     assert!(text.contains("hint: name a folder of your own"), "{text}");
     // Nobody can make folders there.
@@ -552,11 +558,11 @@ fn gc_takes_nothing_from_another_osier_at_work() {
     fs::create_dir(other.layer_path(&key)).unwrap();
     other.look().unwrap().hold([key]).unwrap();
     let text = space.prints(&["gc", "--size", "1K"]);
-    assert!(text.contains("stay because another osier uses them"), "{text}");
+    assert!(text.contains("stay because another osier may be using them"), "{text}");
     assert!(other.layer_path(&key).is_dir());
     let (status, text) = space.fails(&["gc", "--all"]);
     assert_eq!(status, 4);
-    assert!(text.starts_with("error[M001]: another osier is at work"), "{text}");
+    assert!(text.starts_with("error[M001]: another osier is using this store"), "{text}");
     drop(other);
     // What `rm` cannot remove: folders that do not let themselves be listed, as overlayfs leaves them.
     let locked = folder.join("work/left.17-4.0/inner");
@@ -587,13 +593,13 @@ fn wrong_disks_of_a_machine_are_shown_before_anything_is_built() {
         ("system = \"plain\"", "error[R027]: the system `plain` has no disk image"),
         (
             "system = \"rootfs\"\nimage = \"start\"",
-            "error[R027]: the image `start` of `rootfs` is an initramfs and no disk",
+            "error[R027]: the image `start` of `rootfs` is an initramfs, not a disk",
         ),
         (
             "system = \"rootfs\"\nimage = \"rot\"",
             "8 | image = \"rot\"\n  |         ^^^^^\n  = hint: its disk images are: root\n",
         ),
-        ("blank = true", "hint: such as `blank = \"1G\"`"),
+        ("blank = true", "hint: for example `blank = \"1G\"`"),
         ("blank = \"0M\"", "error[R006]: `0M` is not a size"),
         ("keep = true", "`disk` needs one of `system` or `blank`"),
         (
@@ -642,7 +648,7 @@ fn a_machine_that_does_not_fit_is_told_before_anything_is_built() {
     let wanted = "error[R027]: unknown disk of the machine `pc` `date`\n  |\n5 | without = [\"date\"]\n  |            ^^^^^^\n  = hint: did you mean `data`?\n";
     assert!(status == 2 && text.contains(wanted), "{text}");
     let (status, text) = space.fails(&["boot", "s", "--target", "aarch64"]);
-    let wanted = "error[B000]: the machine `pc` is of the architecture x86_64, and the system is built for aarch64\n  hint: name a machine of that architecture in `[target.aarch64.boot]`\n";
+    let wanted = "error[B000]: the machine `pc` has the architecture x86_64, but the system is built for aarch64\n  hint: name a machine of that architecture in `[target.aarch64.boot]`\n";
     assert!(status == 2 && text.contains(wanted), "{text}");
 }
 
@@ -771,6 +777,7 @@ fn a_machine_without_namespaces_is_told_before_anything_is_fetched() {
     );
     let (status, text) = inside(&["--degraded"]);
     assert_eq!(status, Some(4), "{text}");
-    let told = "error[M005]: builds cannot run here in the degraded mode: the degraded mode makes devices of its own";
+    let told =
+        "error[M005]: builds cannot run here in degraded mode: degraded mode makes its own devices";
     assert!(text.contains(told) && !text.contains("fetch"), "{text}");
 }

@@ -83,8 +83,7 @@ const RULES: &[Rule] = &[
         words: NO_SPACE,
         cause: None,
         hint: Some(
-            "/tmp and /dev/shm are in memory, and hold a quarter of what steps may use of it; let the step write large files below \
-             /build, for example with `TMPDIR=/build`",
+            "/tmp and /dev/shm are in memory and have room for a quarter of the memory that steps may use; let the step write large files below /build, for example with `TMPDIR=/build`",
         ),
         certain: true,
     },
@@ -110,7 +109,7 @@ const RULES: &[Rule] = &[
         words: &[],
         cause: None,
         hint: Some(
-            "if it needs more, give the step `memory = \"…\"` in its recipe, or use fewer jobs (`-j`); what it writes to /tmp counts",
+            "files in /tmp count as memory; if the step needs more, write `memory = \"…\"` in its recipe, or use fewer jobs (`-j`)",
         ),
         certain: true,
     },
@@ -120,7 +119,7 @@ const RULES: &[Rule] = &[
         words: &[],
         cause: None,
         hint: Some(
-            "it probably runs in a circle; if it is meant to take so long, give the step `silence = MINUTES`, with 0 for no limit",
+            "it is probably in an endless loop; if it really takes so long, give the step `silence = MINUTES` (0 is no limit)",
         ),
         certain: true,
     },
@@ -135,7 +134,7 @@ const RULES: &[Rule] = &[
             &["Disk full"],
         ],
         cause: None,
-        hint: Some("a larger `size` gives the image's files more room"),
+        hint: Some("give the image a larger `size`"),
         certain: false,
     },
     // What follows comes from the sandbox and not from the program that reports it.

@@ -91,7 +91,7 @@ pub enum FailureCause {
         /// How many it may have.
         limit: u64,
     },
-    /// The step used a lot of processor time without printing anything, and was ended.
+    /// The step used a lot of CPU time without printing anything, and was ended.
     Silent {
         /// Minutes that it may use.
         minutes: u64,
@@ -138,10 +138,10 @@ impl FailureCause {
             }
             Self::Check { findings } => match findings.as_slice() {
                 [one] => one.to_string(),
-                many => format!("ended well, but a check found {} problems", many.len()),
+                many => format!("succeeded, but a check found {} problems", many.len()),
             },
             Self::Unchecked { message } => {
-                format!("ended well, but its result could not be checked: {message}")
+                format!("succeeded, but its result could not be checked: {message}")
             }
             Self::Patches { patches } => {
                 let (count, all) = (osier_patch::conflicts(patches).count(), patches.len());
@@ -162,13 +162,13 @@ impl FailureCause {
             }
             Self::OutOfMemory { limit: None } => "ran out of memory".to_owned(),
             Self::TooManyProcesses { limit } => {
-                format!("started too many processes: it may have about {limit} at one time")
+                format!("started too many processes: it may have about {limit} at the same time")
             }
             Self::Silent { minutes } => {
                 format!("used {minutes} minutes of CPU time without printing anything")
             }
             Self::NoFolder { folder } => format!(
-                "could not begin: its working folder {folder} is not there; let a step before it make the folder, or name another by `folder`"
+                "could not start: its working folder {folder} is missing; let an earlier step make it, or name another one in `folder`"
             ),
             Self::NotMade(NotMade { message, .. })
             | Self::MissingOutput { message }

@@ -123,7 +123,7 @@ impl fmt::Display for Part {
             Self::File { path } => write!(f, "the file {path}"),
             Self::Executable { path } => write!(f, "whether the file {path} can be run"),
             Self::Patches => f.write_str("the list of patches"),
-            Self::Waivers => f.write_str("what is waived of patches"),
+            Self::Waivers => f.write_str("the waived patches"),
             Self::Variable { name } => write!(f, "the variable {name}"),
             Self::Need { component, output } => {
                 write!(f, "the output of its need {component}:{output}")
@@ -137,7 +137,7 @@ impl fmt::Display for Part {
             Self::Pins => f.write_str("the pins of the build environment"),
             Self::Output { name } => write!(f, "the named output {name}"),
             Self::Made { name } => f.write_str(name),
-            Self::Order => f.write_str("the order of what it is made of"),
+            Self::Order => f.write_str("the order of its parts"),
             Self::Format { work } => match work.as_str() {
                 "unpack" => f.write_str("the way that osier unpacks archives"),
                 "patch" => f.write_str("the way that osier applies patches"),

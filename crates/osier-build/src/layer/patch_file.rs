@@ -52,7 +52,7 @@ fn unpacked(bytes: &[u8]) -> Result<Cow<'_, [u8]>, Problem> {
     let read = reader.take(LARGEST + 1).read_to_end(&mut text);
     let length = read.map_err(|error| damaged(error.to_string()))?;
     if length as u64 > LARGEST {
-        return Err(damaged(format!("it holds more than {} MiB", LARGEST >> 20)));
+        return Err(damaged(format!("it contains more than {} MiB", LARGEST >> 20)));
     }
     Ok(Cow::Owned(text))
 }
@@ -95,7 +95,7 @@ mod tests {
             "{cut}"
         );
         let bomb = gzip(&vec![b'\n'; (1 << 28) + 1]);
-        assert!(problem(&bomb).ends_with("it holds more than 256 MiB"));
+        assert!(problem(&bomb).ends_with("it contains more than 256 MiB"));
         let cut = problem(b"LZIP\x01");
         assert!(
             cut.starts_with("it is compressed with lzip and cannot be decompressed: "),

@@ -85,7 +85,7 @@ impl Ground<'_> {
         for Waiver { pattern, .. } in &work.waivers {
             if !row.iter().any(|queued| glob_matches(pattern, file_of(&queued.name))) {
                 text.push_str(&format!(
-                    "the recipe waives `{pattern}`, and there is no such patch\n"
+                    "the recipe waives `{pattern}`, but there is no such patch\n"
                 ));
             }
         }
@@ -200,13 +200,13 @@ fn fetched(sources: &Sources<'_>, wanted: &FetchedPatches) -> Result<Vec<Read>, 
                 Found::Node(Node::File { content, .. }) => {
                     patch_file::read(&name, &content, 1).map_err(|error| error.to_string())
                 }
-                _ => Err("it is no file".to_owned()),
+                _ => Err("it is not a file".to_owned()),
             };
             read.push((name, patches));
         }
     }
     if read.is_empty() {
-        let problem = format!("no file of the source `{source}` has such a name");
+        let problem = format!("no file of the source `{source}` has a matching name");
         read.push((wanted.name(), Err(problem)));
     }
     Ok(read)
@@ -224,7 +224,7 @@ fn listed(
         Found::Node(Node::File { content, .. }) => {
             series(&content).map_err(|error| error.to_string())
         }
-        _ => Err("the list is no file".to_owned()),
+        _ => Err("the list is not a file".to_owned()),
     };
     let entries = match entries {
         Ok(entries) => entries,
@@ -247,7 +247,7 @@ fn listed(
                     Err(error) => Err(error.to_string()),
                 }
             }
-            _ => Err(format!("line {} of the list names it, and it is not there", entry.line)),
+            _ => Err(format!("line {} of the list names it, but it does not exist", entry.line)),
         };
         read.push((name, patches));
     }

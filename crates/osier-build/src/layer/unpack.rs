@@ -24,7 +24,7 @@ use layout::Layout;
 pub enum UnpackError {
     /// The content is no archive and not compressed.
     #[error(
-        "{file} is neither an archive nor a compressed file that osier knows; a file that is to lie there as it is needs `unpack = false`"
+        "{file} is neither an archive nor a compressed file that osier knows; to keep the file as it is, write `unpack = false`"
     )]
     UnknownFormat {
         /// The file's name.
@@ -51,7 +51,7 @@ pub enum UnpackError {
         source: io::Error,
     },
     /// An entry would leave the folder, or is of a kind that sources do not have.
-    #[error("{file} has an entry that is refused: `{entry}` {problem}")]
+    #[error("osier refuses an entry of {file}: `{entry}` {problem}")]
     Refused {
         /// The file's name.
         file: String,
@@ -76,7 +76,7 @@ pub enum UnpackError {
     },
     /// An entry has fewer leading folders than are to be left off.
     #[error(
-        "{file} has an entry without a top folder to leave off: `{entry}`; write `strip = {fits}` in the recipe's source"
+        "{file} has an entry without a top folder to remove: `{entry}`; write `strip = {fits}` in the recipe's source"
     )]
     Above {
         /// The file's name.
@@ -87,7 +87,7 @@ pub enum UnpackError {
         fits: usize,
     },
     /// Nothing was in it.
-    #[error("{file} holds nothing{}", if *.strip > 0 { format!(" below its leading {strip} folder(s); `strip = 0` in the recipe's source keeps these") } else { String::new() })]
+    #[error("{file} contains nothing{}", if *.strip > 0 { format!(" below its leading {strip} folder(s); to keep these, write `strip = 0` in the recipe's source") } else { String::new() })]
     Empty {
         /// The file's name.
         file: String,
@@ -198,13 +198,13 @@ fn not_opened(packed: &Packed<'_>, error: OpenError) -> UnpackError {
             return UnpackError::Damaged { file, place: "at its beginning".into(), source };
         }
         OpenError::Foreign { .. } => {
-            "take another file of this source, or write `unpack = false` and unpack it in a step, by a program from `packages`"
+            "use another file of this source, or write `unpack = false` and unpack it in a step, with a program from `packages`"
         }
         OpenError::Other { .. } if packed.format.is_some() => {
-            "correct `format` in the recipe's source, or leave it out: osier looks at the content"
+            "correct `format` in the recipe's source, or remove it: osier then looks at the content"
         }
         OpenError::Other { .. } => {
-            "look at what the address gives; a file that is to lie there as it is needs `unpack = false`"
+            "check what the address serves; to keep the file as it is, write `unpack = false`"
         }
     };
     UnpackError::Format { file, problem, advice }

@@ -113,7 +113,7 @@ mod tests {
         };
         let alive = mount("low", "upper", "work").unwrap_or_else(|error| {
             panic!(
-                "no overlay can lie on {}: {error}; name another folder by TMPDIR",
+                "no overlay can lie on {}: {error}; name another folder with TMPDIR",
                 scratch.path().display()
             )
         });

@@ -216,7 +216,7 @@ impl Planning<'_, '_> {
             error = error.related(&link.asker.origin, &link.asker.span, label);
         }
         let hint = format!(
-            "add `{target}` to its `targets`, or name it for other targets alone, in `[target.…]`"
+            "add `{target}` to its `targets`, or name it only for other targets, in `[target.…]`"
         );
         error.hint(hint)
     }

@@ -62,7 +62,7 @@ pub enum PlanError {
     },
     /// Something is asked for on another target than the machine's, and no toolchain is named.
     #[error(
-        "`{}` is asked for on {}, no toolchain is named, and the build environment's compiler makes programs for this machine alone",
+        "`{}` is needed for {}, but no toolchain is named, and the build environment's compiler compiles only for this machine",
         .0.name, .0.target
     )]
     NoToolchain(Wanted),

@@ -87,11 +87,12 @@ impl Finding<'_, '_> {
         if !known.clone().any(|known| known == source) {
             let error =
                 Diagnostic::unknown(Code::UnknownName, "source", origin, span, source, known);
-            self.wrong
-                .push(error.hint("before a colon stands the name of a source of this recipe"));
+            self.wrong.push(
+                error.hint("write the name of one of this recipe's sources before the colon"),
+            );
         } else if let Some(beside) = beside {
             let message = format!(
-                "`{}` is put on before `{}`, which lies beside the recipe; name it first",
+                "`{}` is applied before `{}`, which is beside the recipe; name it first",
                 pattern.value, beside.value
             );
             self.wrong(pattern, message);
@@ -118,7 +119,7 @@ impl Finding<'_, '_> {
                 Some(list) => self.wrong(
                     pattern,
                     format!(
-                        "`{}` is not in the list `{}`; take it in, or name the list alone",
+                        "`{}` is not in the list `{}`; add it there, or name only the list",
                         file.path, list.path
                     ),
                 ),
@@ -173,7 +174,7 @@ impl Finding<'_, '_> {
                 file.path, self.recipe.name, self.version
             );
             let error = self.recipe.origin.error(Code::Conflict, &pattern.span, message);
-            self.wrong.push(error.hint("rename the patch once it is known to fit"));
+            self.wrong.push(error.hint("if the patch fits this version too, rename it"));
             return;
         }
         let left_out = self.patching.waiver(&file.path).is_some_and(|waiver| !waiver.what_fits);
@@ -184,7 +185,7 @@ impl Finding<'_, '_> {
             Ok(patches) if self.patching.waiver(&file.path).is_none() => {
                 if let Some((line, name)) = patches.iter().find_map(Patch::binary) {
                     let message = format!(
-                        "{}:{line}: `{}` is binary, and the patch does not say how it changes",
+                        "{}:{line}: `{}` is binary, but the patch does not say how it changes",
                         file.path,
                         name.display()
                     );

@@ -100,7 +100,7 @@ impl Planning<'_, '_> {
             Some(name) => self.named_recipe(name)?,
         };
         if toolchain.toolchain.is_none() {
-            let message = format!("`{}` is no toolchain", toolchain.name);
+            let message = format!("`{}` is not a toolchain", toolchain.name);
             let error = toolchain.origin.error(Code::MissingKey, &toolchain.name.span, message);
             return Err(PlanError::Wrong(vec![
                 error.hint("give it a `[toolchain]` table, or name another recipe as `toolchain`"),

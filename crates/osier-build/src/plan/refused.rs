@@ -27,11 +27,11 @@ pub(crate) fn variables(
     let longest = size((name, value));
     let message = if longest > LONGEST_STRING {
         format!(
-            "the variable `{name}` has {longest} bytes, and a program can be given {LONGEST_STRING}"
+            "the variable `{name}` has {longest} bytes, but a variable can have at most {LONGEST_STRING}"
         )
     } else if all > ALL_VARIABLES {
         format!(
-            "all variables together have {all} bytes, and steps can be given {ALL_VARIABLES}; the largest is `{name}`"
+            "all variables together have {all} bytes, but a step can have at most {ALL_VARIABLES}; the largest is `{name}`"
         )
     } else {
         return None;
@@ -53,11 +53,10 @@ pub(crate) fn tools(
     if length + 256 <= LONGEST_STRING {
         return None;
     }
-    let message =
-        format!("{} tools make PATH longer than a program can be given", recipe.tools.len());
+    let message = format!("{} tools make PATH longer than a variable can be", recipe.tools.len());
     let place = recipe.tools.last().map_or(&recipe.recipe.name.span, |tool| &tool.span);
     let error = recipe.recipe.origin.error(Code::TooLarge, place, message);
-    Some(error.hint("let one component install what several of these give"))
+    Some(error.hint("let one component install what several of them provide"))
 }
 
 /// Finds the first step of a component that has too many below it for one stack of layers.
@@ -87,10 +86,10 @@ pub(crate) fn chain(
     let (origin, span) =
         script.map_or_else(|| (&recipe.origin, source()), |run| (run.origin, &run.value.span));
     let message = format!(
-        "`{}` has too many steps below it: {DEEPEST_CHAIN} can lie on one another, with each source and the steps of another component that they start from",
+        "`{}` has too many steps below it: at most {DEEPEST_CHAIN} can build on one another, including each source and the steps of another component that they start from",
         graph.step(chain[position]).name
     );
-    let hint = "put several scripts together in one step, or several sources in one archive; or let another component bring a part of them";
+    let hint = "combine several scripts in one step or several sources in one archive, or move some of them to another component";
     Some(origin.error(Code::TooLarge, span, message).hint(hint))
 }
 
@@ -144,7 +143,7 @@ pub(crate) fn folder(
         return Err(wrong(
             Code::WrongForm,
             message,
-            "such as `$SOURCE/build`; no part of it is `..`",
+            "write an absolute path without `..`, such as `$SOURCE/build`",
         ));
     }
     Ok(Some(text))

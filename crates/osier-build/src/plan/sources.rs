@@ -134,9 +134,9 @@ impl<'a> Planning<'_, 'a> {
         let is_debian = matches!(source.kind, SourceKind::Debian { .. });
         let wants_debian = matches!(source.kind, SourceKind::Debian { patches: true, .. });
         if wants_debian && pinned.files.iter().any(|file| file.name.ends_with(".diff.gz")) {
-            let message = "Debian's changes of this source are one `.diff.gz` (format 1.0), which is not read";
+            let message = "Debian's changes to this source are one `.diff.gz` (format 1.0), which osier does not read";
             let error = recipe.origin.error(Code::WrongPatch, &source.span, message);
-            let hint = "take `patches` off, and put what you need beside the recipe";
+            let hint = "remove `patches`, and put the patches that you need beside the recipe";
             self.wrong.push(error.hint(hint));
         }
         let archive = |file: &LockedFile| {

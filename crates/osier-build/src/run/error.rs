@@ -11,11 +11,11 @@ pub enum BuildError {
     #[error("{} step(s) failed", .0.len())]
     Failed(Vec<Failure>),
     /// The build was asked to stop.
-    #[error("interrupted; the next build goes on from here")]
+    #[error("interrupted; the next build continues from here")]
     Interrupted,
     /// The disk is below the reserve.
     #[error(
-        "{free} bytes of disk are free, and the reserve is {reserve}; make room (`osier gc` helps) and build again: it goes on from here"
+        "only {free} bytes of disk are free, less than the reserve of {reserve}; make room (`osier gc` helps) and build again: it continues from here"
     )]
     NoSpace {
         /// Free bytes.
@@ -38,13 +38,13 @@ pub enum BuildError {
 #[derive(Debug, thiserror::Error)]
 pub enum EnterError {
     /// What its component needs is not built.
-    #[error("{0} cannot be entered before what it needs is built")]
+    #[error("{0} cannot be entered yet: something that it depends on is not built")]
     InputsNotBuilt(String),
     /// A step below it is not done.
-    #[error("{0} comes before it and is not done")]
+    #[error("{0} comes first and is not done yet")]
     StepNotDone(String),
     /// Without overlays there is no layer to enter.
-    #[error("a step cannot be entered in the degraded mode")]
+    #[error("degraded mode cannot enter a step")]
     Degraded,
     /// As for builds.
     #[error(transparent)]

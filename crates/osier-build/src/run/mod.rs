@@ -92,7 +92,7 @@ pub struct Settings {
     pub isolation: Isolation,
     /// Whether steps whose kind allows it go on from an earlier build instead of starting clean.
     pub reuse: bool,
-    /// Processor time after which a step is ended that prints nothing and does not say itself how much it may use; 0 for any.
+    /// CPU time after which a step is ended that prints nothing and does not say itself how much it may use; 0 for any.
     pub silence: std::time::Duration,
 }
 
@@ -232,7 +232,9 @@ impl Engine<'_> {
             // What no result leads to cannot be made again here.
             match error.digest() {
                 Some(digest) if self.store.forget_digest(&digest)? > 0 => {
-                    (self.events)(Event::Damaged { message: format!("{error}; it is made again") });
+                    (self.events)(Event::Damaged {
+                        message: format!("{error}; osier makes it again"),
+                    });
                 }
                 _ => return Err(error.into()),
             }

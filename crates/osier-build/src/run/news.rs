@@ -51,7 +51,7 @@ pub(crate) enum News {
     Runs(Stop),
     /// They take jobs here.
     Serve(Tokens),
-    /// They are over and have used so much processor time.
+    /// They are over and have used so much CPU time.
     Quiet(Duration),
     /// All of it is over.
     Done(Result<Ended, StepEnd>),

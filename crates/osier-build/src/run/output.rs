@@ -25,7 +25,7 @@ impl Engine<'_> {
                     FailureCause::MissingOutput { message: error.to_string() }
                 }
                 BlobError::File(ref file) if file.is_too_long() => FailureCause::MissingOutput {
-                    message: format!("$OUTPUT cannot be taken: {file}"),
+                    message: format!("$OUTPUT cannot be stored: {file}"),
                 },
                 BlobError::File(ref file) if file.is_disk_full() => {
                     FailureCause::DiskFull { message: error.to_string() }
@@ -34,7 +34,7 @@ impl Engine<'_> {
             })?;
         if tree.is_empty() {
             let message = format!(
-                "`{}` ended well but installed nothing: its last step must put files below $OUTPUT (/output)",
+                "`{}` succeeded but installed nothing: its last step must put files below $OUTPUT (/output)",
                 component.name
             );
             return Err(FailureCause::MissingOutput { message });
@@ -45,7 +45,7 @@ impl Engine<'_> {
             let (taken, rest) = split(&main, &output.patterns);
             if taken.is_empty() {
                 let message = format!(
-                    "`{}` ended well, but nothing that it installed matches its output `{}` ({})",
+                    "`{}` succeeded, but nothing that it installed matches its output `{}` ({})",
                     component.name,
                     output.name,
                     output.patterns.join(", ")

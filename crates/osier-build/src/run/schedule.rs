@@ -41,7 +41,7 @@ struct Run<'e, 'g> {
     failures: Vec<Failure>,
     fatal: Option<BuildError>,
     steps_run: usize,
-    /// The processor time of all programs that steps have run.
+    /// The CPU time of all programs that steps have run.
     cpu: Duration,
     sender: mpsc::Sender<(StepId, News)>,
     wake: Arc<OwnedFd>,
@@ -236,7 +236,7 @@ impl<'e, 'g> Run<'e, 'g> {
             self.warn(
                 id,
                 format!(
-                    "needs {needs} MiB of memory by its recipe, and there are {has}: it runs alone"
+                    "needs {needs} MiB of memory, says its recipe, but there are only {has} MiB: it runs alone"
                 ),
             );
         }
@@ -372,7 +372,7 @@ fn overused(held: f64, cpu: f64) -> bool {
     cpu > 1.5 * held && cpu - held > 10.0
 }
 
-/// The processor time of this process, without what it has started.
+/// The CPU time of this process, without what it has started.
 fn own_processor_time() -> Duration {
     Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap_or_default()
 }

@@ -283,7 +283,7 @@ impl StepCall<'_> {
         let log = &self.store.log_path(&self.key);
         let desk = StepDesk { engine, call: self, wire: Some(wire), scratch, upper, log };
         let executor = engine.executor.as_deref();
-        let nobody = || ExecuteError::Machine("there is nobody to run it".into());
+        let nobody = || ExecuteError::Machine("there is no executor to run it".into());
         let executed = executor.ok_or_else(nobody).and_then(|it| it.execute(&self.order, &desk));
         let Executed { end, cpu } = executed.map_err(|error| self.not_executed(error))?;
         if let Some(cause) = self.cause_of(end) {

@@ -9,7 +9,7 @@ use osier_store::{FileError, Key, KeyBuilder, Record, Store};
 pub struct Time {
     /// Seconds from its beginning to its end, with the jobs that it happened to get.
     pub wall: f64,
-    /// Seconds of processor time, which are much the same whatever runs beside it.
+    /// Seconds of CPU time, which are much the same whatever runs beside it.
     pub cpu: f64,
 }
 

@@ -40,7 +40,7 @@ pub(crate) fn end_of(exit: &Result<Exit, WaitError>, silent: bool) -> Option<End
     })
 }
 
-/// Waits for what a step prints, and ends it when it has used too much processor time since it last did.
+/// Waits for what a step prints, and ends it when it has used too much CPU time since it last did.
 pub(crate) struct Watch<'r> {
     running: &'r mut Running,
     most: Option<Duration>,

@@ -192,7 +192,7 @@ fn every_class_is_told_and_kept() {
             .contains("1.patch: clean; the recipe waives a conflict of it, but there is none\n")
     );
     assert!(
-        log(&waived).contains("the recipe waives `debian/patches/x`, and there is no such patch\n")
+        log(&waived).contains("the recipe waives `debian/patches/x`, but there is no such patch\n")
     );
 }
 
@@ -316,7 +316,7 @@ fn patches_lie_in_another_source_as_well() {
     assert_eq!(names, expected);
     let (_, reports) = failed(&shop, &graph_of(&["*.patch"], &[("own.patch", false)]));
     let problem = reports[0].problem.as_deref();
-    assert_eq!(problem, Some("no file of the source `fixes` has such a name"));
+    assert_eq!(problem, Some("no file of the source `fixes` has a matching name"));
 }
 
 #[test]

@@ -174,9 +174,9 @@ fn a_toolchain_that_compiles_itself_is_a_circle() {
 #[test]
 fn wrong_toolchains_are_told() {
     let said = wrong(plan(&toolchain(), &[wanted("zlib", Target::Aarch64, None)]));
-    assert!(said.contains("`zlib` is asked for on aarch64, no toolchain is named"), "{said}");
+    assert!(said.contains("`zlib` is needed for aarch64, but no toolchain is named"), "{said}");
     let said = wrong(plan(&toolchain(), &[wanted("zlib", Target::Aarch64, Some("gmp"))]));
-    assert!(said.contains("R005") && said.contains("`gmp` is no toolchain"), "{said}");
+    assert!(said.contains("R005") && said.contains("`gmp` is not a toolchain"), "{said}");
     let said = wrong(plan(&toolchain(), &[wanted("zlib", Target::Aarch64, Some("tolchain"))]));
     assert!(said.contains("there is no recipe `tolchain`"), "{said}");
     let said = wrong(plan(&toolchain(), &[wanted("libc", Target::X86_64, None)]));
@@ -200,7 +200,7 @@ fn a_component_without_support_for_a_target_is_told_once() {
         wrong[0].render_plain(&recipes.0["zlib"]),
         "recipes/zlib.toml:2:12: error[R026]: `zlib` does not support the target `aarch64`\n  |\n2 | targets = [\"x86_64\"]\n  |            ^^^^^^^^\n  \
          = recipes/program.toml:3:10: `program` asks for `zlib` here\n  = recipes/user.toml:2:10: `user` asks for `program` here\n  \
-         = hint: add `aarch64` to its `targets`, or name it for other targets alone, in `[target.…]`\n"
+         = hint: add `aarch64` to its `targets`, or name it only for other targets, in `[target.…]`\n"
     );
 }
 

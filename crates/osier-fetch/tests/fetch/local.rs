@@ -84,7 +84,7 @@ fn a_link_in_the_place_of_a_part_is_not_written_through() {
     symlink(&target, space.part(&want)).unwrap();
     let error = space.fetch(&want).unwrap_err();
     assert!(matches!(&error, FetchError::File { .. }), "{error:?}");
-    assert!(error.to_string().contains("a symbolic link lies there"), "{error}");
+    assert!(error.to_string().contains("a symbolic link is in its place"), "{error}");
     assert_eq!(fs::read_to_string(target).unwrap(), "a person's own");
 }
 

@@ -62,7 +62,7 @@ pub enum BtrfsError {
     #[error(transparent)]
     Content(#[from] ContentError),
     /// The files do not go into the size that is given.
-    #[error("its files need {needed} bytes as btrfs, and the size is {size}")]
+    #[error("its files need {needed} bytes as btrfs, but the size is {size}")]
     TooSmall {
         /// The bytes that the image needs.
         needed: u64,
@@ -70,7 +70,9 @@ pub enum BtrfsError {
         size: u64,
     },
     /// Larger than this writer can make an image.
-    #[error("its files need {needed} bytes as btrfs; images of 256 GiB and more are not written")]
+    #[error(
+        "its files need {needed} bytes as btrfs; osier cannot write images of 256 GiB and more"
+    )]
     TooLarge {
         /// The bytes that the image needs.
         needed: u64,

@@ -204,7 +204,7 @@ fn nothing_lies_on_the_second_superblock() {
 fn a_size_is_kept_or_refused_with_what_is_needed() {
     assert_eq!(image(small(), Some((16 << 20) + 5)).unwrap().len(), 16 << 20);
     let error = image(small(), Some(5 << 20)).unwrap_err().to_string();
-    assert_eq!(error, "its files need 7340032 bytes as btrfs, and the size is 5242880");
+    assert_eq!(error, "its files need 7340032 bytes as btrfs, but the size is 5242880");
 }
 
 #[test]

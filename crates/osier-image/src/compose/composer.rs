@@ -184,7 +184,9 @@ impl<C: Clone + PartialEq> Composer<'_, C> {
                 let hint = if !same_kind {
                     Some("exclude the first with an `x` line before the second")
                 } else if new.rank < old.rank {
-                    Some("put the line with the wildcard first; one for a single path overrides it")
+                    Some(
+                        "put the line with the wildcard first; a later line for a single path overrides it",
+                    )
                 } else {
                     None
                 };
@@ -276,7 +278,7 @@ impl<C: Clone + PartialEq> Composer<'_, C> {
                     hint: other.map(|Found { path, entry, .. }| {
                         let letter = letter(entry);
                         format!(
-                            "`{path}` is {}: lines of type `{letter}` deliver such",
+                            "`{path}` is {}: deliver it with a line of type `{letter}`",
                             entry.kind()
                         )
                     }),

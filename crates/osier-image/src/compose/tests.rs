@@ -179,7 +179,7 @@ fn a_specific_line_overrides_an_earlier_wildcard() {
         faults(&areas, "f bin/su 04755 root root\nf bin/* 0755 root root"),
         ["`bin/su` is delivered differently by m:1 (`f bin/su 04755 root root`) and by \
           m:2 (`f bin/* 0755 root root`)\n\
-          put the line with the wildcard first; one for a single path overrides it"]
+          put the line with the wildcard first; a later line for a single path overrides it"]
     );
 }
 
@@ -267,7 +267,7 @@ fn every_fault_in_exact_words() {
         (
             "f **/sh 0755 0 0",
             &["m:1 (`f **/sh 0755 0 0`): nothing matches `**/sh`\n\
-             `bin/sh` is a symlink: lines of type `s` deliver such"],
+             `bin/sh` is a symlink: deliver it with a line of type `s`"],
         ),
         (
             "f bin/sh 0755 0 0",

@@ -241,7 +241,10 @@ fn wrong_contents_are_named() {
         archive.write_tree(&tree, open).unwrap_err().to_string()
     }
     let nothing = |(): &()| -> io::Result<&[u8]> { Ok(b"") };
-    assert_eq!(fails("a", 4, |()| Ok(&b"123"[..])), "content of `a` has 3 bytes, 4 are declared");
+    assert_eq!(
+        fails("a", 4, |()| Ok(&b"123"[..])),
+        "content of `a` has 3 bytes, but 4 are declared"
+    );
     assert_eq!(
         fails("a", 2, |()| Ok(&b"123"[..])),
         "content of `a` has more than the declared 2 bytes"

@@ -161,7 +161,7 @@ pub enum ManifestProblem {
     #[error("mode `{0}` is not an octal number up to 07777")]
     Mode(String),
     /// A device, or fifo, has `-` as its mode.
-    #[error("mode `-` takes the mode of something that exists, and this line makes something new")]
+    #[error("mode `-` keeps the mode of something that exists, but this line makes something new")]
     ModeAsFound,
     /// A device number is no number, or too large.
     #[error("{what} number `{text}` is not a number from 0 to {limit}")]
@@ -177,10 +177,12 @@ pub enum ManifestProblem {
     #[error(transparent)]
     Pattern(#[from] PatternError),
     /// A wildcard is where one path is wanted.
-    #[error("a wildcard is not possible here: the line makes one new thing, and this is its name")]
+    #[error(
+        "no wildcard is possible here: this is the name of the one new thing that the line makes"
+    )]
     Wildcard,
     /// The part after `=` is missing or too long.
-    #[error("a link's target has 1 to 4095 bytes")]
+    #[error("a link's target must have 1 to 4095 bytes")]
     Target,
     /// A hard link has no target.
     #[error("a hard link needs a target")]
@@ -337,7 +339,8 @@ impl<'a> Field<'a> {
                     Some(format!("write `{relative}`"))
                 }
                 PatternError::AnyDepth => Some(
-                    "`a/**/b` goes to any depth; within a component one `*` is enough".to_owned(),
+                    "`a/**/b` matches at any depth; within one name a single `*` is enough"
+                        .to_owned(),
                 ),
                 _ => None,
             };
@@ -403,7 +406,8 @@ impl<'a> Field<'a> {
         match u16::from_str_radix(text, 8) {
             Ok(mode) if digits && mode <= 0o7777 => Ok(mode),
             _ => {
-                let hint = "such as 0644 for a file, 0755 for a program, - for the mode as found";
+                let hint =
+                    "write 0644 for a file, for example, 0755 for a program, or - to keep its mode";
                 Err(self.fault(ManifestProblem::Mode(text.to_owned()), Some(hint.to_owned())))
             }
         }

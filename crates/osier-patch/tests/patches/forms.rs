@@ -254,7 +254,7 @@ fn names_are_chosen_as_people_write_them() {
         put(&Tree::of(&[("src/x.c", "x\n")]), &[&format!("--- src/x.c\n+++ src/x.c\n{hunk}")]);
     let text = osier_patch::text(&reports);
     assert!(
-        text.contains("x.c: there is no such file; there is src/x.c: if another number"),
+        text.contains("x.c: there is no such file, but there is src/x.c: if another number"),
         "{text}"
     );
 }

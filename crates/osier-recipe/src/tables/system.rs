@@ -19,7 +19,7 @@ static COMPONENTS: Key = Key::new(
 static OVERLAYS: Key = Key::new(
     "overlays",
     Set(&Form(&PATH)),
-    "Folders beside this file whose files are delivered as they are. If several hold the same path, the last one wins.",
+    "Folders beside this file whose files are delivered as they are. If several have a file at the same path, the first one wins.",
     "[\"overlay\"]",
 );
 static MANIFEST: Key =
@@ -55,26 +55,26 @@ pub static IMAGE: Table = Table::new(
         Key::new(
             "format",
             Choice(&crate::format::NAMES),
-            "What it is: one of the formats in the table at the end of this page.",
+            "The image's format: one of the table at the end of this page.",
             "\"initramfs\"",
         )
         .required(),
         Key::new(
             "compression",
             Choice(&["gzip", "xz", "zstd", "lz4", "none"]),
-            "How it is compressed: one of the format's compressions, or without it the first.",
+            "How the image is compressed. Default: the first compression of its format.",
             "\"zstd\"",
         ),
         Key::new(
             "level",
             Integer(0, 22),
-            "The compression's level, of those that it has in the format.",
+            "The compression level. The table of formats has the range of each.",
             "3",
         ),
         Key::new(
             "size",
             Form(&SIZE),
-            "The size of an image whose format can be given one. Default: what its files need.",
+            "The size of the image, for formats that can have one. Default: what its files need.",
             "\"64M\"",
         ),
         Key::new(
@@ -93,7 +93,7 @@ pub static IMAGE: Table = Table::new(
         Key::new(
             "file",
             Form(&FILE_NAME),
-            "The file's name. Without it the image's name and the usual suffix.",
+            "The file's name. Default: the image's name with the suffix of its format.",
             "\"initrd.img\"",
         ),
     ],
@@ -200,7 +200,7 @@ pub static ACTION: Table = Table {
             Key::new(
                 "within",
                 Integer(1, 86_400),
-                "Within how many seconds it must happen on a machine with KVM. osier allows more where it emulates.",
+                "How many seconds it may take on a machine with KVM. osier allows more when it emulates.",
                 "30",
             )
             .beside(&["expect", "booted", "end"]),

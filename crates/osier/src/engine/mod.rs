@@ -27,8 +27,9 @@ impl From<Unbuilt> for Problem {
     fn from(unbuilt: Unbuilt) -> Self {
         match unbuilt {
             Unbuilt::Damaged(error) => Self::of(Code::Damaged, error),
-            Unbuilt::EditHidden(step) => Self::of(Code::EditHidden, step)
-                .hint("run the same command again: it begins afresh"),
+            Unbuilt::EditHidden(step) => {
+                Self::of(Code::EditHidden, step).hint("run the same command again: it starts clean")
+            }
             Unbuilt::Final(problem) => problem,
         }
     }

@@ -117,7 +117,7 @@ impl From<LibraryError> for PlanError {
 /// An error about the second file of one definition.
 fn twice(first: &Entry, second: &str) -> Diagnostic {
     let start = Origin::new(second, "");
-    let message = format!("{} describes the same as {second}", first.label);
+    let message = format!("{} has the same name as {second}", first.label);
     Origin::new(&first.label, &first.text)
         .error(Code::DuplicateName, &(0..0), message)
         .related(&start, &(0..0), "the other file")

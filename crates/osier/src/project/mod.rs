@@ -86,8 +86,7 @@ pub(crate) enum Goal {
 }
 
 /// What to do about a lock that cannot be read. osier never writes over it.
-const RESTORE: &str = "restore osier.lock, such as by `git checkout osier.lock` or from a backup. Where there is none, remove \
-    the file and run the same command again: all pins are made anew, and may be newer versions";
+const RESTORE: &str = "restore osier.lock, for example with `git checkout osier.lock` or from a backup. If you cannot, remove the file and run the same command again: osier then pins everything again, perhaps in newer versions";
 
 /// Says what has become of a lock that cannot be read, and what to do.
 fn damaged_lock(wrong: &[Diagnostic], text: &str) -> Problem {
@@ -99,12 +98,9 @@ fn damaged_lock(wrong: &[Diagnostic], text: &str) -> Problem {
         return problem;
     }
     if let Some(line) = text.lines().position(marked) {
-        let message = format!(
-            "osier.lock:{}: two versions of the file were merged and not put together",
-            line + 1
-        );
+        let message = format!("osier.lock:{}: the file has an unresolved merge conflict", line + 1);
         return Problem::of(osier_recipe::Code::Syntax, message)
-            .hint("take one of the two sides whole, and run the same command again: pins that it lacks are added");
+            .hint("keep one of the two sides whole and run the same command again: osier adds the pins that it lacks");
     }
     let mut problem = diagnosed(wrong, |_| Some(text.to_owned()));
     // A lock of another version is in order, and its error says what to do.
@@ -301,7 +297,7 @@ impl<'a> Project<'a> {
             }
             let other = Target::ALL.into_iter().find(|other| recipe.supports(*other));
             let other = other.map_or("…", Target::as_str);
-            wrong.push(error.hint(format!("name it in `[target.{other}]` of the system alone")));
+            wrong.push(error.hint(format!("name it only in `[target.{other}]` of the system")));
         }
         match wrong.as_slice() {
             [] => Ok(()),

@@ -95,7 +95,7 @@ impl Project<'_> {
             (Some(found), _) => found,
             (None, Some(native)) if target != BUILD => {
                 let message = format!(
-                    "`native` is the processor of this machine, {BUILD}, and says nothing of one for {target}"
+                    "`native` is the processor of this machine, {BUILD}, and names no level for {target}"
                 );
                 let hint = format!("name a level of {target} as well: {}", names(target));
                 return Err(wrong(&native.span, message, hint));
@@ -116,8 +116,7 @@ impl Project<'_> {
                 let span = tuning.tunes.first().map_or(&(0..0), |tune| &tune.span).clone();
                 let said: Vec<String> =
                     tuning.tunes.iter().map(|tune| format!("`{tune}`")).collect();
-                let message =
-                    format!("{} says nothing of a processor for {target}", said.join(", "));
+                let message = format!("{} names no level for {target}", said.join(", "));
                 let hint = format!("name a level of {target} as well: {}", names(target));
                 return Err(wrong(&span, message, hint));
             }
@@ -192,7 +191,8 @@ impl Demand {
         let Some(missing) = self.missing(machine, found) else { return Ok(found) };
         if found == Accelerator::Kvm && self.missing(machine, Accelerator::Tcg).is_none() {
             let (_, level) = missing;
-            let reason = format!("this machine has no {level}, QEMU's translator has");
+            let reason =
+                format!("this machine does not support {level}, but QEMU's emulation does");
             project.workplace.reporter.tell(&Event::KvmUnused { reason });
             return Ok(Accelerator::Tcg);
         }
@@ -264,7 +264,7 @@ fn missing_level(
         machine.name,
         match at_most {
             Some(at_most) => format!("{at_most} at most"),
-            None => "osier does not know what that has".to_owned(),
+            None => "osier does not know which level that supports".to_owned(),
         }
     );
     let span = machine.cpu.as_ref().map_or(&machine.name.span, |cpu| &cpu.span);
@@ -274,7 +274,7 @@ fn missing_level(
         None => {
             let most = translated(architecture);
             error.hint(format!(
-                "QEMU translates {most} at most: tune the system to that, or boot it by KVM where the machine itself has {level}"
+                "QEMU emulates at most {most}: tune the system to that, or boot it with KVM on a machine that supports {level}"
             ))
         }
     };

@@ -281,11 +281,11 @@ impl Event {
                 format!("    done  commit {}, {}", short(commit), bytes(*size))
             }
             Self::SubmoduleLeftOut { address, path } => format!(
-                "    note  {path} of {address} is a submodule, which is not fetched: its folder is empty"
+                "    note  {path} of {address} is a submodule, which osier does not fetch: its folder is empty"
             ),
             Self::BuildRetried { reason } => format!("   again  {reason}"),
             Self::EditRestarted { recipe, reason } => {
-                format!("   again  {recipe} afresh: {reason}")
+                format!("   again  {recipe}, starting clean: {reason}")
             }
             Self::CleanConfirmed { component: Some(component) } => {
                 format!("    same  {component}: a clean build gives the same bytes")

@@ -53,13 +53,13 @@ pub(crate) fn failure_screen(failure: &Failure) -> String {
         let _ = writeln!(text, "  look      osier log {name}");
     }
     if let FailureCause::Machine { .. } = &failure.cause {
-        text.push_str("  machine   `osier doctor` tries what it gives\n");
+        text.push_str("  machine   run `osier doctor` to see what it lacks\n");
     }
     if !failure.on.is_empty() {
         let recipe = failure.component.split('@').next().unwrap_or_default();
         let _ = writeln!(
             text,
-            "  edited    it went on from an earlier build's objects; `osier edit --afresh {recipe}` starts clean"
+            "  edited    it reused an earlier build's objects; `osier edit --afresh {recipe}` starts clean"
         );
     }
     if failure.layer_kept {

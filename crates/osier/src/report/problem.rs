@@ -28,7 +28,7 @@ impl Problem {
     /// Something that cannot be, were osier without faults.
     pub(crate) fn defect(message: &str) -> Self {
         Self::of(Code::Defect, format!("{message}: this is a defect of osier"))
-            .hint("nothing is lost: please report it, with what is printed above and the command")
+            .hint("nothing is lost; please report it, with the command and the text above")
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {

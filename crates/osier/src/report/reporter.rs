@@ -131,7 +131,7 @@ impl Reporter {
             }
             Event::StepReused { component, step } => {
                 self.say(format!(
-                    "   reuse  {component}:{step} goes on from an earlier build's objects"
+                    "   reuse  {component}:{step} starts from an earlier build's objects"
                 ));
             }
             Event::TimeLeft { steps, seconds, unknown } => self.time_left(steps, seconds, unknown),

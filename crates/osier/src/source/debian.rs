@@ -95,8 +95,9 @@ fn package_download(package: &PackageEntry) -> Option<Download> {
 
 /// Says that what the archive lists is served by no mirror, in no version.
 fn none_served(suite: &str, unserved: &BTreeSet<(String, String)>) -> Problem {
-    let message =
-        format!("the suite {suite} lists packages that no mirror serves, and no others that fit");
+    let message = format!(
+        "the suite {suite} lists packages that no mirror serves, and no other versions that fit"
+    );
     let mut problem = Problem::of(Code::NotServed, message).hint(OTHER_MIRROR);
     for (package, version) in unserved {
         problem.body.push_str(&format!("  {package} {version} (listed, not served)\n"));
@@ -179,7 +180,7 @@ pub(super) fn pin(asked: &Asked<'_>, archives: &mut Archives<'_>) -> Outcome<Loc
         });
     }
     let message = format!(
-        "no version of the source package `{}` that `{recipe}` can use is served; the suite {suite} lists {}",
+        "no mirror serves a version of the source package `{}` that `{recipe}` can use; the suite {suite} lists {}",
         package.value,
         listed.join(", ")
     );

@@ -61,7 +61,7 @@ pub(super) fn pin(session: &mut Session<'_>, asked: &Asked<'_>) -> Outcome<Locke
     };
     if session.network.is_offline() {
         let message = format!(
-            "the commit {commit} of {address} is needed to pin `{recipe}`, and --offline was given"
+            "the commit {commit} of {address} is needed to pin `{recipe}`, but --offline forbids fetching it"
         );
         return Err(Problem::of(Code::Offline, message));
     }
@@ -153,16 +153,16 @@ fn archive(session: &Session<'_>, address: &str, commit: &str) -> Outcome<(Diges
 /// Gives the folder of a repository of this machine; nothing for one elsewhere.
 fn local_repository(address: &str, commit: &str) -> Outcome<Option<PathBuf>> {
     if address.starts_with("ssh://") {
-        let reason = "ssh needs a key, and osier fetches without anybody's keys";
+        let reason = "ssh needs a key, but osier does not use your keys";
         return Err(unfetched(address, commit, reason)
-            .hint("name the repository by https, or a clone of your own by file://"));
+            .hint("name the repository with https, or your own clone with file://"));
     }
     match osier_fetch::local_path(address) {
         None => Ok(None),
         Some(Err(cause)) => Err(unfetched(address, commit, &cause.to_string())),
         Some(Ok(path)) if path.is_dir() => Ok(Some(path)),
         Some(Ok(path)) => {
-            Err(unfetched(address, commit, &format!("{} is no folder", path.display())))
+            Err(unfetched(address, commit, &format!("{} is not a folder", path.display())))
         }
     }
 }

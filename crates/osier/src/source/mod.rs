@@ -61,9 +61,9 @@ pub(crate) fn add(session: &mut Session<'_>, missing: &[MissingPin]) -> Outcome<
     if session.workplace.global.locked {
         let mut problem = Problem::of(
             Code::MissingPin,
-            format!("osier.lock lacks {} pin(s), and --locked was given", missing.len()),
+            format!("osier.lock lacks {} pin(s), but --locked forbids adding them", missing.len()),
         )
-        .hint("run the same command without --locked, and keep the change of osier.lock");
+        .hint("run the same command without --locked, and commit the change of osier.lock");
         for pin in missing {
             problem.body.push_str(&format!("  {}\n", describe(pin)));
         }

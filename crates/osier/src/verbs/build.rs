@@ -53,10 +53,9 @@ pub(crate) fn run(
                     let folder = &target_folder(&session.project, &component.target, folder);
                     let place = folder.join(output);
                     if place.exists() {
-                        let message = format!("{} is there already", place.display());
-                        return Err(
-                            Problem::of(Code::Usage, message).hint("name another folder by --out")
-                        );
+                        let message = format!("{} already exists", place.display());
+                        return Err(Problem::of(Code::Usage, message)
+                            .hint("name another folder with --out"));
                     }
                     std::fs::create_dir_all(folder).at("make", folder)?;
                     deliver(&store, digest, &place)?;

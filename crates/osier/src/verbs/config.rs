@@ -184,7 +184,7 @@ fn keep(
         None => {
             let message = format!("{} has no folder of its own for fragments", entry.label);
             return Err(Problem::of(Code::Usage, message).hint(format!(
-                "move it to recipes/{component}/recipe.toml, or name a file by --fragment"
+                "move it to recipes/{component}/recipe.toml, or name a file with --fragment"
             )));
         }
     };

@@ -56,7 +56,7 @@ pub(crate) fn run(workplace: &Workplace) -> Outcome<()> {
         if free > 8 << 30 { "ok" } else { "low" },
         bytes(free),
         folder.display(),
-        if store.is_passing() { ", where no store is yet" } else { "" }
+        if store.is_passing() { ", where there is no store yet" } else { "" }
     ));
     let configured = std::env::var("OSIER_DEBIAN_MIRROR").ok();
     match osier_debian::discover(Path::new("/etc/apt"), configured.as_deref()) {

@@ -11,7 +11,7 @@ use crate::workplace::Workplace;
 /// Reads a size such as `20G` or `500M`.
 fn size(text: &str) -> Outcome<u64> {
     osier_recipe::parse_size(text).ok_or_else(|| {
-        Problem::of(Code::Usage, format!("`{text}` is no size; write it as 500M or 20G"))
+        Problem::of(Code::Usage, format!("`{text}` is not a size; write it as 500M or 20G"))
     })
 }
 
@@ -30,7 +30,7 @@ pub(crate) fn run(
     };
     let root = store.root().display().to_string();
     if !store.is_writable() {
-        return Err(crate::workplace::unusable(format!("the store {root} can only be read")));
+        return Err(crate::workplace::unusable(format!("the store {root} is read-only")));
     }
     if all {
         return remove_all(workplace, &store);
@@ -48,7 +48,7 @@ pub(crate) fn run(
     ));
     if report.spared > 0 {
         show.result(format!(
-            "{} things stay because another osier uses them, or may",
+            "{} things stay because another osier may be using them",
             report.spared
         ));
     }
@@ -62,11 +62,11 @@ fn remove_all(workplace: &Workplace, store: &Store) -> Outcome<()> {
     if let Some(what) = workplace.kept(store.root()) {
         let message = format!("the store {root} is {what}, which osier does not remove");
         return Err(Problem::of(Code::StoreUnusable, message).hint(
-            "`osier gc --size 1K` removes all that was built and fetched, and leaves the folder",
+            "`osier gc --size 1K` removes everything built and fetched, and leaves the folder",
         ));
     }
     let Some(left) = store.remove_all()? else {
-        let message = "another osier is at work in this store; --all would take what it needs";
+        let message = "another osier is using this store, and --all would remove what it needs";
         return Err(Problem::of(Code::File, message)
             .hint("wait for it to end; without --all, gc can run beside it"));
     };

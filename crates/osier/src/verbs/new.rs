@@ -31,13 +31,13 @@ pub(crate) fn run(workplace: &Workplace, folder: &Path) -> Outcome<()> {
         || !name.chars().all(fits)
     {
         let message = format!(
-            "`{name}` cannot be a system's name: it must be of a-z, 0-9, `+`, `.`, `_`, `-`"
+            "`{name}` cannot be a system's name: it can have only a-z, 0-9, `+`, `.`, `_`, `-`"
         );
         return Err(Problem::of(Code::Usage, message));
     }
     if fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some()) {
-        let message = format!("{} is there already and is not empty", folder.display());
-        return Err(Problem::of(Code::Usage, message).hint("name a folder that is not there yet"));
+        let message = format!("{} already exists and is not empty", folder.display());
+        return Err(Problem::of(Code::Usage, message).hint("name a new folder"));
     }
     for (path, executable, text) in FILES {
         let place = folder.join(path.replace("@NAME@", name));

@@ -152,7 +152,7 @@ pub(crate) fn run(
             Ok(())
         }
         Then::Retry if went_on(&store, survey.keys.get(&step)) => {
-            let message = format!("{label} went on from an earlier build's objects");
+            let message = format!("{label} started from an earlier build's objects");
             Err(Problem::of(Code::Usage, message)
                 .hint("change the edited source itself and build again"))
         }
@@ -169,7 +169,7 @@ pub(crate) fn run(
             let (Some(upper), EnteredState::Failed) = (failed_layer(&step), state) else {
                 return Err(Problem::of(
                     Code::Usage,
-                    format!("{label} has not failed, so there is nothing to go on from"),
+                    format!("{label} has not failed, so there is nothing to retry"),
                 ));
             };
             let key = survey

@@ -54,10 +54,10 @@ pub(crate) fn run(workplace: &Workplace) -> Outcome<()> {
     if report.damages.is_empty() {
         return Ok(());
     }
-    let message = format!("{} damaged things are in the store", report.damages.len());
+    let message = format!("the store has {} damaged things", report.damages.len());
     Err(Problem::of(Code::DamageFound, message).hint(if set_aside {
-        "they were set aside; the next build makes again what it needs of them"
+        "osier moved them aside; the next build makes again what it needs"
     } else {
-        "nothing was changed, because another osier uses the store, or it can only be read; run this again when it is free"
+        "nothing was changed, because another osier is using the store or the store is read-only; run this again when it is free"
     }))
 }

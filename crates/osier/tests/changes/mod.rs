@@ -296,7 +296,7 @@ fn what_composing_noticed_is_told_by_every_build_with_nothing_to_do_as_well() {
             "message": "overlay overlay replaces 1 file of component top",
             "place": null,
             "evidence": ["usr/share/top"],
-            "hint": "where the other file is wanted, remove the overlay's",
+            "hint": "to deliver the other file, remove the overlay's",
         })
     );
     says(
@@ -341,7 +341,7 @@ fn what_changed_of_an_image_is_named_with_its_place() {
         (
             system,
             Some(("\"top\", \"other\"", "\"other\", \"top\"")),
-            "the order of what it is made of changed (systems/small/system.toml)",
+            "the order of its parts changed (systems/small/system.toml)",
         ),
         (
             "systems/small/overlay/etc/new/file",

@@ -82,7 +82,7 @@ fn a_source_is_laid_out_as_it_is_but_for_what_cannot_be_written() {
     assert!(json.starts_with("{\"edits\":[{\"component\":\"a\""), "{json}");
 
     let text = space.prints(&["edit", "--drop", "a"]);
-    assert_eq!(text, "a is built as its recipe says again; work/a stays as it is\n");
+    assert_eq!(text, "a is built from its recipe again; work/a stays as it is\n");
     assert_eq!(space.prints(&["edit", "--list"]), "nothing is edited\n");
     assert!(source(&space).join("src/main.c").is_file());
     let graph = space.prints(&["graph", "a"]);
@@ -110,7 +110,7 @@ fn folders_that_cannot_take_a_source_are_refused() {
         ("link/b", "the project's `recipes` are read from there"),
         ("systems/s/overlay", "the project's `systems` are read from there"),
         (".osier/b", "the project's `.osier` are read from there"),
-        (&store, "it lies in osier's store"),
+        (&store, "it is in osier's store"),
         ("work/a/src/b", "a is edited in"),
         ("file/b", "cannot find"),
     ] {
@@ -173,7 +173,7 @@ fn wrong_words_are_told_with_what_to_do() {
     let (status, text) = space.fails(&["edit", "a", "work/other"]);
     assert_eq!(status, 2);
     assert!(
-        text.starts_with("error[E002]: a is edited already, in [SPACE]/project/work/a"),
+        text.starts_with("error[E002]: a is already being edited in [SPACE]/project/work/a"),
         "{text}"
     );
     let (_, text) = space.fails(&["edit", "--drop", "b"]);
@@ -199,7 +199,7 @@ fn what_happens_to_the_folder_is_told() {
                 )),
                 "{text}"
             );
-            assert!(text.contains("hint: put it back; or `osier edit --drop a`"), "{text}");
+            assert!(text.contains("hint: put it back, or run `osier edit --drop a`"), "{text}");
         }
         // What does not need it is not concerned, and the list says it.
         space.prints(&["status", "own"]);
@@ -213,9 +213,9 @@ fn what_happens_to_the_folder_is_told() {
     )
     .unwrap();
     aside();
-    fails("is not there");
+    fails("does not exist");
     fs::write(source(&space), "").unwrap();
-    fails("is no folder");
+    fails("is not a folder");
     fs::remove_file(source(&space)).unwrap();
     fs::create_dir(source(&space)).unwrap();
     fails("is empty");
@@ -261,7 +261,7 @@ fn what_a_patch_cannot_say_stops_the_finish_and_nothing_else() {
     let (status, text) = space.fails(&["edit", "--finish", "a"]);
     assert_eq!(status, 2);
     assert!(
-        text.contains("error[E005]: what was changed in a cannot be said in a patch\n"),
+        text.contains("error[E005]: a patch cannot express some of the changes in a\n"),
         "{text}"
     );
     assert!(text.contains("    | picture: it is binary"), "{text}");
@@ -273,7 +273,7 @@ fn what_a_patch_cannot_say_stops_the_finish_and_nothing_else() {
     }
     let text = space.prints(&["edit", "--finish", "a"]);
     assert!(
-        text.starts_with("  done   nothing was changed; a is built as its recipe says again\n"),
+        text.starts_with("  done   nothing was changed; a is built from its recipe again\n"),
         "{text}"
     );
     assert_eq!(space.prints(&["edit", "--list"]), "nothing is edited\n");
@@ -352,7 +352,8 @@ fn a_finished_edit_is_a_patch_of_the_recipe() {
     let space = space();
     change_all(&space);
     let text = space.prints(&["edit", "--finish", "a", "-m", "Say more\n\nWith a reason."]);
-    let told = "  moved  recipes/a.toml to recipes/a/recipe.toml, as a patch lies beside its recipe
+    let told =
+        "  moved  recipes/a.toml to recipes/a/recipe.toml, because patches lie beside the recipe
   wrote  recipes/a/patches/0001-say-more.patch
   added  it to `patches` in recipes/a/recipe.toml:4
          new link
@@ -360,7 +361,7 @@ fn a_finished_edit_is_a_patch_of_the_recipe() {
          deleted run
          changed src/main.c
          new src/new file
-  done   the patch gives exactly the edited source; a is built as its recipe says again
+  done   the patch gives exactly the edited source; a is built from its recipe again
 ";
     assert!(text.starts_with(told), "{text}");
     let patch = space.project().join("recipes/a/patches/0001-say-more.patch");

@@ -180,7 +180,7 @@ fn patches_can_be_fetched_and_are_put_on_the_first_source() {
     // One that is for another version, or not there, is told like a patch that does not fit.
     for (old, new, says) in [
         ("version = \"1\"", "version = \"2\"", "it is for version 1, and `a` is 2"),
-        ("fixes:*.patch", "fixes:*.diff", "no file of the source `fixes` has such a name"),
+        ("fixes:*.patch", "fixes:*.diff", "no file of the source `fixes` has a matching name"),
     ] {
         let changed = sound.replace(old, new).replace("a-{version}-fix", "a-1-fix");
         fs::write(&recipe_file, changed).unwrap();
@@ -233,7 +233,7 @@ fn a_pin_that_no_mirror_serves_names_the_command_that_moves_it() {
     // A disk that is too small is known before anything is asked for.
     let mut space = Space::new(source, &pinned(1 << 60));
     space.mirror = server.url("/too-small");
-    space.fails(&["build", "a"], 4, &["error[F006]", "of disk are needed and", "are free"]);
+    space.fails(&["build", "a"], 4, &["error[F006]", "the build needs ", "is free"]);
     assert!(!server.requests().iter().any(|target| target.starts_with("/too-small")));
 }
 
@@ -266,8 +266,8 @@ fn an_index_that_nobody_vouches_for_makes_no_pins() {
 fn git_sources_that_cannot_be_had_are_known_before_git_is_fetched() {
     let commit = "0123456789abcdef0123456789abcdef01234567";
     for (address, words) in [
-        ("ssh://git@example.org/a", "without anybody's keys"),
-        ("file:///nowhere/a", "/nowhere/a is no folder"),
+        ("ssh://git@example.org/a", "does not use your keys"),
+        ("file:///nowhere/a", "/nowhere/a is not a folder"),
     ] {
         let source = format!("source = {{ git = \"{address}\", commit = \"{commit}\" }}");
         let space = Space::new(&source, "");
@@ -321,7 +321,7 @@ fn an_archive_is_told_by_its_content_whatever_the_address() {
         Space::new(&source, "")
     };
     let url = server.url("/download?id=7");
-    let said = "download should be tar, compressed by xz, and is not compressed; correct `format`";
+    let said = "download should be tar, compressed by xz, but is not compressed; correct `format`";
     stops(&lock("tar.xz", &url), &["error[S006]", said]);
 }
 

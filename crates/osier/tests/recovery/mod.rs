@@ -109,7 +109,7 @@ fn whatever_becomes_of_a_file_of_the_store_the_next_build_has_the_same_bytes_or_
                 Err(said) => {
                     let names = said.contains(&store.display().to_string());
                     // What only the network can give.
-                    let fetched = said.contains("not fetched yet, and --offline was given");
+                    let fetched = said.contains("not fetched yet, but --offline forbids fetching");
                     assert!(fetched || (names && said.contains("hint:")), "{what}: {said}");
                     told.insert(what.clone());
                 }

@@ -194,7 +194,7 @@ fn a_folder_of_a_store_that_is_a_link_is_refused() {
         let (status, text) = run(&space, &store, words);
         assert!(status == 4 && text.contains("error[M003]"), "{words:?}: {text}");
         assert!(
-            text.contains("/layers should be a folder of the store and is a symbolic link"),
+            text.contains("/layers should be a folder of the store but is a symbolic link"),
             "{text}"
         );
     }

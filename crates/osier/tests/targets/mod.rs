@@ -64,7 +64,7 @@ fn a_component_that_is_not_for_a_target_is_told_with_who_names_it() {
     assert_eq!(
         said,
         "systems/s/system.toml:2:15: error[R026]: `a` does not support the target `aarch64`\n  |\n2 | components = [\"a\"]\n  \
-         |               ^^^\n  = recipes/a.toml:2:12: it says so here\n  = hint: name it in `[target.x86_64]` of the system alone\n"
+         |               ^^^\n  = recipes/a.toml:2:12: it says so here\n  = hint: name it only in `[target.x86_64]` of the system\n"
     );
     wrong(&space, &["build", "a", "--target", "arm64"], &["recipes/a.toml:2:12: error[R026]"]);
 }
@@ -133,7 +133,7 @@ fn wrong_levels_are_told_before_anything_is_built() {
     wrong(
         &native,
         &["build", "s", "--target", "aarch64", "--tune", "x86-64-v3"],
-        &["error[R029]: `x86-64-v3` says nothing of a processor for aarch64"],
+        &["error[R029]: `x86-64-v3` names no level for aarch64"],
     );
     wrong(&native, &["build", "s", "--tune", "x86-64-v5"], &["did you mean `x86-64-v2`?"]);
     wrong(&native, &["build", "s", "--tune", "haswell"], &["the levels are: native, x86-64,"]);
@@ -146,7 +146,7 @@ fn wrong_levels_are_told_before_anything_is_built() {
     wrong(&native, &["build", "a@x86-64-v7"], &["did you mean `x86-64"]);
     let project = native.project().join("osier.toml");
     fs::write(project, "name = \"p\"\ntune = \"armv8-a\"\n").unwrap();
-    wrong(&native, &["build", "a"], &["osier.toml:2:8: error[R029]: `armv8-a` says nothing"]);
+    wrong(&native, &["build", "a"], &["osier.toml:2:8: error[R029]: `armv8-a` names no level"]);
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn a_machine_without_the_level_is_told_before_anything_is_built() {
     );
     wrong(&old, &["boot", "s", "--tune", "x86-64-v2"], &["write `cpu = \"Nehalem\"`"]);
     let odd = space(&format!("{toolchain}{}", boot("odd")));
-    wrong(&odd, &["boot", "s"], &["`no-such`: osier does not know what that has"]);
+    wrong(&odd, &["boot", "s"], &["`no-such`: osier does not know which level that supports"]);
     let arm = space(&format!("{toolchain}{}", boot("arm")));
     wrong(
         &arm,
@@ -174,6 +174,6 @@ fn a_machine_without_the_level_is_told_before_anything_is_built() {
     wrong(
         &old,
         &["boot", "s", "--tune", "x86-64-v4"],
-        &["QEMU translates x86-64-v3 at most", "boot it by KVM"],
+        &["QEMU emulates at most x86-64-v3", "boot it with KVM"],
     );
 }

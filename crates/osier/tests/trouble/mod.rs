@@ -88,6 +88,6 @@ fn a_full_disk_stops_a_build_that_resumes_and_a_store_that_can_only_be_read_is_t
     says("room is made", &["removed", "exit 0"]);
     says("resumed", &["run  big:fill", "big:main ", "exit 0"]);
     assert!(!part("resumed").contains("big:first"), "{text}");
-    says("read-only", &["error[M003]: the store", "can only be read", "exit 4"]);
+    says("read-only", &["error[M003]: the store", "is read-only", "exit 4"]);
     says("read-only", &["big: 1 of 1", "exit 0"]);
 }

@@ -196,10 +196,8 @@ impl<'a> Layout<'a> {
                 b".." => return Err(self.refused(entry, "has `..` in its path")),
                 _ if part.contains(&0) => return Err(self.refused(entry, "has a NUL in its path")),
                 _ if part.len() > MOST_NAME => {
-                    return Err(self.refused(
-                        entry,
-                        "has a name of more than 255 bytes, which Linux does not take",
-                    ));
+                    return Err(self
+                        .refused(entry, "has a name of more than 255 bytes, too long for Linux"));
                 }
                 _ => parts.push(part),
             }
@@ -243,8 +241,9 @@ impl<'a> Layout<'a> {
     fn joined(&self, entry: &[u8], parts: &[&[u8]]) -> Result<PathBuf, UnpackError> {
         let path = parts.join(&b'/');
         if path.len() > MOST_PATH {
-            return Err(self
-                .refused(entry, "has a path of more than 4095 bytes, which Linux does not take"));
+            return Err(
+                self.refused(entry, "has a path of more than 4095 bytes, too long for Linux")
+            );
         }
         Ok(PathBuf::from(OsStr::from_bytes(&path)))
     }
@@ -385,7 +384,7 @@ impl<'a> Layout<'a> {
             0 => "is a symbolic link to nothing",
             _ if target.contains(&0) => "is a symbolic link with a NUL in its target",
             length if length > MOST_PATH => {
-                "is a symbolic link with a target of more than 4095 bytes, which Linux does not take"
+                "is a symbolic link with a target of more than 4095 bytes, too long for Linux"
             }
             _ => "",
         };

@@ -345,7 +345,7 @@ fn leading_folders_are_left_off_only_where_all_is_in_them() {
     let error = try_unpack("x", &archive(&[f(b"a/one"), f(b"a/b/one")]), 2).error();
     assert!(error.contains("`a/one`; write `strip = 1`"), "{error}");
     let error = try_unpack("x.tar", &archive(&[folder(b"t/")]), 1).error();
-    assert!(error.contains("x.tar holds nothing below its leading 1 folder(s)"), "{error}");
+    assert!(error.contains("x.tar contains nothing below its leading 1 folder(s)"), "{error}");
     assert!(
         try_unpack("x.tar", &archive(&[folder(b"t/"), folder(b"u/")]), 1)
             .error()
@@ -353,7 +353,7 @@ fn leading_folders_are_left_off_only_where_all_is_in_them() {
     );
     for empty in [archive(&[]), Vec::new(), vec![0; 512]] {
         let error = try_unpack("x.tar", &empty, 0).error();
-        assert_eq!(error, "x.tar holds nothing");
+        assert_eq!(error, "x.tar contains nothing");
     }
 }
 
@@ -361,7 +361,7 @@ fn leading_folders_are_left_off_only_where_all_is_in_them() {
 fn damaged_archives_say_where() {
     let bytes = archive(&[file(b"t/a", b"hello"), file(b"t/b", &[b'x'; 700])]);
     let table = [
-        (&bytes[..100], "x.tar should be tar, and is neither an archive nor compressed"),
+        (&bytes[..100], "x.tar should be tar, but is neither an archive nor compressed"),
         (&bytes[..514], "x.tar is damaged or cut short in entry `t/a`: it ends too early"),
         (&bytes[..1100], "x.tar is damaged or cut short after entry `t/a`: it ends too early"),
         (&bytes[..1700], "x.tar is damaged or cut short in entry `t/b`: it ends too early"),
@@ -389,7 +389,7 @@ fn damaged_archives_say_where() {
         );
     }
     let error = try_unpack("x.tar.xz", b"this is no xz file at all", 1).error();
-    assert!(error.contains("should be tar, compressed by xz, and is neither"), "{error}");
+    assert!(error.contains("should be tar, compressed by xz, but is neither"), "{error}");
     let error = try_unpack("x.rar", b"Rar!\x1a\x07\x00", 1).error();
     assert!(error.contains("is a RAR archive") && error.contains("`unpack = false`"), "{error}");
 }
@@ -411,7 +411,7 @@ fn a_compressed_file_is_one_file_and_another_is_as_it_is() {
     let cut = try_unpack("fix.patch.gz", &bytes[..bytes.len() - 6], 1).error();
     assert!(cut.starts_with("fix.patch.gz is damaged or cut short at its beginning"), "{cut}");
     let plain = try_unpack("fix.patch", b"text\n", 1).error();
-    assert!(plain.contains("needs `unpack = false`"), "{plain}");
+    assert!(plain.contains("write `unpack = false`"), "{plain}");
 }
 
 #[test]

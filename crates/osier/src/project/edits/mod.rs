@@ -56,10 +56,10 @@ pub(crate) fn is_the_same(graph: &Graph, id: ComponentId, edit: &Edit) -> Outcom
     );
     Err(Problem::of(Code::EditStale, message)
         .hint(format!(
-            "take the change of its pins, sources or patches back until `osier edit --finish {}` has made a patch",
+            "undo the change of its pins, sources or patches until `osier edit --finish {}` has made a patch",
             edit.recipe
         ))
-        .hint(format!("or `osier edit --drop {}` builds what the recipe says", edit.recipe)))
+        .hint(format!("or run `osier edit --drop {}` to build from the recipe", edit.recipe)))
 }
 
 /// Finds out what a person has changed.

@@ -152,15 +152,15 @@ impl Edit {
             let folder = self.folder.display();
             let message = format!("{} is edited in {folder}, which {what}", self.recipe);
             Problem::of(Code::EditGone, message).hint(format!(
-                "put it back; or `osier edit --drop {}` builds what the recipe says again",
+                "put it back, or run `osier edit --drop {}` to build from the recipe again",
                 self.recipe
             ))
         };
         match fs::metadata(&self.folder) {
             Ok(metadata) if metadata.is_dir() => {}
-            Ok(_) => return Err(gone("is no folder")),
+            Ok(_) => return Err(gone("is not a folder")),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Err(gone("is not there"));
+                return Err(gone("does not exist"));
             }
             Err(error) => return Err(error).at("read", &self.folder).map_err(Problem::from),
         }
@@ -173,7 +173,7 @@ impl Edit {
 }
 
 fn damaged(place: &Path, recipe: &str) -> Problem {
-    let message = format!("{} is damaged, or of another version of osier", place.display());
+    let message = format!("{} is damaged, or from another version of osier", place.display());
     Problem::of(Code::EditStale, message).hint(format!(
         "`osier edit --drop {recipe}` forgets the edit and leaves the edited source as it is"
     ))

@@ -118,7 +118,7 @@ fn on_disk<'s>(system: &'s System, name: Option<&str>) -> Result<&'s Image, Stri
     match system.image(name) {
         None => Err(format!("the system `{}` has no image `{name}`", system.name)),
         Some(image) if image.format == Format::Initramfs => {
-            Err(format!("the image `{name}` of `{}` is an initramfs and no disk", system.name))
+            Err(format!("the image `{name}` of `{}` is an initramfs, not a disk", system.name))
         }
         Some(image) => Ok(image),
     }

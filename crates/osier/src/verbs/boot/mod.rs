@@ -74,9 +74,9 @@ pub(crate) fn run(
     out: Option<&Path>,
 ) -> Outcome<()> {
     if workplace.global.degraded {
-        let message = "a system cannot be booted in the degraded mode";
+        let message = "degraded mode cannot boot systems";
         return Err(Problem::of(Code::Usage, message).hint(
-            "`osier build --degraded` writes its images; boot them where namespaces are to be had",
+            "`osier build --degraded` writes its images; boot them on a machine that allows namespaces",
         ));
     }
     let launcher = launcher()?;
@@ -270,7 +270,7 @@ fn fits(file: &MachineFile, target: Target) -> Outcome<()> {
         return Ok(());
     }
     let message = format!(
-        "the machine `{}` is of the architecture {}, and the system is built for {target}",
+        "the machine `{}` has the architecture {}, but the system is built for {target}",
         file.name, file.architecture
     );
     let hint = format!("name a machine of that architecture in `[target.{target}.boot]`");

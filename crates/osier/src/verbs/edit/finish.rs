@@ -35,7 +35,7 @@ pub(super) fn run(session: &mut Session<'_>, edit: &Edit, message: Option<&str>)
     let recipe = &edit.recipe;
     let source = edit.source()?;
     let now = edit.now(store, &source)?;
-    let ended = format!("{recipe} is built as its recipe says again");
+    let ended = format!("{recipe} is built from its recipe again");
     let kept = format!("  note   {} is not used any more", Workplace::shown(&edit.folder));
     let changes = SourceEdit::between("", &source, &now).changes;
     if changes.is_empty() {
@@ -58,14 +58,14 @@ pub(super) fn run(session: &mut Session<'_>, edit: &Edit, message: Option<&str>)
     }
     let pairs = pairs(store, &base, &changes)?;
     let written = osier_patch::write(&pairs).map_err(|unsaid| {
-        let message = format!("what was changed in {recipe} cannot be said in a patch");
+        let message = format!("a patch cannot express some of the changes in {recipe}");
         let mut problem = Problem::of(Code::NoPatch, message);
         for one in unsaid {
             let path = one.path.to_string_lossy().escape_debug().to_string();
             problem.body.push_str(&format!("    | {path}: {}\n", one.why));
         }
         problem.hint(format!(
-            "remove these from {}, or let a step of the recipe bring them from `files`",
+            "undo these changes in {}, or let a step of the recipe copy the files from `files`",
             edit.folder.display()
         ))
     })?;
@@ -236,7 +236,7 @@ impl Adding {
             }
             Named::ByHand => {
                 let shown = Workplace::shown(&file);
-                let message = format!("where {shown} should name the patch cannot be told");
+                let message = format!("osier cannot tell where {shown} should name the patch");
                 return Err(Problem::of(Code::PatchNotGiven, message).hint(format!(
                     "give the recipe a list, as in `patches = [\"{PATTERN}\"]`, and finish again"
                 )));
@@ -263,14 +263,15 @@ impl Adding {
             }
             let moved = folder.join("recipe.toml");
             if moved.symlink_metadata().is_ok() {
-                let message = format!("{} is there beside {}", moved.display(), file.display());
+                let message = format!("{} exists beside {}", moved.display(), file.display());
                 return Err(Problem::of(Code::PatchNotGiven, message)
-                    .hint("a recipe stands in one of the two: move the other away"));
+                    .hint("a recipe can be in only one of the two: move the other away"));
             }
             fs::rename(file, &moved).at("rename", file)?;
             self.undo.push(Undo::Rename { from: moved.clone(), to: file.to_path_buf() });
             let [from, to] = [file, &moved].map(Workplace::shown);
-            self.said.push(format!("  moved  {from} to {to}, as a patch lies beside its recipe"));
+            self.said
+                .push(format!("  moved  {from} to {to}, because patches lie beside the recipe"));
             return Ok(folder);
         }
         let folder = own_recipe::take_over(project, entry, recipe)?;
@@ -370,7 +371,7 @@ fn proved(
     if patches.last() != Some(&patch) {
         let message = format!("{patch} would not be the last patch of {}", edit.recipe);
         return Err(Problem::of(Code::PatchNotGiven, message).hint(format!(
-            "name its patches one by one in `patches`, in the order in which they are put on: {}",
+            "name its patches one by one in `patches`, in the order in which osier applies them: {}",
             patches.join(", ")
         )));
     }
@@ -397,7 +398,7 @@ fn is_as(made: &Made, project: &Project<'_>, source: &Tree, now: &Tree) -> Outco
                 }
             };
             let (wanted, is) = (word(change.node.as_ref()), word(found.get(&change.path)));
-            format!("{path}: {wanted} is edited, the patch gives {is}")
+            format!("{path}: the edited source has {wanted}, the patch gives {is}")
         })
         .collect())
 }

@@ -15,7 +15,7 @@ use crate::report::problem::{Code, Outcome, Problem};
 const TAKEN: [&str; 5] = ["recipes", "kinds", "systems", "machines", ".osier"];
 
 /// What to do about a folder that cannot be had.
-const ANOTHER: &str = "name a folder that is not there yet";
+const ANOTHER: &str = "name a new folder";
 
 /// Makes sure that a source can go to a folder; gives it without links and dots, and says whether anything is in it.
 pub(super) fn checked(
@@ -25,12 +25,13 @@ pub(super) fn checked(
 ) -> Outcome<(PathBuf, bool)> {
     let own = &project.workplace.project;
     if !own.join("osier.toml").is_file() {
-        let message = format!("there is no project here to edit something in ({})", own.display());
+        let message =
+            format!("there is no project here, so nothing can be edited ({})", own.display());
         return Err(Problem::of(Code::EditFolder, message)
-            .hint("`osier new NAME` makes one, `--project DIR` names one"));
+            .hint("make one with `osier new NAME`, or name one with `--project DIR`"));
     }
     let refused = |why: String, hint: &str| Err(refused(folder, &why, hint));
-    const ELSEWHERE: &str = "name a folder that is not there yet, outside of these";
+    const ELSEWHERE: &str = "name a new folder outside of these";
     let place = resolved(folder)?;
     if place.to_str().is_none() {
         return refused("its name is not UTF-8".into(), "name another folder");
@@ -43,7 +44,7 @@ pub(super) fn checked(
     };
     let store = resolved(project.store.root())?;
     if place.starts_with(&store) {
-        return refused("it lies in osier's store".into(), ELSEWHERE);
+        return refused("it is in osier's store".into(), ELSEWHERE);
     }
     let own = resolved(own)?;
     if place == own {

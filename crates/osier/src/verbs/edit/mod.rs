@@ -68,7 +68,7 @@ pub(crate) fn run(workplace: &Workplace, asked: &Asked<'_>) -> Outcome<()> {
             Ok(())
         }
         (Some(_), Some(edit)) => {
-            let message = format!("{recipe} is edited already, in {}", edit.folder.display());
+            let message = format!("{recipe} is already being edited in {}", edit.folder.display());
             Err(Problem::of(Code::EditFolder, message).hint(format!(
                 "`osier edit --finish {recipe}` makes a patch of it, `osier edit --drop {recipe}` forgets it"
             )))
@@ -192,7 +192,7 @@ fn begin(session: &mut Session<'_>, component: &str, folder: &Path) -> Outcome<(
             "  note   no step of {recipe} says that it notices changed files (`reuse = {{ edits = true }}`), so each build starts clean"
         ));
     }
-    report(format!("  next   change what you like there, then osier build {recipe}"));
+    report(format!("  next   change the files there, then run osier build {recipe}"));
     report(format!("         osier edit --finish {recipe} makes a patch of it"));
     Ok(())
 }
@@ -239,6 +239,6 @@ fn drop_edit(project: &Project<'_>, recipe: &str) -> Outcome<()> {
     let left = folder.map_or_else(String::new, |folder| {
         format!("; {} stays as it is", Workplace::shown(&folder))
     });
-    project.workplace.reporter.result(format!("{recipe} is built as its recipe says again{left}"));
+    project.workplace.reporter.result(format!("{recipe} is built from its recipe again{left}"));
     Ok(())
 }
