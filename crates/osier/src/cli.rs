@@ -35,42 +35,42 @@ fn tune(text: &str) -> Result<osier_recipe::Tune, String> {
 /// Options that every command takes.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Global {
-    /// Where results are kept; else OSIER_STORE, else osier's folder in the user's cache.
+    /// Where to keep results. Default: OSIER_STORE, or osier's folder in your cache.
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) store: Option<PathBuf>,
-    /// The project's folder; else the nearest folder upwards with an osier.toml.
+    /// The project's folder. Default: the nearest folder upwards that has an osier.toml.
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) project: Option<PathBuf>,
-    /// Print events as JSON, one a line.
+    /// Print events as JSON, one per line.
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// Say nothing but errors and results.
+    /// Print only errors and results.
     #[arg(long, short, global = true)]
     pub(crate) quiet: bool,
-    /// How many jobs may run at one time; else one for each processor.
+    /// How many jobs may run at the same time. Default: one for each processor.
     #[arg(long, short, global = true, value_name = "N")]
     pub(crate) jobs: Option<usize>,
-    /// Build for this target: x86_64 (amd64) or aarch64 (arm64); several are built side by side. Else for this machine.
+    /// Build for this target: x86_64 (amd64) or aarch64 (arm64). Repeat it to build for several. Default: this machine.
     #[arg(long = "target", global = true, value_name = "TARGET", value_parser = target)]
     pub(crate) targets: Vec<osier_recipe::Target>,
-    /// Compile for this level of the target's processors: x86-64-v3, armv8.2-a …, or `native` for this machine's highest; one for
-    /// each target, in the place of what the system or the project says.
+    /// Compile for this processor level: x86-64-v3, armv8.2-a …, or `native` for the highest that this machine supports. Give one
+    /// for each target. It overrides the levels of systems and of the project.
     #[arg(long, global = true, value_name = "LEVEL", value_parser = tune)]
     pub(crate) tune: Vec<osier_recipe::Tune>,
-    /// Use what is fetched already; never the network.
+    /// Use only what is already fetched, never the network.
     #[arg(long, global = true)]
     pub(crate) offline: bool,
     /// Refuse to add pins to osier.lock.
     #[arg(long, global = true)]
     pub(crate) locked: bool,
-    /// Read every file of local sources and overlays anew, also those that look unchanged: for files that a program changed through
-    /// a shared mapping.
+    /// Read every file of local sources and overlays again, even if it looks unchanged. This finds what a program changed through a
+    /// shared mapping.
     #[arg(long, global = true)]
     pub(crate) rehash: bool,
-    /// Build also what does not depend on a step that failed.
+    /// After a failure, go on with everything that does not depend on the failed step.
     #[arg(long, global = true)]
     pub(crate) keep_going: bool,
-    /// Build without namespaces and overlays, where this machine gives none: root only, weaker walls, a store of its own.
+    /// Build on a machine without namespaces and overlays. Needs root, isolates steps less, and uses a separate store.
     #[arg(long, global = true)]
     pub(crate) degraded: bool,
 }
@@ -83,138 +83,138 @@ pub(crate) enum Verb {
         /// The folder to make.
         name: PathBuf,
     },
-    /// Move pins in osier.lock, and print old and new.
+    /// Move pins in osier.lock to the newest versions, and print the old and the new ones.
     Update {
-        /// Recipes whose pins to move; all where none is named.
+        /// The recipes whose pins to move. Default: all.
         names: Vec<String>,
     },
     /// Download everything that a system or component needs.
     Fetch {
-        /// The system or component; the project's default where none is named.
+        /// The system or component. Default: the project's.
         name: Option<String>,
-        /// Take this file by its SHA-256 in place of a download.
+        /// Use this file instead of a download; osier identifies it by its SHA-256.
         #[arg(long, value_name = "FILE")]
         import: Option<PathBuf>,
     },
     /// Build a system or a component.
     Build {
-        /// The system or component; the project's default where none is named.
+        /// The system or component. Default: the project's.
         name: Option<String>,
-        /// Where the images and the kernel go.
+        /// Where to put the images and the kernel.
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
-        /// Build what went on from an earlier build's objects again, clean, and compare.
+        /// Build everything clean that reused an earlier build's objects, and compare the results.
         #[arg(long)]
         clean_check: bool,
     },
-    /// Build a system, boot it and give a verdict.
+    /// Build a system, boot it and say whether it booted.
     Boot {
-        /// The system; the project's default where none is named.
+        /// The system. Default: the project's.
         name: Option<String>,
-        /// Give the console to you; Ctrl-] leaves.
+        /// Use the console yourself; Ctrl-] leaves.
         #[arg(long, short)]
         interactive: bool,
-        /// Where the images, the kernel and the log go.
+        /// Where to put the images, the kernel and the log.
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
     },
-    /// Enter a step's sandbox: the failed step of a component, or the step that is named.
+    /// Enter the sandbox of a component's failed step, or of the step that you name.
     Shell {
         /// COMPONENT or COMPONENT:STEP.
         step: String,
-        /// What to do when the shell ends, in place of asking.
+        /// What to do when the shell ends. Default: ask.
         #[arg(long, value_name = "WHAT")]
         then: Option<Then>,
         /// Run this instead of a shell.
         #[arg(last = true)]
         command: Vec<String>,
     },
-    /// Change a component's configuration by its own menu, and save the difference as a fragment.
+    /// Change a component's configuration in its own menu, and save the difference as a fragment.
     Config {
         /// The component.
         component: String,
-        /// Write the changes to this fragment alone; else to local.config beside the recipe, which then lists it.
+        /// Write the changes only to this fragment. Default: local.config beside the recipe, which osier adds to the recipe.
         #[arg(long, value_name = "FILE")]
         fragment: Option<PathBuf>,
     },
-    /// Edit a component's source in a folder of yours: builds use it, until --finish makes a patch of the changes.
+    /// Edit a component's source in a folder of yours. Builds use that folder until --finish makes a patch of your changes.
     Edit {
         /// The component.
         component: Option<String>,
-        /// The folder for the unpacked and patched source; it must not be there yet, or be empty.
+        /// The folder for the unpacked and patched source. It must be new or empty.
         folder: Option<PathBuf>,
-        /// Make a patch of the changes, add it to the recipe, and build what the recipe says again.
+        /// Make a patch of the changes, add it to the recipe, and build from the recipe again.
         #[arg(long, conflicts_with_all = ["folder", "drop", "afresh", "list"])]
         finish: bool,
-        /// What the patch is for, in a few words: its first line and its name.
+        /// What the patch is for, in a few words. They become its first line and its name.
         #[arg(long, short, value_name = "TEXT")]
         message: Option<String>,
-        /// Build what the recipe says again; the folder stays as it is.
+        /// Build from the recipe again, and leave the folder as it is.
         #[arg(long, conflicts_with_all = ["folder", "afresh", "list"])]
         drop: bool,
-        /// Let the next build start clean from the edited source, without an earlier build's objects.
+        /// Make the next build start clean from the edited source, without an earlier build's objects.
         #[arg(long, conflicts_with_all = ["folder", "list"])]
         afresh: bool,
-        /// Show what is edited, and where.
+        /// List all edits, with their folders.
         #[arg(long, conflicts_with_all = ["component", "folder"])]
         list: bool,
     },
-    /// Print the log of a step: as it was written, or on a terminal with all but its colours made harmless.
+    /// Print the log of a step. On a terminal, colours work and all other control characters are escaped.
     Log {
-        /// COMPONENT or COMPONENT:STEP; the last failed step where none is named.
+        /// COMPONENT or COMPONENT:STEP. Default: the step that failed last.
         step: Option<String>,
     },
-    /// Say what is built, what is not, and what failed.
+    /// Show what is built, what is not, and what failed.
     Status {
-        /// The system or component; the project's default where none is named.
+        /// The system or component. Default: the project's.
         name: Option<String>,
     },
-    /// Say in one sentence why a component, or an image of a system, has to be built again.
+    /// Say in one sentence why a component, or an image of a system, must be built again.
     Why {
         /// The component or system.
         name: String,
     },
-    /// Show what a system or a component is built from: components, steps, recorded times, sizes, what is built.
+    /// Show what a system or component is built from: components, steps, their times and sizes, and what is built.
     Graph {
-        /// The system or component; the project's default where none is named.
+        /// The system or component. Default: the project's.
         name: Option<String>,
-        /// How; as text where nothing is said, and as one line of JSON with --json.
+        /// The format. Default: text, or one line of JSON with --json.
         #[arg(long, short, value_name = "FORMAT")]
         format: Option<GraphFormat>,
-        /// Write it to this file.
+        /// Write to this file. Default: standard output.
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
     /// Show what the images of a system are made of: bytes by component and by folder.
     Size {
-        /// The system; the project's default where none is named.
+        /// The system. Default: the project's.
         name: Option<String>,
-        /// Show so many of the largest files as well, 20 where no number is given.
+        /// Also list the N largest files, 20 if you give no number.
         #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "20")]
         files: Option<usize>,
     },
-    /// Remove what no build has used for long; builds may run meanwhile.
+    /// Remove what no build has used for a long time. Builds can run at the same time.
     ///
-    /// Without a limit: what was not used for 30 days. In any case the oldest goes until osier's reserve of 1 GiB of
-    /// disk is free.
+    /// Without a limit, it removes what was not used for 30 days. In any case it removes the oldest results until 1 GiB of disk is
+    /// free, osier's reserve.
     Gc {
-        /// Remove results until the store is no larger than this, as in 20G.
+        /// Remove results until the store is no larger than this, such as 20G.
         #[arg(long, value_name = "SIZE")]
         size: Option<String>,
-        /// Remove results that no build has used for so many days.
+        /// Remove results that no build has used for this many days.
         #[arg(long, value_name = "DAYS")]
         age: Option<u64>,
-        /// Remove the whole store, folders that `rm` cannot remove included.
+        /// Remove the whole store, including folders that `rm` cannot remove.
         #[arg(long)]
         all: bool,
     },
-    /// Read everything that the store holds, and say what is damaged; the next build makes it again.
+    /// Read everything in the store and list what is damaged. The next build makes it again.
     Verify,
-    /// Try what this machine gives, and say what is missing.
+    /// Test whether this machine has what builds need, and say what is missing.
     Doctor,
     /// Explain an error code.
     Explain {
-        /// The code, as in S001; all codes where none is named.
+        /// The code, such as S001. Default: list all codes.
         code: Option<String>,
     },
     /// Write completions for a shell to standard output.
@@ -235,9 +235,9 @@ pub(crate) enum Verb {
 /// What follows a shell in a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Then {
-    /// Try the step again from here; what comes of it serves this build alone.
+    /// Try the step again from here. Only this build uses the result.
     Retry,
-    /// Start the step afresh, from the clean layer below it.
+    /// Start the step again from the clean layer below it.
     Afresh,
     /// Leave.
     Leave,

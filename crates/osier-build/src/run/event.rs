@@ -56,7 +56,7 @@ documented_events! {
     #[derive(Debug, Clone, Serialize)]
     #[serde(tag = "event", rename_all = "snake_case")]
     pub enum Event {
-        /// The build knows what it has to do.
+        /// The build knows what to do.
         Planned {
             /// Components in all.
             components: usize,
@@ -82,23 +82,23 @@ documented_events! {
             /// How long it took the last time.
             expected: Option<f64>,
         },
-        /// A step goes on from what it made in an earlier build.
+        /// A step starts from what it made in an earlier build.
         StepReused {
             /// Its component.
             component: String,
             /// Its name.
             step: String,
         },
-        /// The build knows anew how much of it is left.
+        /// A new estimate of how much of the build is left.
         TimeLeft {
-            /// Steps that run or have to, as far as is known: fewer where outputs turn out as they were.
+            /// Steps that are running or still have to run, as far as is known: fewer if outputs turn out unchanged.
             steps: usize,
-            /// How long they take, by what they took the last time.
+            /// How long they take, judged by the last time.
             seconds: f64,
-            /// How many of them were never timed, and are not in the seconds.
+            /// How many of them were never timed and are not counted in `seconds`.
             unknown: usize,
         },
-        /// The patches of a component are on its source.
+        /// The patches of a component have been applied to its source.
         StepPatched {
             /// Its component.
             component: String,
@@ -107,7 +107,7 @@ documented_events! {
             /// What became of each, in order.
             patches: Vec<PatchReport>,
         },
-        /// A step ended well.
+        /// A step succeeded.
         StepFinished {
             /// Its component.
             component: String,
@@ -118,31 +118,31 @@ documented_events! {
             /// The CPU time of all its processes.
             cpu: f64,
         },
-        /// A step did or asks for something that a person should know of.
+        /// A step did or wants something that you should know about.
         StepWarned {
             /// Its component.
             component: String,
             /// Its name.
             step: String,
-            /// What, as the end of a sentence that begins with the step.
+            /// The warning: the end of a sentence that begins with the step.
             message: String,
         },
-        /// Something in the store was found damaged, and is made again.
+        /// osier found something damaged in the store and makes it again.
         Damaged {
             /// What, and what becomes of it.
             message: String,
         },
-        /// All steps that ran are over.
+        /// All steps have ended.
         StepsEnded {
             /// How many ran to their end.
             steps: usize,
-            /// From the beginning of the first to the end of the last.
+            /// From the start of the first to the end of the last.
             seconds: f64,
             /// The CPU time of their programs, and of osier itself meanwhile.
             cpu: f64,
-            /// How many processors there were for them: the machine's, but no more than jobs.
+            /// How many processors they could use: the machine's, but no more than jobs.
             processors: usize,
-            /// Which part of these processors' time that is, from 0 to 1.
+            /// The part of these processors' time that was used, from 0 to 1.
             utilisation: f64,
         },
         /// A step failed.

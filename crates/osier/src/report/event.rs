@@ -14,7 +14,7 @@ osier_build::documented_events! {
         EnvironmentPinned {
             /// The suite of Debian that has them.
             suite: String,
-            /// How many they are.
+            /// How many packages.
             packages: usize,
         },
         /// A source is pinned in osier.lock.
@@ -23,7 +23,7 @@ osier_build::documented_events! {
             recipe: String,
             /// Its name in the recipe.
             source: String,
-            /// To what: a package and its version, the names of files, or a commit.
+            /// The pin: a package and its version, the names of files, or a commit.
             pin: String,
         },
         /// Downloads begin.
@@ -34,14 +34,14 @@ osier_build::documented_events! {
             bytes: u64,
             /// How many git commits are fetched after them.
             commits: usize,
-            /// How long the files take by the rate of earlier downloads; null where none is known.
+            /// How long the files take, judged by earlier downloads; null if there were none.
             expected: Option<f64>,
             /// Roughly how much disk the build then needs.
             space: u64,
             /// How much disk is free.
             free: u64,
         },
-        /// The rate of the downloads is known now, where it was not before.
+        /// osier now knows how fast the downloads are; it did not when they began.
         FetchEstimated {
             /// How long the rest takes.
             left: f64,
@@ -53,7 +53,7 @@ osier_build::documented_events! {
             /// How long it took.
             seconds: f64,
         },
-        /// A file is fetched whose size nothing says, so that it can be pinned.
+        /// osier fetches a file of unknown size, to pin it.
         FileStarted {
             /// Its name.
             file: String,
@@ -79,16 +79,16 @@ osier_build::documented_events! {
             /// The submodule's folder.
             path: String,
         },
-        /// Something went wrong that osier mends by building again.
+        /// Something went wrong, and osier builds again to repair it.
         BuildRetried {
             /// What.
             reason: String,
         },
-        /// A component is built from a source that a person edits.
+        /// A component is built from a source that you are editing.
         SourceEdited {
             /// The recipe.
             recipe: String,
-            /// The person's folder.
+            /// Your folder.
             folder: String,
         },
         /// A build of an edited source starts clean.
@@ -100,7 +100,7 @@ osier_build::documented_events! {
         },
         /// A clean build gave the same bytes as the earlier build's objects.
         CleanConfirmed {
-            /// The component; null where nothing came from earlier objects.
+            /// The component; null if nothing came from earlier objects.
             component: Option<String>,
         },
         /// The sandbox of a step is entered.
@@ -131,9 +131,9 @@ osier_build::documented_events! {
             /// How long after the start.
             seconds: f64,
         },
-        /// QEMU's own timer failed, and the machine starts once more.
+        /// QEMU's own timer failed, and the machine starts again.
         BootRetried {},
-        /// Something about a boot that passed.
+        /// Something worth knowing about a boot that passed.
         BootNoted {
             /// What.
             note: String,
@@ -166,10 +166,10 @@ osier_build::documented_events! {
             half: usize,
             /// Each damaged thing: its kind, name, problem, and the results that it is part of.
             damages: Vec<DamageEntry>,
-            /// Whether they were set aside.
+            /// Whether osier moved them aside.
             set_aside: bool,
         },
-        /// Something that a check noticed of what is built.
+        /// Something that a check noticed in a result.
         Finding {
             /// The component that it is about.
             component: String,
@@ -179,19 +179,19 @@ osier_build::documented_events! {
             level: Level,
             /// What was noticed.
             message: String,
-            /// Where in the project's files, as FILE:LINE; null where that is not known.
+            /// The place in the project's files, as FILE:LINE; null if unknown.
             place: Option<String>,
             /// What was seen, line by line.
             evidence: Vec<String>,
             /// What to do.
             hint: Option<String>,
         },
-        /// Something that a person should know of; it is told on standard error as well.
+        /// Something that you should know about; it also appears on standard error.
         Warning {
             /// What.
             text: String,
         },
-        /// A line of the answer of a command, where it has no event of its own.
+        /// A line of a command's answer that has no event of its own.
         Result {
             /// The line.
             text: String,
@@ -204,7 +204,7 @@ osier_build::documented_events! {
             status: u8,
             /// What is wrong, in one line.
             message: String,
-            /// Where, or what was seen: ready-made lines.
+            /// Details, such as places and quoted lines, ready to print.
             body: String,
             /// What to do.
             hints: Vec<String>,

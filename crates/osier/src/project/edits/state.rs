@@ -29,7 +29,7 @@ pub(crate) struct Edit {
     pub(crate) recipe: String,
     /// The component that was named, with its target where one was.
     pub(crate) component: String,
-    /// The person's folder.
+    /// Your folder.
     pub(crate) folder: PathBuf,
     /// What tells the patched source from another.
     pub(crate) identity: String,
