@@ -493,8 +493,7 @@ pub static RECIPE: Table = Table::new(
             Choice(&["cross", "runtime"]),
             "The component's place in a toolchain. `cross`: it runs during the build and makes code for the target, so each \
              target has its own; its needs are linked for the build machine. `runtime`: it is for the target, and is compiled \
-             with only the tools that it names, before the toolchain is complete. Default: the system's toolchain compiles what \
-             is for the target, and the build environment's compiler compiles what runs during the build.",
+             with only the tools that it names, before the toolchain is complete. Default: the system's toolchain compiles what is for the target, and the build environment's compiler compiles what runs during the build.",
             "\"cross\"",
         ),
         Key::new(
