@@ -404,7 +404,7 @@ fn no_root(lines: &Lines<'_>, panic: &str) -> Found {
                 },
                 &evidence,
                 format!(
-                    "the initramfs is compressed by {method}, and the kernel has no {} for it",
+                    "the initramfs is compressed with {method}, but the kernel has no {} for it",
                     rd_symbol(method)
                 ),
                 format!(
@@ -456,13 +456,13 @@ fn no_root(lines: &Lines<'_>, panic: &str) -> Found {
             } else if unpacked {
                 (
                     fault,
-                    "the initramfs was unpacked, but holds no /init (or not the one that rdinit= names), or is a cpio of another format than newc; and there is no root= to fall back to",
+                    "the initramfs was unpacked, but has no /init (or not the one that rdinit= names), or is a cpio archive in a format other than newc; and there is no root= to fall back to",
                     "deliver /init in the manifest",
                 )
             } else {
                 (
                     fault,
-                    "no initramfs was given, the kernel is built without BLK_DEV_INITRD, or (on a quiet console) it holds no /init; and there is no root= to fall back to",
+                    "there is no initramfs, the kernel is built without BLK_DEV_INITRD, or (on a quiet console) the initramfs has no /init; and there is no root= to fall back to",
                     "look at the kernel's BLK_DEV_INITRD and at the initramfs' /init",
                 )
             }
@@ -632,7 +632,7 @@ fn root_wait(lines: &Lines<'_>) -> Option<Found> {
     Some(Found::new(
         Verdict::NoRoot { fault: RootFault::Waiting { root } },
         &[line],
-        "rootwait is given and the device never appears: no such device on the machine, or no driver for it",
+        "rootwait is set, but the device never appears: the machine has no such device, or the kernel no driver for it",
         "remove rootwait to see the reason; behind mptsas a disk needs a wwn",
     ))
 }

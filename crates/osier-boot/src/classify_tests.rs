@@ -82,7 +82,7 @@ fn each_fault_has_its_verdict() {
             ),
             ended(),
             "B105",
-            "the kernel found no root file system: the kernel cannot decompress an initramfs by gzip",
+            "the kernel found no root file system: the kernel cannot decompress an initramfs that is compressed with gzip",
             "switch RD_GZIP on",
         ),
         (

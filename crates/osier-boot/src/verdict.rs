@@ -281,7 +281,10 @@ impl fmt::Display for RootFault {
                 write!(f, "the initramfs is damaged: {message}")
             }
             RootFault::InitramfsCompression { method } => {
-                write!(f, "the kernel cannot decompress an initramfs by {method}")
+                write!(
+                    f,
+                    "the kernel cannot decompress an initramfs that is compressed with {method}"
+                )
             }
             RootFault::NoInit { unpacked: true } => f.write_str("the initramfs has no /init"),
             RootFault::NoInit { unpacked: false } => {
