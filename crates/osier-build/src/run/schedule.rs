@@ -84,9 +84,9 @@ impl Engine<'_> {
             sender,
             wake: Arc::new(wake),
         };
-        let (begun, own) = (Instant::now(), own_processor_time());
+        let (begun, own) = (Instant::now(), own_cpu_time());
         std::thread::scope(|scope| run.go(scope, &inbox));
-        run.sum_up(begun.elapsed(), own_processor_time().saturating_sub(own));
+        run.sum_up(begun.elapsed(), own_cpu_time().saturating_sub(own));
         // Where the disk is full this fails as well, and what a step says of it comes first.
         let synced = self.store.sync();
         if self.interrupted.load(Ordering::Relaxed) {
@@ -373,7 +373,7 @@ fn overused(held: f64, cpu: f64) -> bool {
 }
 
 /// The CPU time of this process, without what it has started.
-fn own_processor_time() -> Duration {
+fn own_cpu_time() -> Duration {
     Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap_or_default()
 }
 

@@ -31,18 +31,14 @@ const EXTRA: &str = "name = \"extra\"
 name = \"install\"
 run = \"mkdir -p $OUTPUT/usr/bin; echo extra > $OUTPUT/usr/bin/extra\"
 ";
-const SYSTEM: &str = "name = \"small\"
-components = [\"greeter\", \"extra\"]
-overlays = [\"overlay\"]
-manifest = \"manifest\"
-[[image]]
-name = \"small\"
-format = \"initramfs\"
-compression = \"none\"
-";
 const MANIFEST: &str =
     "f etc/* 0644 root root\nf usr/bin/* 0755 root root\nf usr/share/* 0644 root root\n";
 const PATCH: &str = "--- a/one.txt\n+++ b/one.txt\n@@ -1 +1 @@\n-first text\n+patched text\n";
+
+/// The system of the other tests, of these components.
+fn system() -> String {
+    super::SYSTEM.replace("\"top\", \"other\"", "\"greeter\", \"extra\"")
+}
 
 const RECIPE: &str = "recipes/greeter/recipe.toml";
 
@@ -55,7 +51,7 @@ fn space() -> Space {
         ("recipes/greeter/src/two.txt", "second text\n"),
         ("recipes/words.toml", WORDS),
         ("recipes/extra.toml", EXTRA),
-        ("systems/small/system.toml", SYSTEM),
+        ("systems/small/system.toml", &system()),
         ("systems/small/manifest", MANIFEST),
         ("systems/small/overlay/etc/issue", "an issue\n"),
         ("systems/small/overlay/etc/motd", "a message\n"),
@@ -77,7 +73,7 @@ fn the_next_image_is_right_and_the_first_one_comes_again() {
         ["usr/bin/greet\0", "hello\n", "usr/bin/extra\0", "etc/motd\0", "usr/share/two.txt\0"];
     says(&first, &words);
     write(&space, "recipes/greeter/0001-words.patch", PATCH);
-    let fewer = SYSTEM.replace(", \"extra\"", "");
+    let fewer = system().replace(", \"extra\"", "");
     let flag = GREETER.replace("hello", "goodbye");
     let patched = GREETER.replace("needs", "patches = [\"*.patch\"]\nneeds");
     let other = WORDS.replace("some", "other");
