@@ -334,6 +334,25 @@ fn each_fault_has_its_verdict() {
             "waits for input",
         ),
         (
+            "a kernel speaks of its clock while a shell waits",
+            format!(
+                "{START}starting\nname?\n[    1.4] tsc: Refined TSC clocksource calibration: 2400 MHz\n\
+                 [    1.5] clocksource: Switched to clocksource tsc\n"
+            ),
+            stuck(),
+            "B107",
+            "the guest stopped making progress after: name?",
+            "waits for input",
+        ),
+        (
+            "a program speaks of a clock",
+            format!("{START}clocksource: I am waiting for one\n"),
+            stuck(),
+            "B107",
+            "the guest stopped making progress after: clocksource: I am waiting for one",
+            "sleeps or hangs",
+        ),
+        (
             "a slow guest",
             format!("{START}busy\n"),
             timed_out(),

@@ -30,6 +30,16 @@ pub(crate) const FIRMWARE: &[&str] = &[
     "qboot",
 ];
 
+/// What kernels print of their clocks and devices a second or more after they have started process 1, whatever the
+/// guest does: no word about where the guest is.
+const AT_ANY_TIME: &[&str] = &[
+    "clocksource: ",
+    "tsc: Refined ",
+    "random: crng init done",
+    "input: ",
+    "hrtimer: interrupt took ",
+];
+
 /// How sure it is that a line is the kernel's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Voice {
@@ -127,10 +137,14 @@ impl<'a> Lines<'a> {
         self.present().find(|line| texts.iter().any(|text| line.contains(text)))
     }
 
-    /// The last line that says anything.
+    /// The last line that says where the guest is; if none does, the last that says anything.
     pub(crate) fn last_text(&self) -> &'a str {
-        let mut last = self.all.iter().rev().map(|line| line.text.trim());
-        last.find(|line| !line.is_empty()).unwrap_or("")
+        let said = || self.all.iter().rev().filter(|line| !line.text.trim().is_empty());
+        let tells = |line: &&Line<'_>| {
+            let message = line.message.unwrap_or("");
+            !AT_ANY_TIME.iter().any(|words| message.starts_with(words))
+        };
+        said().find(tells).or_else(|| said().next()).map_or("", |line| line.text.trim())
     }
 
     /// Whether nothing but the firmware has printed.
