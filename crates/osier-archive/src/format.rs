@@ -143,9 +143,9 @@ pub(crate) fn foreign(head: &[u8]) -> Option<&'static str> {
         (b"Rar!\x1a\x07", "a RAR archive"),
         (b"xar!", "a XAR archive"),
         (b"MSCF", "a Windows cabinet"),
-        (b"\x04\x22\x4d\x18", "compressed by lz4"),
-        (b"\x89LZO\0", "compressed by lzop"),
-        (b"LRZI", "compressed by lrzip"),
+        (b"\x04\x22\x4d\x18", "compressed with lz4"),
+        (b"\x89LZO\0", "compressed with lzop"),
+        (b"LRZI", "compressed with lrzip"),
         (b"hsqs", "a squashfs image"),
         (b"sqsh", "a squashfs image"),
         (b"!<thin>\n", "a thin ar archive, whose members are elsewhere"),
@@ -154,7 +154,7 @@ pub(crate) fn foreign(head: &[u8]) -> Option<&'static str> {
         (b"version https://git-lfs", "a pointer of Git LFS instead of the file"),
         (b"\x7fELF", "a program"),
         (b"%PDF-", "a PDF document"),
-        (b"\x1f\x1e", "compressed by pack"),
+        (b"\x1f\x1e", "compressed with pack"),
     ];
     if let Some((_, found)) = magics.iter().find(|(magic, _)| head.starts_with(magic)) {
         return Some(found);

@@ -103,7 +103,7 @@ pub fn open(mut file: File, name: &str, said: Option<&str>) -> Result<Opened, Op
     let by_content = |found: Option<Compression>| Format { container: None, compression: found };
     if by_recipe.is_some() && format.compression.is_some() && format.compression != compression {
         let found = match (compression, foreign(&head)) {
-            (Some(compression), _) => format!("compressed by {compression}"),
+            (Some(compression), _) => format!("compressed with {compression}"),
             (None, Some(what)) => what.to_owned(),
             (None, None) => "not compressed".to_owned(),
         };
@@ -148,13 +148,13 @@ pub fn open(mut file: File, name: &str, said: Option<&str>) -> Result<Opened, Op
             Ok(Opened::File { name: inner_name(name).to_owned(), reader })
         }
         (Some(found), Some(said)) if by_recipe.is_some() && said != found => {
-            Err(other(format!("{found}, compressed by {compression}")))
+            Err(other(format!("{found}, compressed with {compression}")))
         }
         (Some(container), _) => {
             Ok(Opened::Archive(Archive { container, input: Input::Stream(reader) }))
         }
         (None, None) => Ok(Opened::File { name: inner_name(name).to_owned(), reader }),
-        (None, Some(_)) => Err(other(format!("something else, compressed by {compression}"))),
+        (None, Some(_)) => Err(other(format!("something else, compressed with {compression}"))),
     }
 }
 
@@ -168,11 +168,11 @@ fn is_blank(head: &[u8], format: Format) -> bool {
 fn words(format: Format) -> String {
     match format {
         Format { container: Some(container), compression: Some(compression) } => {
-            format!("{container}, compressed by {compression}")
+            format!("{container}, compressed with {compression}")
         }
         Format { container: Some(container), compression: None } => container.to_string(),
         Format { container: None, compression: Some(compression) } => {
-            format!("compressed by {compression}")
+            format!("compressed with {compression}")
         }
         Format { container: None, compression: None } => "an archive".to_owned(),
     }

@@ -372,7 +372,7 @@ pub static SOURCE: Table = Table {
             Key::new(
                 "strip",
                 Integer(0, 16),
-                "How many leading folders are taken off the paths in the archive. Default: 1. All paths must share them; if they \
+                "How many leading folders to remove from the paths in the archive. Default: 1. All paths must share them; if they \
                  do not, the error says what fits, such as `strip = 0`.",
                 "0",
             )

@@ -184,7 +184,7 @@ pub enum End {
 #[derive(Debug, thiserror::Error)]
 pub enum ExecuteError {
     /// The working folder is not there.
-    #[error("the working folder {0} is not there")]
+    #[error("the working folder {0} does not exist")]
     NoFolder(PathBuf),
     /// This machine, or the other one, cannot run it.
     #[error("{0}")]

@@ -29,7 +29,7 @@ impl fmt::Display for Place {
         match self {
             Place::Line { manifest, number, text } => write!(out, "{manifest}:{number} (`{text}`)"),
             Place::Area(name) => out.write_str(name),
-            Place::Implied => out.write_str("what lies in it"),
+            Place::Implied => out.write_str("a path below it"),
         }
     }
 }

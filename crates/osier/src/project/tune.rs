@@ -260,7 +260,7 @@ fn missing_level(
         None => "QEMU's usual processor".to_owned(),
     };
     let message = format!(
-        "`{system}` is compiled for {level}, and the machine `{}` has {processor}: {}",
+        "`{system}` is compiled for {level}, but the machine `{}` has {processor}: {}",
         machine.name,
         match at_most {
             Some(at_most) => format!("{at_most} at most"),

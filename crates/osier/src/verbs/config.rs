@@ -70,7 +70,7 @@ pub(crate) fn run(workplace: &Workplace, component: &str, fragment: Option<&Path
     let command = ["/bin/sh", "-euc", &editor.run].map(OsString::from).to_vec();
     let mut entered = shell::enter(&engine, &graph, step, command)?;
     let Root::Overlay { lowers, upper, .. } = &mut entered.spec.root else {
-        return Err(Problem::defect("the root of a step is no overlay"));
+        return Err(Problem::defect("the root of a step is not an overlay"));
     };
     // The lowest layer is the build environment. The editor's has more packages, and enters no key.
     lowers.pop();

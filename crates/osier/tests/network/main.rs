@@ -321,7 +321,8 @@ fn an_archive_is_told_by_its_content_whatever_the_address() {
         Space::new(&source, "")
     };
     let url = server.url("/download?id=7");
-    let said = "download should be tar, compressed by xz, but is not compressed; correct `format`";
+    let said =
+        "download should be tar, compressed with xz, but is not compressed; correct `format`";
     stops(&lock("tar.xz", &url), &["error[S006]", said]);
 }
 

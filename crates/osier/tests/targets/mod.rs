@@ -158,7 +158,7 @@ fn a_machine_without_the_level_is_told_before_anything_is_built() {
         &old,
         &["boot", "s"],
         &[
-            "machines/old.toml:5:7: error[R029]: `s` is compiled for x86-64-v3, and the machine `old` has the processor `qemu64`: x86-64 at most",
+            "machines/old.toml:5:7: error[R029]: `s` is compiled for x86-64-v3, but the machine `old` has the processor `qemu64`: x86-64 at most",
             "write `cpu = \"Haswell\"` into the machine's file",
         ],
     );

@@ -389,7 +389,7 @@ fn damaged_archives_say_where() {
         );
     }
     let error = try_unpack("x.tar.xz", b"this is no xz file at all", 1).error();
-    assert!(error.contains("should be tar, compressed by xz, but is neither"), "{error}");
+    assert!(error.contains("should be tar, compressed with xz, but is neither"), "{error}");
     let error = try_unpack("x.rar", b"Rar!\x1a\x07\x00", 1).error();
     assert!(error.contains("is a RAR archive") && error.contains("`unpack = false`"), "{error}");
 }
