@@ -19,7 +19,8 @@ use crate::{Digest, FileError, Hasher, IoContext};
 pub(crate) enum Changes {
     /// Those of everything but the folder itself, which is renamed into place.
     OfAll,
-    /// Not those of files, which may get and lose further names.
+    /// Those of folders and symbolic links alone: files may get and lose further names. So do the marks by which an overlay hides what
+    /// is below it: the kernel makes them names of one device, of which one more is in a folder of its own until it unmounts.
     NotOfFiles,
 }
 
@@ -47,7 +48,8 @@ pub(crate) fn seen(folder: &Path, changes: Changes) -> Result<Digest, FileError>
         // The folder itself is renamed into place and touched there.
         if !name.is_empty() {
             line.extend(entry.st_ino.to_le_bytes());
-            if changes == Changes::OfAll || kind != FileType::RegularFile {
+            if changes == Changes::OfAll || matches!(kind, FileType::Directory | FileType::Symlink)
+            {
                 line.extend(entry.st_ctime.to_le_bytes());
                 line.extend(entry.st_ctime_nsec.to_le_bytes());
             }
@@ -198,6 +200,20 @@ mod tests {
         fs::hard_link(folder.path().join("in/file"), other.path().join("name")).unwrap();
         assert_eq!(look(Changes::NotOfFiles), loose);
         assert_ne!(look(Changes::OfAll), strict);
+    }
+
+    #[test]
+    fn a_further_name_of_what_hides_does_not_show() {
+        let folder = sample();
+        let mark = folder.path().join("in/gone");
+        crate::overlay::whiteout(&mark).unwrap();
+        let before = seen(folder.path(), Changes::NotOfFiles).unwrap();
+        std::thread::sleep(Duration::from_millis(20));
+        let other = tempfile::tempdir_in(folder.path().parent().unwrap()).unwrap();
+        fs::hard_link(&mark, other.path().join("name")).unwrap();
+        assert_eq!(seen(folder.path(), Changes::NotOfFiles).unwrap(), before);
+        fs::remove_file(&mark).unwrap();
+        assert_ne!(seen(folder.path(), Changes::NotOfFiles).unwrap(), before);
     }
 
     #[test]

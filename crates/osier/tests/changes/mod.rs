@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 
 use crate::space::Space;
 
-const PROGRAMS: &str = "sh cat cp head ln mkdir sleep";
+const PROGRAMS: &str = "sh cat cp head ln mkdir rm sleep";
 
 /// A Debian package of a few programs of this machine, with their libraries.
 pub(crate) fn programs() -> &'static Path {
@@ -452,4 +452,42 @@ fn a_rehash_sees_what_was_changed_through_a_shared_mapping() {
     says(&image, &["Xirst words\nmiddle\ntop\n", "X message\n"]);
     // What was read anew is what counts from now on.
     assert_eq!(build(&space).0, [""; 0]);
+}
+
+/// The kernel marks what a step removed, and takes back a name of that mark when the step is over.
+#[test]
+fn a_step_that_removed_a_file_of_an_earlier_one_does_not_run_again() {
+    const TREE: &str = "name = \"tree\"
+version = \"1\"
+[[step]]
+name = \"make\"
+run = 'mkdir -p in; echo one > in/one; echo two > in/two; ln -s one in/link'
+[[step]]
+name = \"prune\"
+run = 'rm in/two in/link; cat in/one > $OUTPUT/one'
+";
+    let user = |text: &str| {
+        format!(
+            "name = \"user\"\nversion = \"1\"\n[[step]]\nname = \"install\"\nfrom = \"tree:prune\"\n\
+             run = 'cat in/one > $OUTPUT/{text}'\n"
+        )
+    };
+    let space = Space::new(&[
+        ("osier.toml", "name = \"p\"\n"),
+        SCRIPT_KIND,
+        ("recipes/tree.toml", TREE),
+        ("recipes/user.toml", &user("first")),
+    ]);
+    pin_programs(&space);
+    let build = || {
+        let output = space.osier(&["--offline", "--locked", "build", "user"]);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{said}");
+        said
+    };
+    let said = build();
+    assert!(said.contains("run  tree:prune"), "{said}");
+    write(&space, "recipes/user.toml", &user("second"));
+    let said = build();
+    assert!(said.contains("run  user:install") && !said.contains("run  tree"), "{said}");
 }
