@@ -345,6 +345,23 @@ fn each_fault_has_its_verdict() {
             "waits for input",
         ),
         (
+            "a kernel that does not stamp its lines speaks of its clock",
+            "Linux version 6.1\nRun /init as init process\nstill here\nclocksource: Switched to clocksource tsc\n"
+                .to_owned(),
+            stuck(),
+            "B107",
+            "the guest stopped making progress after: still here",
+            "sleeps or hangs",
+        ),
+        (
+            "a program asks on a kernel that does not stamp its lines",
+            "Linux version 6.1\nRun /init as init process\nclocksource: which one?\n".to_owned(),
+            stuck(),
+            "B107",
+            "the guest stopped making progress after: clocksource: which one?",
+            "waits for input",
+        ),
+        (
             "a program speaks of a clock",
             format!("{START}clocksource: I am waiting for one\n"),
             stuck(),

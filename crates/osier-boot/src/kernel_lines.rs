@@ -30,13 +30,14 @@ pub(crate) const FIRMWARE: &[&str] = &[
     "qboot",
 ];
 
-/// What kernels print of their clocks and devices a second or more after they have started process 1, whatever the
-/// guest does: no word about where the guest is.
+/// What kernels print of their clocks and random numbers a second or more after they have started process 1, whatever
+/// the guest does: no word about where the guest is. Whole phrases, as a kernel that does not stamp its lines looks like
+/// any program.
 const AT_ANY_TIME: &[&str] = &[
-    "clocksource: ",
-    "tsc: Refined ",
+    "clocksource: Switched to clocksource ",
+    "clocksource: tsc: mask: ",
+    "tsc: Refined TSC clocksource calibration: ",
     "random: crng init done",
-    "input: ",
     "hrtimer: interrupt took ",
 ];
 
